@@ -1,0 +1,32 @@
+"""ELMo for spaCy. See https://spacy.io/universe or the README for how to start."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, List
+
+if TYPE_CHECKING:
+    from .bilm import BiLM, BiLMConfig, ScalarMix
+    from .formats import load_bilm, save_bilm
+
+__version__ = "0.1.0"
+
+# Every `python -m spacy` command imports this package for its entry points: PyTorch is
+# imported when a name that needs it is asked for.
+_ROOMS = {
+    "BiLM": "bilm",
+    "BiLMConfig": "bilm",
+    "ScalarMix": "bilm",
+    "load_bilm": "formats",
+    "save_bilm": "formats",
+}
+
+__all__ = ["BiLM", "BiLMConfig", "ScalarMix", "load_bilm", "save_bilm"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> List[str]:
+    return [*globals(), *_ROOMS]

@@ -1,0 +1,17 @@
+"""The network, in plain PyTorch: knows neither spaCy nor Thinc nor a file format."""
+
+from .characters import ByteCharacters, Characters, VocabularyCharacters
+from .config import BiLMConfig
+from .model import BiLM, BiLMState
+from .scalar_mix import ScalarMix, scalar_mix
+
+__all__ = [
+    "BiLM",
+    "BiLMConfig",
+    "BiLMState",
+    "ByteCharacters",
+    "Characters",
+    "ScalarMix",
+    "VocabularyCharacters",
+    "scalar_mix",
+]

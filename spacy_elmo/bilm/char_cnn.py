@@ -1,0 +1,100 @@
+"""Character ids -> x_k, a word's vector before any context: convolutions, highways,
+projection (Józefowicz et al. 2016, section 3.3; Srivastava et al. 2015)."""
+
+from typing import Callable, List, Optional, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import BiLMConfig
+from .precision import linear
+
+_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+
+
+class Highway(nn.Module):
+    """y = g·relu(W x + b) + (1 - g)·x with the gate g = sigmoid(W_g x + b_g).
+
+    width: of the input and of the output.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.transform = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+
+    def forward(self, inputs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """inputs: (n, width). RETURNS: (n, width)."""
+        gate = torch.sigmoid(_apply(self.gate, inputs, dtype))
+        transformed = torch.relu(_apply(self.transform, inputs, dtype))
+        return torch.lerp(inputs, transformed, gate)
+
+
+class CharacterEncoder(nn.Module):
+    """The words' vectors, from their characters alone.
+
+    config: sizes; `config.word_dim > 0` adds a word embedding, put before the
+        characters' features at the projection (ELMoForManyLangs).
+    """
+
+    def __init__(self, config: BiLMConfig) -> None:
+        super().__init__()
+        self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
+        self.char_embedding = nn.Embedding(config.n_characters, config.char_dim)
+        self.word_embedding: Optional[nn.Embedding] = (
+            nn.Embedding(config.n_words, config.word_dim) if config.word_dim else None
+        )
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(config.char_dim, number, width)
+            for width, number in config.filters
+        )
+        self.highways = nn.ModuleList(
+            Highway(config.n_filters) for _ in range(config.n_highway)
+        )
+        self.projection: Optional[nn.Linear] = (
+            nn.Linear(config.n_filters + config.word_dim, config.projection_dim)
+            if config.has_token_projection
+            else None
+        )
+        self.widest = max(width for width, _ in config.filters)
+
+    def forward(
+        self,
+        char_ids: Tensor,
+        word_ids: Tensor,
+        longest: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Encode words.
+
+        char_ids: (n, max_characters_per_token), int64.
+        word_ids: (n,), int64; read only where there is a word embedding.
+        longest: the ids of the longest word that are not padding. Windows of nothing
+            but padding all give one value, so one of them is enough for the maximum.
+        dtype: of the matrix products, float32 or bfloat16.
+        RETURNS: (n, projection_dim), float32.
+        """
+        char_ids = char_ids[:, : longest + self.widest]
+        characters = self.char_embedding(char_ids).to(dtype).transpose(1, 2)
+        features: List[Tensor] = []
+        for module in self.convolutions:
+            convolution = cast(nn.Conv1d, module)
+            windows = F.conv1d(characters, convolution.weight.to(dtype))
+            bias = cast(Tensor, convolution.bias)
+            # The bias is the same at all positions: it may follow the maximum.
+            best = windows.amax(dim=2).to(bias.dtype) + bias
+            features.append(self.activation(best))
+        vectors = torch.cat(features, dim=1)
+        for highway in self.highways:
+            vectors = highway(vectors, dtype)
+        if self.word_embedding is not None:
+            vectors = torch.cat([self.word_embedding(word_ids), vectors], dim=1)
+        if self.projection is not None:
+            vectors = _apply(self.projection, vectors, dtype)
+        return vectors
+
+
+
+def _apply(layer: nn.Linear, inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    return linear(inputs, layer.weight.to(dtype), layer.bias, dtype)

@@ -1,0 +1,268 @@
+"""The biLM: sentences of words -> all layers of each word."""
+
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .char_cnn import CharacterEncoder
+from .characters import ByteCharacters, Characters
+from .config import BiLMConfig
+from .lstm import LSTMState, ProjectedLSTM
+from .packing import Packing
+from .precision import resolve_precision
+
+DEFAULT_BATCH_TOKENS = 4096
+
+_CHUNK_WORDS = 256
+"""Words whose convolutions are formed at once; bounds their memory."""
+
+Sentence = Sequence[str]
+
+
+class BiLMState(NamedTuple):
+    """Where each stream of text stands, one LSTMState a layer, a row a stream."""
+
+    forward: List[LSTMState]
+    backward: List[LSTMState]
+
+
+class BiLM(nn.Module):
+    """A deep bidirectional language model over characters, without its output layer
+    (Peters et al. 2018, sections 3.1 and 3.2).
+
+    config: sizes.
+    characters: how words become ids. None: the published byte scheme.
+
+    A new model has random weights; `spacy_elmo.load_bilm` reads trained ones.
+    """
+
+    def __init__(
+        self, config: BiLMConfig, characters: Optional[Characters] = None
+    ) -> None:
+        super().__init__()
+        if characters is None:
+            if config.characters != "bytes":
+                raise ValueError(
+                    f"characters: expected a VocabularyCharacters for the scheme "
+                    f"{config.characters!r}, found None."
+                )
+            characters = ByteCharacters(config.max_characters_per_token)
+        self.config = config
+        self.characters = characters
+        self.character_encoder = CharacterEncoder(config)
+        self.forward_layers = nn.ModuleList(
+            ProjectedLSTM(config) for _ in range(config.n_layers)
+        )
+        self.backward_layers = nn.ModuleList(
+            ProjectedLSTM(config) for _ in range(config.n_layers)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.character_encoder.char_embedding.weight.device
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @torch.no_grad()
+    def encode(
+        self,
+        sentences: Sequence[Sentence],
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        precision: str = "float32",
+    ) -> List[np.ndarray]:
+        """All layers of each word of each sentence.
+
+        Stateless: a sentence gets the same vectors alone and beside any others, up to
+        the rounding of float32.
+
+        sentences: of words; may be empty, as may a sentence.
+        batch_tokens: words that are in work at once, boundary tokens included; what
+            bounds the memory beside the result. A longer sentence is a batch alone.
+        precision: "float32", "bfloat16" or "auto" (see `bilm.precision`).
+        RETURNS: per sentence, in the order given, (n_layers + 1, n_words,
+            2 * projection_dim), float32: first the word's vector from its characters
+            alone, twice; then each LSTM layer, forward half first.
+
+        Raises ValueError for a batch_tokens under 1 or an unknown precision, TypeError
+        where a sentence is a string.
+        """
+        dtype = resolve_precision(precision, self.device)
+        shape = (self.config.n_layers + 1, 0, self.config.width)
+        results = [np.zeros(shape, dtype=np.float32) for _ in sentences]
+        for numbers in group_by_length(sentences, batch_tokens):
+            batch = [sentences[number] for number in numbers]
+            layers = self.encode_batch(batch, dtype=dtype)[0].cpu().numpy()
+            ends = np.cumsum([len(sentence) for sentence in batch])[:-1]
+            for number, array in zip(numbers, np.split(layers, ends, axis=1)):
+                results[number] = array.copy() if len(numbers) > 1 else array
+        return results
+
+    def forward(
+        self,
+        sentences: Sequence[Sentence],
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        precision: str = "float32",
+    ) -> Tensor:
+        """`encode` as one tensor on the model's device, through which gradients flow.
+
+        RETURNS: (n_layers + 1, number of words of all sentences, 2 * projection_dim),
+            the words in the order given.
+        """
+        dtype = resolve_precision(precision, self.device)
+        lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
+        starts = np.cumsum(lengths) - lengths
+        layers: List[Tensor] = []
+        rows: List[np.ndarray] = []
+        for numbers in group_by_length(sentences, batch_tokens):
+            batch = [sentences[number] for number in numbers]
+            layers.append(self.encode_batch(batch, dtype=dtype)[0])
+            rows += [starts[n] + np.arange(lengths[n]) for n in numbers]
+        if not layers:
+            n_layers, width = self.config.n_layers + 1, self.config.width
+            return self.character_encoder.char_embedding.weight.new_zeros(
+                n_layers, 0, width
+            )
+        together = layers[0] if len(layers) == 1 else torch.cat(layers, dim=1)
+        back = torch.from_numpy(np.argsort(np.concatenate(rows))).to(self.device)
+        return together.index_select(1, back)
+
+    def encode_batch(
+        self,
+        sentences: Sequence[Sentence],
+        state: Optional[BiLMState] = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tuple[Tensor, BiLMState]:
+        """One batch, with the LSTMs' state in and out.
+
+        sentences: of words, at least one; boundary tokens are put around each and
+            stripped from the result.
+        state: of an earlier batch, whose i-th sentence the i-th one here goes on from.
+            None: zeros, as everywhere in `encode`.
+        dtype: of the matrix products, float32 or bfloat16.
+        RETURNS: (n_layers + 1, number of words, 2 * projection_dim), the sentences one
+            after the other, and the state after each one's own last token.
+        """
+        begin, end = self.characters.boundaries
+        lengths = [len(sentence) + 2 for sentence in sentences]
+        tokens = [word for s in sentences for word in (begin, *s, end)]
+        distinct: Dict[str, int] = {}
+        rows = [distinct.setdefault(word, len(distinct)) for word in tokens]
+        vectors = self.encode_words(list(distinct), dtype)
+        vectors = vectors[torch.tensor(rows, device=self.device)]
+        layers, state = self.contextualize(vectors, lengths, state, dtype)
+        if len(sentences) == 1:
+            return layers[:, 1:-1], state
+        ends = np.cumsum(lengths)
+        inner = np.ones(len(tokens), dtype=bool)
+        inner[ends - 1] = inner[ends - np.asarray(lengths)] = False
+        kept = torch.from_numpy(np.flatnonzero(inner)).to(self.device)
+        return layers.index_select(1, kept), state
+
+    def encode_words(
+        self, words: Sequence[str], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The words' vectors from their characters alone, each formed once.
+
+        RETURNS: (len(words), projection_dim), float32.
+        """
+        char_ids = self.characters(words)
+        word_ids = torch.from_numpy(self.characters.word_ids(words))
+        used = char_ids != self.characters.padding
+        lengths = char_ids.shape[1] - np.argmax(used[:, ::-1], axis=1)
+        # Words of about one length together: nobody computes another's padding.
+        order = np.argsort(lengths, kind="stable")
+        vectors = []
+        for chunk in np.array_split(order, -(-len(order) // _CHUNK_WORDS)):
+            vectors.append(
+                self.character_encoder(
+                    torch.from_numpy(char_ids[chunk]).to(self.device),
+                    word_ids[chunk].to(self.device),
+                    int(lengths[chunk[-1]]),
+                    dtype,
+                )
+            )
+        back = torch.from_numpy(np.argsort(order)).to(self.device)
+        return torch.cat(vectors).index_select(0, back)
+
+    def contextualize(
+        self,
+        vectors: Tensor,
+        lengths: Sequence[int],
+        state: Optional[BiLMState] = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tuple[Tensor, BiLMState]:
+        """Word vectors -> all layers. Each direction is a stack of its own.
+
+        vectors: (n_tokens, projection_dim), the sequences one after the other.
+        lengths: of the sequences, each at least 1.
+        state: a row a sequence, in their order; None: zeros.
+        RETURNS: (n_layers + 1, n_tokens, 2 * projection_dim) and the state after each
+            sequence's last token (its first one, for the backward direction).
+        """
+        packing = Packing.from_lengths(lengths, vectors.device)
+        directions = (
+            (self.forward_layers, packing.forward, packing.unpack_forward),
+            (self.backward_layers, packing.backward, packing.unpack_backward),
+        )
+        n_layers, width = self.config.n_layers + 1, self.config.projection_dim
+        layers = vectors.new_empty(n_layers, len(vectors), 2 * width)
+        states: List[List[LSTMState]] = []
+        unsort = torch.argsort(packing.order)
+        for direction, (stack, pack, unpack) in enumerate(directions):
+            half = slice(direction * width, (direction + 1) * width)
+            layers[0, :, half] = vectors
+            inputs, ends = vectors[pack], []
+            for number, layer in enumerate(stack):
+                start = None
+                if state is not None:
+                    start = _rows(state[direction][number], packing.order)
+                hidden, last = layer(inputs, packing.batch_sizes, start, dtype)
+                if number and self.config.use_skip_connections:
+                    hidden = hidden + inputs
+                layers[number + 1, :, half] = hidden[unpack]
+                ends.append(_rows(last, unsort))
+                inputs = hidden
+            states.append(ends)
+        return layers, BiLMState(*states)
+
+
+def group_by_length(
+    sentences: Sequence[Sentence], batch_tokens: int
+) -> Iterator[List[int]]:
+    """Numbers of sentences of about one length, longest first, that together have at
+    most `batch_tokens` tokens (two boundary tokens a sentence included), or that are
+    one longer sentence. Empty sentences are left out.
+
+    Raises ValueError for a batch_tokens under 1, TypeError for a string as sentence.
+    """
+    if batch_tokens < 1:
+        raise ValueError(
+            f"batch_tokens: expected a whole number of at least 1, found {batch_tokens}."
+        )
+    if isinstance(sentences, str) or any(isinstance(s, str) for s in sentences):
+        raise TypeError(
+            "sentences: expected a list of lists of words, found a string among them. "
+            "Split it into words first, or put it into a list."
+        )
+    lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
+    batch: List[int] = []
+    tokens = 0
+    for number in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[number]) + 2
+        if length == 2:
+            break
+        if batch and tokens + length > batch_tokens:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(number)
+        tokens += length
+    if batch:
+        yield batch
+
+
+def _rows(state: LSTMState, rows: Tensor) -> LSTMState:
+    return LSTMState(state.hidden[rows], state.cell[rows])

@@ -1,0 +1,40 @@
+"""The learned mix of a biLM's layers: γ Σ_j s_j h_kj (Peters et al. 2018, eq. 1)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def scalar_mix(
+    layers: Tensor, scalars: Tensor, gamma: Tensor, *, layer_norm: bool = False
+) -> Tensor:
+    """γ Σ_j s_j h_kj with s = softmax(scalars).
+
+    layers: (n_layers, ..., width).
+    scalars: (n_layers,). gamma: (1,).
+    layer_norm: first bring each layer of each word to mean 0 and variance 1 over its
+        width. (The published modules took both over the words of the whole batch, so
+        that a word's vector depended on its neighbours in the batch.)
+    RETURNS: (..., width).
+    """
+    if layer_norm:
+        layers = F.layer_norm(layers, layers.shape[-1:])
+    return gamma * torch.tensordot(torch.softmax(scalars, dim=0), layers, dims=1)
+
+
+class ScalarMix(nn.Module):
+    """The mix as a module, for heads written in PyTorch.
+
+    n_layers: of what is mixed; for a biLM, its LSTM layers + 1.
+    layer_norm: see `scalar_mix`.
+    """
+
+    def __init__(self, n_layers: int, *, layer_norm: bool = False) -> None:
+        super().__init__()
+        self.layer_norm = layer_norm
+        self.scalars = nn.Parameter(torch.zeros(n_layers))
+        self.gamma = nn.Parameter(torch.ones(1))
+
+    def forward(self, layers: Tensor) -> Tensor:
+        """layers: (n_layers, ..., width). RETURNS: (..., width)."""
+        return scalar_mix(layers, self.scalars, self.gamma, layer_norm=self.layer_norm)

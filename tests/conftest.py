@@ -1,0 +1,52 @@
+"""Where tests find published weights and corpora, and the small model they make."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from spacy_elmo import BiLM, BiLMConfig
+
+ROOT = Path(__file__).parent.parent
+SHARED = "SPACY_ELMO_SHARED"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shared",
+        default=os.environ.get(SHARED, str(ROOT.parent / "shared")),
+        help=f"folder with fixtures/ and data/ (default: ${SHARED} or ../shared)",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Path:
+    """The folder of published weights and corpora, which are not ours to pass on."""
+    folder = Path(request.config.getoption("--shared"))
+    if not (folder / "fixtures").is_dir():
+        pytest.skip(f"no published weights in {folder}: name their folder by --shared")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> BiLMConfig:
+    return BiLMConfig(
+        char_dim=4,
+        filters=((1, 4), (2, 8), (3, 8)),
+        n_highway=1,
+        dim=24,
+        projection_dim=8,
+        n_layers=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bilm(tiny_config: BiLMConfig) -> BiLM:
+    """A biLM with random weights, large enough that words differ and clips are hit."""
+    torch.manual_seed(1)
+    model = BiLM(tiny_config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    return model
