@@ -3,7 +3,7 @@
 from .characters import ByteCharacters, Characters, VocabularyCharacters
 from .config import BiLMConfig
 from .model import BiLM, BiLMState
-from .scalar_mix import ScalarMix, scalar_mix
+from .scalar_mix import ScalarMix, mix_layers, scalar_mix
 
 __all__ = [
     "BiLM",
@@ -13,5 +13,6 @@ __all__ = [
     "Characters",
     "ScalarMix",
     "VocabularyCharacters",
+    "mix_layers",
     "scalar_mix",
 ]

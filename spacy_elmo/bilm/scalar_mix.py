@@ -5,13 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def scalar_mix(
-    layers: Tensor, scalars: Tensor, gamma: Tensor, *, layer_norm: bool = False
-) -> Tensor:
-    """γ Σ_j s_j h_kj with s = softmax(scalars).
+def mix_layers(layers: Tensor, weights: Tensor, *, layer_norm: bool = False) -> Tensor:
+    """Σ_j s_j h_kj.
 
     layers: (n_layers, ..., width).
-    scalars: (n_layers,). gamma: (1,).
+    weights: the s, (n_layers,).
     layer_norm: first bring each layer of each word to mean 0 and variance 1 over its
         width. (The published modules took both over the words of the whole batch, so
         that a word's vector depended on its neighbours in the batch.)
@@ -19,14 +17,28 @@ def scalar_mix(
     """
     if layer_norm:
         layers = F.layer_norm(layers, layers.shape[-1:])
-    return gamma * torch.tensordot(torch.softmax(scalars, dim=0), layers, dims=1)
+    return torch.tensordot(weights, layers, dims=1)
+
+
+def scalar_mix(
+    layers: Tensor, scalars: Tensor, gamma: Tensor, *, layer_norm: bool = False
+) -> Tensor:
+    """γ Σ_j s_j h_kj with s = softmax(scalars).
+
+    layers: (n_layers, ..., width).
+    scalars: (n_layers,). gamma: (1,).
+    layer_norm: see `mix_layers`.
+    RETURNS: (..., width).
+    """
+    weights = torch.softmax(scalars, dim=0)
+    return gamma * mix_layers(layers, weights, layer_norm=layer_norm)
 
 
 class ScalarMix(nn.Module):
     """The mix as a module, for heads written in PyTorch.
 
     n_layers: of what is mixed; for a biLM, its LSTM layers + 1.
-    layer_norm: see `scalar_mix`.
+    layer_norm: see `mix_layers`.
     """
 
     def __init__(self, n_layers: int, *, layer_norm: bool = False) -> None:

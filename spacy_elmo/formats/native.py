@@ -17,6 +17,7 @@ from .files import write_bytes, write_json
 
 NAME = "spacy-elmo (safetensors)"
 OPTIONS, WEIGHTS = "options.json", "model.safetensors"
+HEADER = "spacy-elmo"
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -64,12 +65,12 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
                 "weights is not written."
             )
         tensors[name] = tensor
-    header = {
-        "format": "spacy-elmo",
-        "options": json.dumps(model.config.to_options()),
-        "vocabularies": json.dumps(model.characters.vocabularies()),
+    description = {
+        "options": model.config.to_options(),
+        "vocabularies": model.characters.vocabularies(),
     }
-    return save_tensors(tensors, metadata=header)
+    # One entry: safetensors writes several in an order that changes from run to run.
+    return save_tensors(tensors, metadata={HEADER: json.dumps(description)})
 
 
 def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiLM:
@@ -78,17 +79,18 @@ def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiL
     source: what to call the data in errors.
     """
     header = _header(data, source)
-    if header.get("format") != "spacy-elmo" or "options" not in header:
+    if HEADER not in header:
         raise WeightsError(
             f"{source}: expected a safetensors file written by spacy-elmo, found one "
             f"whose header has {', '.join(header) or 'no entries'}. Other models' "
             "weights must be converted first: python -m spacy elmo convert."
         )
     try:
+        description = json.loads(header[HEADER])
         config = BiLMConfig.from_options(
-            json.loads(header["options"]), source=f"{source}: options"
+            description["options"], source=f"{source}: options"
         )
-        vocabularies: Dict[str, List[Any]] = json.loads(header["vocabularies"])
+        vocabularies: Dict[str, List[Any]] = description["vocabularies"]
         characters: Optional[VocabularyCharacters] = None
         if config.characters == "vocabulary":
             characters = VocabularyCharacters(

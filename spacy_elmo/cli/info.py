@@ -1,0 +1,127 @@
+"""python -m spacy elmo info: what a biLM, or a pipeline with one, is made of."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+import typer
+from wasabi import msg
+
+from ._util import errors_as_messages, split_pair
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ..bilm import BiLM
+
+Row = Tuple[str, Any]
+
+
+def info_cli(
+    model: str = typer.Argument(
+        ...,
+        metavar="MODEL",
+        help="Weights (folder, zip, OPTIONS.json,WEIGHTS.hdf5), or a spaCy pipeline "
+        "(folder or installed package)",
+    ),
+) -> None:
+    """
+    Print the sizes, options and format of a biLM; for a trained pipeline also the mix
+    (s and gamma) that each head has learned.
+    """
+    from spacy.util import is_package, load_model
+
+    with errors_as_messages():
+        is_pipeline = (Path(model) / "meta.json").is_file() and (
+            Path(model) / "config.cfg"
+        ).is_file()
+        if is_pipeline or (not Path(model).exists() and is_package(model)):
+            _print_pipeline(load_model(model))
+            return
+        _print_weights(split_pair(model))
+
+
+def _print_weights(paths: List[str]) -> None:
+    from ..formats import load_bilm, published, recognise
+
+    if len(paths) == 2:
+        name, by = published.NAME, "two paths given"
+    else:
+        name, by = recognise(paths[0])
+    msg.divider(", ".join(paths))
+    msg.table([("format", name), ("recognised by", by), *describe(load_bilm(*paths))])
+
+
+def _print_pipeline(nlp: "Language") -> None:
+    from ..layers.mix import learned_mix
+
+    for name, bilm in _bilms(nlp):
+        msg.divider(f"biLM of {name!r}")
+        msg.table(describe(bilm))
+    rows = []
+    for name, mix in _mixes(nlp):
+        weights, gamma = learned_mix(mix)
+        kind = mix.attrs["mix"]
+        rows.append(
+            (
+                name,
+                kind if isinstance(kind, str) else "given",
+                "  ".join(f"{weight:.4f}" for weight in weights),
+                f"{gamma:.4f}",
+            )
+        )
+    if rows:
+        msg.divider("Mix of the layers in each head")
+        msg.table(
+            rows, header=("component", "mix", "s (layer 0, 1, ...)", "gamma"), divider=True
+        )
+    else:
+        msg.info("No component of this pipeline mixes the layers of a biLM.")
+
+
+def describe(bilm: "BiLM") -> List[Row]:
+    """Sizes and options as rows of a table."""
+    config = bilm.config
+    parts: Dict[str, int] = {"characters": 0, "LSTMs": 0}
+    for name, parameter in bilm.named_parameters():
+        part = "characters" if name.startswith("character_encoder") else "LSTMs"
+        parts[part] += parameter.numel()
+    split = ", ".join(f"{name} {number:,}" for name, number in parts.items())
+    filters = " ".join(f"{width}:{number}" for width, number in config.filters)
+    return [
+        ("parameters", f"{bilm.n_parameters:,} ({split})"),
+        ("layers", f"{config.n_layers} + 1, each {config.width} wide"),
+        ("LSTM", f"{config.dim}, projected to {config.projection_dim}"),
+        ("clips", f"cell {config.cell_clip}, projection {config.proj_clip}"),
+        ("skip connections", config.use_skip_connections),
+        ("characters", f"{config.characters}, {config.n_characters} ids"),
+        ("a word", f"at most {config.max_characters_per_token} ids"),
+        ("character width", config.char_dim),
+        ("filters", f"{filters} ({config.n_filters}), {config.activation}"),
+        ("highways", config.n_highway),
+        ("word embedding", f"{config.n_words} x {config.word_dim}"),
+    ]
+
+
+def _bilms(nlp: "Language") -> List[Tuple[str, "BiLM"]]:
+    from ..layers.torch_bilm import get_bilm, has_bilm
+
+    return [
+        (name, get_bilm(node))
+        for name, node in _nodes(nlp)
+        if node.name == "bilm" and has_bilm(node)
+    ]
+
+
+def _mixes(nlp: "Language") -> List[Tuple[str, Any]]:
+    return [(name, node) for name, node in _nodes(nlp) if node.name == "elmo_mix"]
+
+
+def _nodes(nlp: "Language") -> List[Tuple[str, Any]]:
+    from thinc.api import Model
+
+    nodes = []
+    for name, pipe in nlp.components:
+        model = getattr(pipe, "model", None)
+        if isinstance(model, Model):
+            nodes += [(name, node) for node in model.walk()]
+    return nodes

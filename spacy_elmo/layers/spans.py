@@ -1,0 +1,58 @@
+"""Docs -> the sentences that the biLM reads."""
+
+from typing import Iterator, List, NamedTuple, Sequence
+
+import numpy as np
+from spacy.attrs import IS_SPACE, SENT_START
+from spacy.tokens import Doc
+
+
+class Words(NamedTuple):
+    """The words of a batch of docs, white space left out.
+
+    sentences: of words; those of a doc follow each other.
+    n_words: of each doc.
+    is_word: for each doc, which of its tokens are words, (n_tokens,) bool.
+    """
+
+    sentences: List[List[str]]
+    n_words: List[int]
+    is_word: List[np.ndarray]
+
+
+def get_words(docs: Sequence[Doc], window: int) -> Words:
+    """Cut docs into sentences where they have sentence boundaries, else into windows.
+
+    A token of white space is no word: no biLM has seen one in training, so it gives
+    its neighbours no context and gets none.
+
+    window: the most words of a stretch of a doc without sentence boundaries. Its
+        stretches are of nearly one length, so that no word is left alone at the end.
+    """
+    sentences: List[List[str]] = []
+    masks: List[np.ndarray] = []
+    for doc in docs:
+        attributes = doc.to_array([IS_SPACE, SENT_START])
+        is_word = attributes[:, 0] == 0
+        words = [token.text for token in doc if not token.is_space]
+        masks.append(is_word)
+        if doc.has_annotation("SENT_START"):
+            is_start = attributes[:, 1] == 1
+            # The first word of a sentence may follow white space that starts it.
+            number = np.cumsum(is_start)[is_word]
+            cuts = (np.flatnonzero(np.diff(number)) + 1).tolist()
+        else:
+            cuts = _even_cuts(len(words), window)
+        sentences.extend(_split(words, cuts))
+    return Words(sentences, [int(mask.sum()) for mask in masks], masks)
+
+
+def _even_cuts(length: int, window: int) -> List[int]:
+    n_windows = -(-length // window)
+    return [length * i // n_windows for i in range(1, n_windows)]
+
+
+def _split(words: List[str], cuts: List[int]) -> Iterator[List[str]]:
+    for start, end in zip([0, *cuts], [*cuts, len(words)]):
+        if end > start:
+            yield words[start:end]

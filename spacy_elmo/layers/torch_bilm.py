@@ -1,0 +1,100 @@
+"""The biLM in a Thinc model: sentences of words -> layers, and its place for weights
+that are loaded later."""
+
+from functools import partial
+from typing import Any, Callable, List, Tuple
+
+import torch
+from thinc.api import ArgsKwargs, Model, PyTorchShim, PyTorchWrapper_v3
+from thinc.types import Floats3d
+from thinc.util import torch2xp, xp2torch
+from torch import nn
+
+from ..bilm import BiLM
+from ..formats import native
+
+Sentences = List[List[str]]
+
+NO_WEIGHTS = """\
+The biLM has no weights yet. There are three ways to give it some:
+  - in the config: [initialize.components.elmo.weights] (for ElmoTok2Vec: its own block
+    [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and path = ...,
+    then nlp.initialize() or `spacy train`;
+  - in Python: nlp.get_pipe("elmo").set_bilm(spacy_elmo.load_bilm(path));
+  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=other)."""
+
+
+class NoWeights(nn.Module):
+    """Stands where the biLM will be: the sizes come with the weights."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        raise ValueError(NO_WEIGHTS)
+
+
+def torch_bilm(batch_tokens: int, precision: str) -> Model[Sentences, Floats3d]:
+    """A biLM without weights, wrapped: sentences -> (n_layers + 1, n_words, width).
+
+    batch_tokens, precision: as in `BiLM.encode`.
+    """
+    model: Model[Sentences, Floats3d] = PyTorchWrapper_v3(
+        NoWeights(),
+        convert_inputs=partial(
+            _convert_inputs, batch_tokens=batch_tokens, precision=precision
+        ),
+        convert_outputs=_convert_outputs,
+        serialize_model=_serialize,
+        deserialize_model=_deserialize,
+    )
+    model.name = "bilm"
+    return model
+
+
+def get_bilm(model: Model[Sentences, Floats3d]) -> BiLM:
+    """The biLM of a wrapper. Raises ValueError where it has no weights yet."""
+    bilm = _shim(model)._model
+    if not isinstance(bilm, BiLM):
+        raise ValueError(NO_WEIGHTS)
+    return bilm
+
+
+def has_bilm(model: Model[Sentences, Floats3d]) -> bool:
+    return isinstance(_shim(model)._model, BiLM)
+
+
+def set_bilm(model: Model[Sentences, Floats3d], bilm: BiLM) -> None:
+    """Put a biLM into a wrapper, on the device that the wrapper is on."""
+    shim = _shim(model)
+    shim._model = bilm.to(shim.device)
+
+
+def _shim(model: Model) -> PyTorchShim:
+    shim = model.shims[0]
+    assert isinstance(shim, PyTorchShim)
+    return shim
+
+
+def _convert_inputs(
+    model: Model, sentences: Sentences, is_train: bool, *, batch_tokens: int, precision: str
+) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], List[None]]]:
+    inputs = ArgsKwargs(args=(sentences, batch_tokens, precision), kwargs={})
+    return inputs, lambda gradients: []
+
+
+def _convert_outputs(
+    model: Model, inputs_outputs: Tuple[Sentences, torch.Tensor], is_train: bool
+) -> Tuple[Floats3d, Callable[[Floats3d], ArgsKwargs]]:
+    _, layers = inputs_outputs
+
+    def to_torch(d_layers: Floats3d) -> ArgsKwargs:
+        gradient = xp2torch(d_layers, device=layers.device)
+        return ArgsKwargs(args=((layers,),), kwargs={"grad_tensors": gradient})
+
+    return torch2xp(layers), to_torch  # type: ignore[return-value]
+
+
+def _serialize(module: nn.Module) -> bytes:
+    return native.to_bytes(module) if isinstance(module, BiLM) else b""
+
+
+def _deserialize(module: nn.Module, data: bytes, device: torch.device) -> nn.Module:
+    return native.from_bytes(data).to(device) if data else NoWeights()

@@ -1,0 +1,1 @@
+"""The `elmo` component and what it puts on a Doc."""

@@ -1,0 +1,358 @@
+"""The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
+components mix its layers for themselves."""
+
+import multiprocessing
+from itertools import islice
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Union,
+)
+
+import torch
+from spacy.errors import Errors, Warnings, filter_warning
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.types import Floats3d
+
+from ..bilm import BiLM
+from ..layers import elmo_model
+from ..layers.doc_layers import LAYERS_KEY, set_layers
+from ..layers.elmo_model import DocLayers
+from ..layers.listener import ListenerState, ReceivedBatch, is_listener
+from ..layers.mix import NAMED_MIXES, Mix
+from ..layers.tok2vec import replace_listener, replace_listener_config
+from ..layers.weights import Loader
+from .annotations import (
+    VECTORS_KEY,
+    apply_mix,
+    install_extension,
+    set_hooks,
+    set_vectors,
+)
+from .gradients import LayerGradients
+
+DEFAULT_CONFIG = """
+[elmo]
+frozen = true
+mix = "mean"
+keep_layers = true
+keep_on_cpu = false
+set_tensor = true
+
+[elmo.model]
+@architectures = "spacy_elmo.ElmoModel.v1"
+batch_tokens = 4096
+window = 128
+precision = "float32"
+"""
+
+_GROUP_TOKENS = 32768
+"""Tokens of docs whose layers are on the way at once, beside what lies on the docs."""
+
+
+@Language.factory(
+    "elmo",
+    assigns=["doc.tensor", "doc._.elmo"],
+    default_config=Config().from_str(DEFAULT_CONFIG)["elmo"],
+)
+def make_elmo(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], DocLayers],
+    frozen: bool,
+    mix: Union[str, List[float]],
+    keep_layers: bool,
+    keep_on_cpu: bool,
+    set_tensor: bool,
+) -> "Elmo":
+    """The factory `elmo`. See `Elmo` for the settings."""
+    for other_name, other in nlp.components:
+        if isinstance(other, Elmo) and other_name != name:
+            raise ValueError(
+                f"Expected one elmo component in a pipeline, found {other_name!r} when "
+                f"adding {name!r}: both would write doc._.elmo. Give the heads that want "
+                "another biLM their own: spacy_elmo.ElmoTok2Vec.v1."
+            )
+    return Elmo(
+        nlp.vocab,
+        model,
+        name,
+        frozen=frozen,
+        mix=mix,
+        keep_layers=keep_layers,
+        keep_on_cpu=keep_on_cpu,
+        set_tensor=set_tensor,
+    )
+
+
+class Elmo(TrainablePipe):
+    """Runs a biLM over docs.
+
+    vocab: the pipeline's.
+    model: spacy_elmo.ElmoModel.v1.
+    name: the component's.
+    frozen: whether the biLM stays as it is in training. It then runs without autograd,
+        and the heads learn through their mixes alone.
+    mix: of the layers, for doc.tensor and all vectors: "mean", "top", or weights.
+    keep_layers: whether the layers stay on the Doc (12 bytes a token and unit of width
+        in a biLM of two layers). Heads with listeners need them there.
+    keep_on_cpu: whether what is stored on the Doc is moved to main memory at once.
+    set_tensor: whether the mix is written to doc.tensor. False where components after
+        this one listen to a tok2vec component before it, which speaks through
+        doc.tensor.
+
+    Raises ValueError for an unknown mix.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], DocLayers],
+        name: str = "elmo",
+        *,
+        frozen: bool = True,
+        mix: Mix = "mean",
+        keep_layers: bool = True,
+        keep_on_cpu: bool = False,
+        set_tensor: bool = True,
+    ) -> None:
+        if isinstance(mix, str) and mix not in NAMED_MIXES:
+            raise ValueError(
+                f"mix: expected {', '.join(NAMED_MIXES)} or a list of weights, found "
+                f"{mix!r}. (Learned mixes belong to the heads: ElmoListener.)"
+            )
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.cfg: Dict[str, Any] = {}
+        self.frozen = frozen
+        self.mix = mix
+        self.keep_layers = keep_layers
+        self.keep_on_cpu = keep_on_cpu
+        self.set_tensor = set_tensor
+        self._listener_map: Dict[str, List[Model]] = {}
+        self._later_tok2vecs: List[str] = []
+        self._gradients: Optional[LayerGradients] = None
+        model.attrs["replace_listener"] = replace_listener
+        model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
+        install_extension()
+        # Hooks are not serialised, and spaCy says so (W109). Ours are put back by the
+        # first look at doc._.elmo, from what is serialised.
+        filter_warning("ignore", error_msg=Warnings.W109)
+
+    @property
+    def bilm(self) -> BiLM:
+        """The biLM. Raises ValueError where it has no weights yet."""
+        return elmo_model.get_bilm(self.model)
+
+    def set_bilm(self, bilm: BiLM) -> "Elmo":
+        """Take a biLM, e.g. from `spacy_elmo.load_bilm`. RETURNS: the component."""
+        elmo_model.set_bilm(self.model, bilm)
+        return self
+
+    # What spaCy asks of a component that others listen to
+
+    @property
+    def listener_map(self) -> Dict[str, List[Model]]:
+        """The listeners of each later component. spaCy sets it to {}, then calls
+        `find_listeners` for each."""
+        return self._listener_map
+
+    @listener_map.setter
+    def listener_map(self, value: Dict[str, List[Model]]) -> None:
+        self._listener_map = value
+        self._later_tok2vecs = []
+
+    @property
+    def listeners(self) -> List[Model]:
+        return [m for name in self.listening_components for m in self.listener_map[name]]
+
+    @property
+    def listening_components(self) -> List[str]:
+        return list(self.listener_map)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        """Tie a listener of another component to this one."""
+        known = self.listener_map.setdefault(component_name, [])
+        if listener not in known:
+            known.append(listener)
+        state: ListenerState = listener.attrs["state"]
+        state.compute = self.predict
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        """RETURNS: whether it was one of the component's."""
+        known = self.listener_map.get(component_name, [])
+        if listener not in known:
+            return False
+        known.remove(listener)
+        if not known:
+            del self.listener_map[component_name]
+        listener.attrs["state"] = ListenerState()
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        """Tie the listeners of a later component that name this one, or "*".
+
+        Raises ValueError where it listens, through doc.tensor, to a tok2vec component
+        before this one, which writes doc.tensor.
+        """
+        if isinstance(component, Tok2Vec):
+            self._later_tok2vecs.append(component.name)
+        model = getattr(component, "model", None)
+        if not isinstance(model, Model):
+            return
+        for node in model.walk():
+            if is_listener(node) and node.attrs["upstream"] in ("*", self.name):
+                self.add_listener(node, component.name)
+            elif isinstance(node, Tok2VecListener):
+                self._check_tensor(node.upstream_name, component.name)
+
+    def _check_tensor(self, upstream: str, component_name: str) -> None:
+        later = self._later_tok2vecs
+        if self.set_tensor and not (upstream in later or (upstream == "*" and later)):
+            raise ValueError(
+                f"{component_name!r} listens to a tok2vec component through doc.tensor, "
+                f"which {self.name!r}, between the two, would overwrite. Put "
+                f"{self.name!r} before that component or after {component_name!r}, or "
+                "set its setting set_tensor = false."
+            )
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
+        """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
+        if multiprocessing.parent_process() is not None:
+            # A worker of nlp.pipe(n_process=...): after a fork, PyTorch's pool of
+            # threads is gone and waiting for it would never end.
+            torch.set_num_threads(1)
+        layers: List[Floats3d] = []
+        for group in _groups(docs):
+            layers.extend(self.model.predict(group))
+        return layers
+
+    def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
+        """Put layers and vectors on the docs."""
+        in_worker = multiprocessing.parent_process() is not None
+        for doc, doc_layers in zip(docs, layers):
+            if self.keep_on_cpu:
+                doc_layers = self.model.ops.to_numpy(doc_layers)
+            set_vectors(doc, apply_mix(doc_layers, self.mix), set_tensor=self.set_tensor)
+            if self.keep_layers:
+                set_layers(doc, doc_layers)
+            else:
+                doc.user_data.pop(LAYERS_KEY, None)
+            if not in_worker:
+                set_hooks(doc)
+
+    # Training
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        weights: Optional[Loader] = None,
+    ) -> None:
+        """Load the weights.
+
+        weights: a loader from [initialize.components.elmo.weights].
+
+        Raises ValueError where there is no loader and no biLM was set before.
+        """
+        validate_get_examples(get_examples, "Elmo.initialize")
+        if not list(islice(get_examples(), 1)):
+            raise ValueError(Errors.E923.format(name=self.name))
+        if weights is not None:
+            self.set_bilm(weights())
+        elmo_model.get_bilm(self.model)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Run the biLM and send its layers to the listeners. Unfrozen, it learns from
+        what they send back.
+
+        losses: gets the sum of the squared gradients of the layers; 0 if frozen.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "Elmo.update")
+        docs = [example.predicted for example in examples]
+        set_dropout_rate(self.model, drop)
+        if self.frozen:
+            layers = self.predict(docs)
+            send_back = None
+        else:
+            self._finish_backprop()
+            layers, backprop = self.model.begin_update(docs)
+            self._gradients = LayerGradients(
+                docs, layers, backprop, len(self.listeners), losses, self.name
+            )
+            send_back = self._gradients.add
+        by_doc = {id(doc): doc_layers for doc, doc_layers in zip(docs, layers)}
+        batch = ReceivedBatch(docs, by_doc, send_back)
+        for listener in self.listeners:
+            listener.attrs["state"].received = batch
+        if sgd is not None:
+            self.finish_update(sgd)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Update the weights with the gradients that have come in; frozen: nothing."""
+        if not self.frozen:
+            self._finish_backprop()
+            self.model.finish_update(sgd)
+
+    def _finish_backprop(self) -> None:
+        """Gradients of a batch wait for all listeners; one whose component is frozen
+        never answers."""
+        if self._gradients is not None:
+            self._gradients.finish()
+            self._gradients = None
+
+    def get_loss(self, examples: Iterable[Example], scores: Any) -> None:
+        """None: the heads have the losses."""
+
+    def add_label(self, label: str) -> int:
+        raise NotImplementedError("The elmo component has no labels: its heads have.")
+
+
+class _ReplaceConfig:
+    """`replace_listener_config` with the component's setting; can be pickled."""
+
+    def __init__(self, frozen: bool) -> None:
+        self.frozen = frozen
+
+    def __call__(self, elmo_config: Any, tok2vec_config: Any) -> Dict[str, Any]:
+        return replace_listener_config(elmo_config, tok2vec_config, frozen=self.frozen)
+
+
+def _groups(docs: Iterable[Doc]) -> Iterator[List[Doc]]:
+    group: List[Doc] = []
+    n_tokens = 0
+    for doc in docs:
+        if group and n_tokens + len(doc) > _GROUP_TOKENS:
+            yield group
+            group, n_tokens = [], 0
+        group.append(doc)
+        n_tokens += len(doc)
+    if group:
+        yield group

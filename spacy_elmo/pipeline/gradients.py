@@ -1,0 +1,56 @@
+"""Gradients of an unfrozen biLM's layers, gathered from all the heads that listen."""
+
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from spacy.tokens import Doc
+from thinc.types import Floats3d
+
+
+class LayerGradients:
+    """The sum of what the heads send back for one batch, and the one backward pass.
+
+    docs, layers, backprop: of the biLM's forward pass.
+    n_listeners: answers to wait for. Heads whose component is frozen never answer, so
+        `finish` can be called before all have.
+    losses, name: where the sum of the squared gradients is added.
+    """
+
+    def __init__(
+        self,
+        docs: Sequence[Doc],
+        layers: Sequence[Floats3d],
+        backprop: Callable[[List[Floats3d]], Any],
+        n_listeners: int,
+        losses: Dict[str, float],
+        name: str,
+    ) -> None:
+        self._docs = list(docs)
+        self._layers = list(layers)
+        self._backprop: Optional[Callable[[List[Floats3d]], Any]] = backprop
+        self._sums: Dict[int, Floats3d] = {}
+        self._waiting = n_listeners
+        self._losses = losses
+        self._name = name
+
+    def add(self, gradients: Dict[int, Floats3d]) -> None:
+        """Take one listener's gradients, by the doc's id."""
+        for key, gradient in gradients.items():
+            if key in self._sums:
+                self._sums[key] = self._sums[key] + gradient
+            else:
+                self._sums[key] = gradient
+        self._waiting -= 1
+        if self._waiting <= 0:
+            self.finish()
+
+    def finish(self) -> None:
+        """Run the backward pass over what has come in; once."""
+        if self._backprop is None or not self._sums:
+            return
+        backprop, self._backprop = self._backprop, None
+        gradients = []
+        for doc, layers in zip(self._docs, self._layers):
+            gradient = self._sums.get(id(doc))
+            gradients.append(layers * 0 if gradient is None else gradient)
+        backprop(gradients)
+        self._losses[self._name] += float(sum(float((g * g).sum()) for g in gradients))

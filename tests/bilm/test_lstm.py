@@ -1,0 +1,215 @@
+"""ProjectedLSTM, against torch.nn.LSTM and against itself cut into pieces."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from spacy_elmo import BiLMConfig
+from spacy_elmo.bilm import lstm
+from spacy_elmo.bilm.lstm import LSTMState, ProjectedLSTM
+
+BATCH_SIZES = [4, 3, 3, 1, 1, 1, 1]
+N_ROWS = sum(BATCH_SIZES)
+DOUBLE = torch.float64
+PROJECTIONS = pytest.mark.parametrize("dim", [6, 10], ids=["plain", "projected"])
+
+
+def layer(
+    dim: int = 10,
+    *,
+    cell_clip: float | None = None,
+    proj_clip: float | None = None,
+    forget_bias: float = 1.0,
+) -> ProjectedLSTM:
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        dim=dim,
+        projection_dim=6,
+        cell_clip=cell_clip,
+        proj_clip=proj_clip,
+        forget_bias=forget_bias,
+    )
+    module = ProjectedLSTM(config).double()
+    nn.init.normal_(module.bias)
+    return module
+
+
+def random_inputs(seed: int = 1) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.randn(N_ROWS, 6, dtype=DOUBLE, requires_grad=True)
+
+
+def random_state(dim: int) -> LSTMState:
+    torch.manual_seed(2)
+    return LSTMState(
+        torch.randn(4, 6, dtype=DOUBLE, requires_grad=True),
+        torch.randn(4, dim, dtype=DOUBLE, requires_grad=True),
+    )
+
+
+def torch_lstm(ours: ProjectedLSTM) -> nn.LSTM:
+    """PyTorch's LSTM with our weights; the forget bias goes into its second bias."""
+    projection = {} if ours.weight_hr is None else {"proj_size": 6}
+    theirs = nn.LSTM(6, ours.dim, **projection).double()
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(ours.weight_ih)
+        theirs.weight_hh_l0.copy_(ours.weight_hh)
+        theirs.bias_ih_l0.copy_(ours.bias)
+        theirs.bias_hh_l0.zero_()
+        theirs.bias_hh_l0[ours.dim : 2 * ours.dim] = ours.forget_bias
+        if ours.weight_hr is not None:
+            theirs.weight_hr_l0.copy_(ours.weight_hr)
+    return theirs
+
+
+@PROJECTIONS
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("forget_bias", [0.0, 1.0])
+def test_equals_torch_lstm(dim: int, with_state: bool, forget_bias: float) -> None:
+    """Outputs, final states, and the gradients of all weights and inputs."""
+    ours = layer(dim, forget_bias=forget_bias)
+    theirs = torch_lstm(ours)
+    state = random_state(dim) if with_state else None
+    inputs, their_inputs = random_inputs(), random_inputs()
+
+    outputs, last = ours(inputs, BATCH_SIZES, state, DOUBLE)
+    packed, (hidden, cell) = theirs(
+        PackedSequence(their_inputs, torch.tensor(BATCH_SIZES)),
+        None if state is None else (state.hidden[None], state.cell[None]),
+    )
+    torch.testing.assert_close(outputs, packed.data)
+    torch.testing.assert_close(last.hidden, hidden[0])
+    torch.testing.assert_close(last.cell, cell[0])
+
+    start = [] if state is None else list(state)
+    names = ["weight_ih", "weight_hh", "bias"] + ["weight_hr"] * (dim > 6)
+    theirs_names = [f"{name}_l0".replace("bias_", "bias_ih_") for name in names]
+    theirs_names[2] = "bias_ih_l0"
+    found = torch.autograd.grad(
+        weigh(outputs, last.hidden, last.cell),
+        [inputs, *start, *(getattr(ours, name) for name in names)],
+    )
+    expected = torch.autograd.grad(
+        weigh(packed.data, hidden[0], cell[0]),
+        [their_inputs, *start, *(getattr(theirs, name) for name in theirs_names)],
+    )
+    for one, other in zip(found, expected):
+        torch.testing.assert_close(one, other)
+
+
+def weigh(*tensors: Tensor) -> Tensor:
+    """A scalar to which every element contributes another share."""
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    return flat @ torch.linspace(-1, 2, len(flat), dtype=DOUBLE)
+
+
+@PROJECTIONS
+def test_gradcheck_with_clips_and_lengths(dim: int) -> None:
+    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
+    batch_sizes = [3, 2, 1]
+    names = [name for name, _ in module.named_parameters()]
+
+    def run(inputs: Tensor, hidden: Tensor, cell: Tensor, *weights: Tensor) -> tuple:
+        outputs, last = torch.func.functional_call(
+            module,
+            dict(zip(names, weights)),
+            (inputs, batch_sizes, LSTMState(hidden, cell), DOUBLE),
+        )
+        return outputs, *last
+
+    inputs = random_inputs().detach()[:6].requires_grad_()
+    state = [part.detach()[:3].requires_grad_() for part in random_state(dim)]
+    outputs, _, cell = run(inputs, *state, *module.parameters())
+    assert (cell.abs() == 0.4).any()
+    assert (cell.abs() < 0.4).any()
+    if dim > 6:
+        assert (outputs.abs() == 0.15).any()
+        assert (outputs.abs() < 0.15).any()
+    assert torch.autograd.gradcheck(run, (inputs, *state, *module.parameters()))
+
+
+@PROJECTIONS
+@pytest.mark.parametrize("cuts", [[3], [1, 2, 6], [1, 2, 3, 4, 5, 6]])
+def test_carried_state_joins_the_pieces(dim: int, cuts: list[int]) -> None:
+    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
+    inputs = random_inputs().detach()[:7]
+    whole, last = module(inputs, [1] * 7, None, DOUBLE)
+    state, pieces = None, []
+    for piece in inputs.tensor_split(cuts):
+        outputs, state = module(piece, [1] * len(piece), state, DOUBLE)
+        pieces.append(outputs)
+    torch.testing.assert_close(torch.cat(pieces), whole)
+    assert state is not None
+    for one, other in zip(state, last):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("block_rows", [1, 3, 4, 5, N_ROWS - 1, N_ROWS])
+def test_blocks_of_input_products_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch, block_rows: int
+) -> None:
+    module, inputs = layer(cell_clip=0.4, proj_clip=0.15), random_inputs().detach()
+    outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
+    monkeypatch.setattr(lstm, "_BLOCK_ROWS", block_rows)
+    again, last_again = module(inputs, BATCH_SIZES, None, DOUBLE)
+    torch.testing.assert_close(again, outputs)
+    torch.testing.assert_close(last_again.hidden, last.hidden)
+    torch.testing.assert_close(last_again.cell, last.cell)
+
+
+def test_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No product of the inputs is larger than a block, or than one step."""
+    monkeypatch.setattr(lstm, "_BLOCK_ROWS", 5)
+    blocks = list(lstm._blocks(BATCH_SIZES))
+    assert blocks == [(0, [4]), (4, [3]), (7, [3, 1, 1]), (12, [1, 1])]
+    assert list(lstm._blocks([])) == []
+
+
+@PROJECTIONS
+def test_a_sequence_in_a_batch_is_as_if_alone(dim: int) -> None:
+    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
+    inputs = random_inputs().detach()
+    outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
+    starts = [sum(BATCH_SIZES[:step]) for step in range(len(BATCH_SIZES))]
+    for number in range(BATCH_SIZES[0]):
+        rows = [s + number for s, size in zip(starts, BATCH_SIZES) if number < size]
+        alone, alone_last = module(inputs[rows], [1] * len(rows), None, DOUBLE)
+        torch.testing.assert_close(alone, outputs[rows])
+        torch.testing.assert_close(alone_last.hidden[0], last.hidden[number])
+        torch.testing.assert_close(alone_last.cell[0], last.cell[number])
+
+
+def test_a_plain_lstm_has_no_clip_of_the_output() -> None:
+    """The bound belongs to the projection: published models have both or neither."""
+    inputs = random_inputs()
+    bounded = layer(6, proj_clip=0.01)(inputs, BATCH_SIZES, None, DOUBLE)[0]
+    free = layer(6)(inputs, BATCH_SIZES, None, DOUBLE)[0]
+    torch.testing.assert_close(bounded, free)
+    assert bounded.abs().max() > 0.01
+
+
+def test_the_recurrent_state_is_the_clipped_output() -> None:
+    module = layer(proj_clip=0.05)
+    outputs, last = module(random_inputs(), BATCH_SIZES, None, DOUBLE)
+    assert outputs.abs().max() == 0.05
+    torch.testing.assert_close(last.hidden[0], outputs[-1])
+
+
+def test_new_weights() -> None:
+    module = ProjectedLSTM(BiLMConfig(dim=400, projection_dim=100))
+    assert not module.bias.any()
+    for weight, bound in (
+        (module.weight_ih, 0.1),
+        (module.weight_hh, 0.1),
+        (module.weight_hr, 0.05),
+    ):
+        assert weight is not None
+        assert 0.99 * bound < weight.abs().max() <= bound
+        assert abs(weight.mean()) < 0.01 * bound
+    hidden, cell = module.zero_state(3)
+    assert (hidden.shape, cell.shape) == ((3, 100), (3, 400))
+    assert not hidden.any()
+    assert not cell.any()

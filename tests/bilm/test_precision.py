@@ -1,0 +1,62 @@
+"""In which number format matrix products are formed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from spacy_elmo.bilm import precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_a_named_precision_is_what_it_says(name: str, dtype: torch.dtype) -> None:
+    assert precision.resolve_precision(name, CPU) == dtype
+
+
+@pytest.mark.parametrize(
+    ("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)]
+)
+def test_auto_is_what_the_device_has(
+    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(precision, "has_native_bfloat16", lambda device: native)
+    assert precision.resolve_precision("auto", CPU) == dtype
+
+
+def test_auto_resolves_here() -> None:
+    found = precision.resolve_precision("auto", CPU)
+    assert (found == torch.bfloat16) == precision.has_native_bfloat16(CPU)
+
+
+def test_unknown_devices_and_builds_have_no_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not precision.has_native_bfloat16(torch.device("meta"))
+    monkeypatch.setattr(
+        torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False
+    )
+    assert precision.has_native_bfloat16(CPU)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not precision.has_native_bfloat16(CPU)
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="precision: expected one of float32, bfloat16.*'float16'"
+    ):
+        precision.resolve_precision("float16", CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_linear_multiplies_in_the_dtype_and_adds_in_float32(dtype: torch.dtype) -> None:
+    inputs, weight, bias = torch.randn(5, 3), torch.randn(4, 3), torch.randn(4)
+    found = precision.linear(inputs, weight.to(dtype), bias, dtype)
+    assert found.dtype == torch.float32
+    product = (inputs.to(dtype) @ weight.to(dtype).T).float()
+    torch.testing.assert_close(found, product + bias)
+    bare = precision.linear(inputs, weight.to(dtype), None, dtype)
+    torch.testing.assert_close(bare, product)
