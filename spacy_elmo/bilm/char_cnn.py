@@ -95,6 +95,5 @@ class CharacterEncoder(nn.Module):
         return vectors
 
 
-
 def _apply(layer: nn.Linear, inputs: Tensor, dtype: torch.dtype) -> Tensor:
     return linear(inputs, layer.weight.to(dtype), layer.bias, dtype)

@@ -153,9 +153,7 @@ class BiLMConfig:
             ),
             "activation": char_cnn.get("activation", "relu"),
             "characters": char_cnn.get("characters", "bytes"),
-            "n_characters": _number(
-                char_cnn, "n_characters", where, default=BYTE_IDS
-            ),
+            "n_characters": _number(char_cnn, "n_characters", where, default=BYTE_IDS),
             "word_dim": _number(char_cnn, "word_dim", where, default=0),
             "n_words": _number(char_cnn, "n_words", where, default=0),
         }

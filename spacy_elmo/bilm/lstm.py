@@ -121,7 +121,8 @@ class ProjectedLSTM(nn.Module):
 
 def _blocks(batch_sizes: Sequence[int]) -> Iterator[Tuple[int, List[int]]]:
     """Group steps into blocks of about _BLOCK_ROWS rows: (first row, sizes)."""
-    first_row, rows, sizes = 0, 0, []
+    first_row, rows = 0, 0
+    sizes: List[int] = []
     for size in batch_sizes:
         if sizes and rows + size > _BLOCK_ROWS:
             yield first_row, sizes

@@ -241,7 +241,7 @@ def group_by_length(
     """
     if batch_tokens < 1:
         raise ValueError(
-            f"batch_tokens: expected a whole number of at least 1, found {batch_tokens}."
+            f"batch_tokens: expected a whole number from 1, found {batch_tokens}."
         )
     if isinstance(sentences, str) or any(isinstance(s, str) for s in sentences):
         raise TypeError(

@@ -18,7 +18,7 @@ def errors_as_messages() -> Iterator[None]:
 
 
 def split_pair(argument: str) -> List[str]:
-    """"options.json,weights.hdf5" -> its two paths; any other path -> itself.
+    """ "options.json,weights.hdf5" -> its two paths; any other path -> itself.
 
     Raises ValueError where there is more than one comma.
     """

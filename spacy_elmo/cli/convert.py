@@ -2,6 +2,7 @@
 
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from wasabi import msg
@@ -20,13 +21,30 @@ class DType(str, Enum):
 
 
 def convert_cli(
-    # fmt: off
-    source: str = typer.Argument(..., metavar="IN", help="Weights of any known format: a folder, an NLPL zip, or OPTIONS.json,WEIGHTS.hdf5"),  # noqa: E501
-    target: str = typer.Argument(..., metavar="OUT", help="Folder to write, or OPTIONS.json,WEIGHTS.hdf5 for the published pair"),  # noqa: E501
-    to: Format = typer.Option(Format.safetensors, "--to", "-t", help="Format to write into a folder"),  # noqa: E501
-    dtype: DType = typer.Option(DType.float32, "--dtype", "-d", help="Number format of the safetensors"),  # noqa: E501
-    force: bool = typer.Option(False, "--force", "-F", help="Write over what is there"),
-    # fmt: on
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="Weights of any known format: a folder, an NLPL zip, or "
+            "OPTIONS.json,WEIGHTS.hdf5",
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="Folder to write, or OPTIONS.json,WEIGHTS.hdf5 for the published pair",
+        ),
+    ],
+    to: Annotated[
+        Format, typer.Option("--to", "-t", help="Format to write into a folder")
+    ] = Format.safetensors,
+    dtype: Annotated[
+        DType, typer.Option("--dtype", "-d", help="Number format of the safetensors")
+    ] = DType.float32,
+    force: Annotated[
+        bool, typer.Option("--force", "-F", help="Write over what is there")
+    ] = False,
 ) -> None:
     """
     Convert a biLM from one weight format to another.

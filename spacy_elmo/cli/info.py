@@ -1,7 +1,7 @@
 """python -m spacy elmo info: what a biLM, or a pipeline with one, is made of."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Tuple
 
 import typer
 from wasabi import msg
@@ -17,12 +17,14 @@ Row = Tuple[str, Any]
 
 
 def info_cli(
-    model: str = typer.Argument(
-        ...,
-        metavar="MODEL",
-        help="Weights (folder, zip, OPTIONS.json,WEIGHTS.hdf5), or a spaCy pipeline "
-        "(folder or installed package)",
-    ),
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Weights (folder, zip, OPTIONS.json,WEIGHTS.hdf5), or a spaCy "
+            "pipeline (folder or installed package)",
+        ),
+    ],
 ) -> None:
     """
     Print the sizes, options and format of a biLM; for a trained pipeline also the mix
@@ -72,7 +74,9 @@ def _print_pipeline(nlp: "Language") -> None:
     if rows:
         msg.divider("Mix of the layers in each head")
         msg.table(
-            rows, header=("component", "mix", "s (layer 0, 1, ...)", "gamma"), divider=True
+            rows,
+            header=("component", "mix", "s (layer 0, 1, ...)", "gamma"),
+            divider=True,
         )
     else:
         msg.info("No component of this pipeline mixes the layers of a biLM.")

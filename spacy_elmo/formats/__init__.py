@@ -33,8 +33,8 @@ def load_bilm(path: PathLike, weights_file: Optional[PathLike] = None) -> BiLM:
         options.json of the published pair.
     weights_file: the HDF5 file of the published pair.
 
-    Raises WeightsError (a ValueError) where nothing known lies there, or where a file is
-    missing, damaged, or not what its options say: file, key, expected, found.
+    Raises WeightsError (a ValueError) where nothing known lies there, or where a file
+    is missing, damaged, or not what its options say: file, key, expected, found.
     """
     if weights_file is not None:
         return published.read(path, weights_file)

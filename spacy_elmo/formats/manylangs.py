@@ -112,7 +112,9 @@ def _split_highway(
 
 
 def _architecture(folder: Path) -> Tuple[Mapping[str, Any], Path]:
-    file = check_is_file(folder / CONFIG, "the config.json of an ELMoForManyLangs model")
+    file = check_is_file(
+        folder / CONFIG, "the config.json of an ELMoForManyLangs model"
+    )
     named = str(_read_json(file).get("config_path", ""))
     for path in (Path(named), folder / Path(named.replace("\\", "/")).name):
         if named and path.is_file():
@@ -164,9 +166,7 @@ def _config(
         raise WeightsError(f"{source}: {error}") from error
 
 
-def _get(
-    architecture: Mapping[str, Any], source: Path, section: str, key: str
-) -> Any:
+def _get(architecture: Mapping[str, Any], source: Path, section: str, key: str) -> Any:
     try:
         return architecture[section][key]
     except (KeyError, TypeError):

@@ -60,9 +60,9 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
         tensor = parameter.detach().cpu().to(DTYPES[dtype]).contiguous()
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
-                f"{name}: expected finite numbers that fit {dtype}, found NaN, infinity "
-                f"or one over {torch.finfo(DTYPES[dtype]).max:g}. A model with such "
-                "weights is not written."
+                f"{name}: expected finite numbers that fit {dtype}, found NaN, "
+                f"infinity or one over {torch.finfo(DTYPES[dtype]).max:g}. A model "
+                "with such weights is not written."
             )
         tensors[name] = tensor
     description = {

@@ -22,7 +22,7 @@ from .files import replacing, write_json
 NAME = "published (bilm-tf, AllenNLP)"
 OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
 
-_OURS_TO_GROUPS = ("CNN", "RNN_")
+_GROUPS = ("CNN", "RNN_")
 
 Convert = Callable[[np.ndarray], np.ndarray]
 
@@ -205,9 +205,9 @@ def _check_nothing_left(file: h5py.File, config: BiLMConfig, path: Path) -> None
     left: List[str] = []
 
     def visit(key: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and key.startswith(_OURS_TO_GROUPS):
-            if key not in wanted:
-                left.append(key)
+        is_ours = isinstance(item, h5py.Dataset) and key.startswith(_GROUPS)
+        if is_ours and key not in wanted:
+            left.append(key)
 
     file.visititems(visit)
     if left:

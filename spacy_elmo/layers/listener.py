@@ -69,7 +69,9 @@ def build_elmo_listener_v1(
         NAME,
         forward,
         init=init,
-        layers=[elmo_mix(mix, layer_norm=layer_norm, dropout=dropout, l2=l2, width=width)],
+        layers=[
+            elmo_mix(mix, layer_norm=layer_norm, dropout=dropout, l2=l2, width=width)
+        ],
         dims={"nO": width},
         attrs={"upstream": upstream, "state": ListenerState()},
     )

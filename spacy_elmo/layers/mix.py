@@ -122,7 +122,7 @@ def forward(
         return [], lambda d_outputs: []
     xp = model.ops.xp
     _set_sizes(model, *X[0].shape)
-    lengths = [layers.shape[1] for layers in X]
+    ends = np.cumsum([layers.shape[1] for layers in X])[:-1].tolist()
     is_learned = model.attrs["mix"] == LEARNED
     layer_norm = model.attrs["layer_norm"]
     layers = xp2torch(
@@ -143,18 +143,16 @@ def forward(
         if not wanted:
             return []
         d_mixed = xp2torch(xp.concatenate(d_outputs), device=mixed.device)
-        gradients = dict(
-            zip(map(id, wanted), torch.autograd.grad(mixed, wanted, d_mixed))
-        )
+        gradients = list(torch.autograd.grad(mixed, wanted, d_mixed))
         if is_learned:
-            d_scalars = gradients[id(scalars)] + 2 * model.attrs["l2"] * scalars.detach()
-            model.inc_grad("scalars", torch2xp(d_scalars))
-            model.inc_grad("gamma", torch2xp(gradients[id(gamma)]))
-        if not layers.requires_grad:
+            d_scalars = gradients.pop(0) + 2 * model.attrs["l2"] * scalars.detach()
+            model.inc_grad("scalars", cast(Floats1d, torch2xp(d_scalars)))
+            model.inc_grad("gamma", cast(Floats1d, torch2xp(gradients.pop(0))))
+        if not gradients:
             return []
-        return _split(torch2xp(gradients[id(layers)]), lengths, axis=1)
+        return cast(List[Floats3d], xp.split(torch2xp(gradients[0]), ends, axis=1))
 
-    return _split(torch2xp(mixed), lengths, axis=0), backprop
+    return xp.split(torch2xp(mixed), ends), backprop
 
 
 def _parameters(
@@ -176,13 +174,7 @@ def _set_sizes(model: Model, n_layers: int, n_tokens: int, width: int) -> None:
         elif model.get_dim(dim) != found:
             what = "layers" if dim == "nL" else "values a token and layer"
             raise ValueError(
-                f"ELMo: expected {model.get_dim(dim)} {what}, found {found}. The biLM is "
-                "not the one that this head was built or trained with (in a config: "
+                f"ELMo: expected {model.get_dim(dim)} {what}, found {found}. The biLM "
+                "is not the one that this head was built or trained with (in a config: "
                 "check `width`): load that one, or train the head again."
             )
-
-
-def _split(array: Floats2d, lengths: List[int], axis: int) -> List:
-    ends = np.cumsum(lengths)
-    index = (slice(None),) * axis
-    return [array[(*index, slice(end - n, end))] for n, end in zip(lengths, ends)]

@@ -21,7 +21,7 @@ The biLM has no weights yet. There are three ways to give it some:
     [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and path = ...,
     then nlp.initialize() or `spacy train`;
   - in Python: nlp.get_pipe("elmo").set_bilm(spacy_elmo.load_bilm(path));
-  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=other)."""
+  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=nlp2)."""
 
 
 class NoWeights(nn.Module):
@@ -74,7 +74,12 @@ def _shim(model: Model) -> PyTorchShim:
 
 
 def _convert_inputs(
-    model: Model, sentences: Sentences, is_train: bool, *, batch_tokens: int, precision: str
+    model: Model,
+    sentences: Sentences,
+    is_train: bool,
+    *,
+    batch_tokens: int,
+    precision: str,
 ) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], List[None]]]:
     inputs = ArgsKwargs(args=(sentences, batch_tokens, precision), kwargs={})
     return inputs, lambda gradients: []

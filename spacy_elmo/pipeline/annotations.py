@@ -77,13 +77,13 @@ def get_vectors(doc: Doc) -> Floats2d:
 def set_vectors(doc: Doc, vectors: Floats2d, *, set_tensor: bool) -> None:
     """Store the component's mix, as doc.tensor if it may."""
     if set_tensor:
-        doc.tensor = vectors
+        doc.tensor = vectors  # type: ignore[assignment]
         doc.user_data.pop(VECTORS_KEY, None)
     else:
         doc.user_data[VECTORS_KEY] = vectors
     # spaCy keeps what an earlier access to doc.vector has found.
-    doc._vector = None
-    doc._vector_norm = None
+    doc._vector = None  # type: ignore[attr-defined]
+    doc._vector_norm = None  # type: ignore[attr-defined]
 
 
 def set_hooks(doc: Doc) -> None:
@@ -147,8 +147,7 @@ def _has_vector(item: Union[Doc, Span, Token]) -> bool:
 
 
 def _vector_norm(item: Union[Doc, Span, Token]) -> float:
-    vector = item.vector
-    return float(get_array_module(vector).sqrt((vector * vector).sum()))
+    return float(np.linalg.norm(_on_cpu(item.vector)))
 
 
 def _similarity(item: Union[Doc, Span, Token], other: Any) -> float:
@@ -157,8 +156,8 @@ def _similarity(item: Union[Doc, Span, Token], other: Any) -> float:
     if ours.shape != theirs.shape:
         raise ValueError(
             f"similarity: expected two vectors of one width, found {ours.shape[0]} and "
-            f"{theirs.shape[0]}. Both must come from the same elmo component: a Lexeme, "
-            "or a Doc of another pipeline, has no ELMo vector."
+            f"{theirs.shape[0]}. Both must come from the same elmo component: a "
+            "Lexeme, or a Doc of another pipeline, has no ELMo vector."
         )
     norms = np.linalg.norm(ours) * np.linalg.norm(theirs)
     return float(ours @ theirs / norms) if norms else 0.0

@@ -35,7 +35,6 @@ from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.tok2vec import replace_listener, replace_listener_config
 from ..layers.weights import Loader
 from .annotations import (
-    VECTORS_KEY,
     apply_mix,
     install_extension,
     set_hooks,
@@ -82,8 +81,8 @@ def make_elmo(
         if isinstance(other, Elmo) and other_name != name:
             raise ValueError(
                 f"Expected one elmo component in a pipeline, found {other_name!r} when "
-                f"adding {name!r}: both would write doc._.elmo. Give the heads that want "
-                "another biLM their own: spacy_elmo.ElmoTok2Vec.v1."
+                f"adding {name!r}: both would write doc._.elmo. Give the heads that "
+                "want another biLM their own: spacy_elmo.ElmoTok2Vec.v1."
             )
     return Elmo(
         nlp.vocab,
@@ -177,7 +176,9 @@ class Elmo(TrainablePipe):
 
     @property
     def listeners(self) -> List[Model]:
-        return [m for name in self.listening_components for m in self.listener_map[name]]
+        return [
+            m for name in self.listening_components for m in self.listener_map[name]
+        ]
 
     @property
     def listening_components(self) -> List[str]:
@@ -223,8 +224,8 @@ class Elmo(TrainablePipe):
         later = self._later_tok2vecs
         if self.set_tensor and not (upstream in later or (upstream == "*" and later)):
             raise ValueError(
-                f"{component_name!r} listens to a tok2vec component through doc.tensor, "
-                f"which {self.name!r}, between the two, would overwrite. Put "
+                f"{component_name!r} listens to a tok2vec component through doc.tensor "
+                f"and {self.name!r}, between the two, would overwrite that. Put "
                 f"{self.name!r} before that component or after {component_name!r}, or "
                 "set its setting set_tensor = false."
             )
@@ -248,7 +249,9 @@ class Elmo(TrainablePipe):
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
-            set_vectors(doc, apply_mix(doc_layers, self.mix), set_tensor=self.set_tensor)
+            set_vectors(
+                doc, apply_mix(doc_layers, self.mix), set_tensor=self.set_tensor
+            )
             if self.keep_layers:
                 set_layers(doc, doc_layers)
             else:

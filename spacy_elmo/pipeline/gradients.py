@@ -48,9 +48,17 @@ class LayerGradients:
         if self._backprop is None or not self._sums:
             return
         backprop, self._backprop = self._backprop, None
-        gradients = []
+        gradients: List[Floats3d] = []
+        squares = 0.0
         for doc, layers in zip(self._docs, self._layers):
             gradient = self._sums.get(id(doc))
-            gradients.append(layers * 0 if gradient is None else gradient)
+            gradient = layers * 0 if gradient is None else gradient
+            gradients.append(gradient)
+            squares = squares + _square(gradient)
         backprop(gradients)
-        self._losses[self._name] += float(sum(float((g * g).sum()) for g in gradients))
+        self._losses[self._name] += float(squares)
+
+
+def _square(gradient: Any) -> Any:
+    """On the device, so that the host need not wait for each doc."""
+    return (gradient * gradient).sum()

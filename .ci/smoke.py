@@ -1,0 +1,28 @@
+"""Import and embed with the installed wheel: a model made here, saved, loaded, run."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import spacy
+
+import spacy_elmo
+
+
+def main() -> None:
+    config = spacy_elmo.BiLMConfig(
+        char_dim=4, filters=((1, 4), (2, 4)), n_highway=1, dim=16, projection_dim=4
+    )
+    with TemporaryDirectory() as folder:
+        spacy_elmo.save_bilm(spacy_elmo.BiLM(config), folder)
+        bilm = spacy_elmo.load_bilm(folder)
+    nlp = spacy.blank("en")
+    nlp.add_pipe("elmo").set_bilm(bilm)
+    doc = nlp("She sat on the river bank. He robbed the bank.")
+    assert doc._.elmo.layers.shape == (3, len(doc), 8), doc._.elmo.layers.shape
+    assert doc.vector.shape == (8,), doc.vector.shape
+    assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
+    print(f"spacy-elmo {spacy_elmo.__version__}: {Path(spacy_elmo.__file__).parent}")
+
+
+if __name__ == "__main__":
+    main()
