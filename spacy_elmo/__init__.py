@@ -1,4 +1,4 @@
-"""ELMo for spaCy. See https://spacy.io/universe or the README for how to start."""
+"""ELMo for spaCy: `nlp.add_pipe("elmo")`. The README says how to start."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, List
