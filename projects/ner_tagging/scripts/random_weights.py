@@ -13,25 +13,11 @@ class Size(str, Enum):
     small = "small"
 
 
-SIZES: Dict[Size, Dict[str, Any]] = {
-    Size.tiny: {
-        "filters": ((1, 32), (2, 32), (3, 64), (4, 128)),
-        "dim": 256,
-        "projection_dim": 64,
-    },
-    Size.small: {
-        "filters": (
-            (1, 32),
-            (2, 32),
-            (3, 64),
-            (4, 128),
-            (5, 256),
-            (6, 512),
-            (7, 1024),
-        ),
-        "dim": 1024,
-        "projection_dim": 128,
-    },
+TINY: Dict[str, Any] = {
+    "filters": ((1, 32), (2, 32), (3, 64), (4, 128)),
+    "n_highway": 1,
+    "dim": 256,
+    "projection_dim": 64,
 }
 
 
@@ -66,17 +52,7 @@ def main(
     from spacy_elmo import BiLM, BiLMConfig, save_bilm
 
     torch.manual_seed(seed)
-    config = BiLMConfig(
-        char_dim=16,
-        n_highway=1,
-        max_characters_per_token=50,
-        activation="relu",
-        n_layers=2,
-        cell_clip=3.0,
-        proj_clip=3.0,
-        use_skip_connections=True,
-        **SIZES[size],
-    )
+    config = BiLMConfig(**TINY) if size is Size.tiny else BiLMConfig.preset(size.value)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_bilm(BiLM(config), out)
     msg.warn(f"{out}: RANDOM weights ({size.value}, seed {seed}): they know nothing")
