@@ -1,6 +1,7 @@
 """spacy_elmo.ElmoModel.v1: docs -> all layers of each token."""
 
-from typing import Callable, List, Sequence, Tuple
+from functools import partial
+from typing import Callable, Iterator, List, Sequence, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -15,6 +16,10 @@ from .spans import get_words
 DocLayers = List[Floats3d]
 
 DEFAULT_WINDOW = 128
+
+_BATCHES_AT_ONCE = 4
+"""Docs of so many batches are sorted into batches together: more leaves the batches
+fuller, less bounds the memory beside what lies on the docs."""
 
 
 def build_elmo_model_v1(
@@ -41,12 +46,13 @@ def build_elmo_model_v1(
         raise ValueError(
             f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}."
         )
+    # Not as attrs: those are stored, and would overrule the config that loads a model.
+    group_tokens = _BATCHES_AT_ONCE * batch_tokens
     return Model(
         "elmo_model",
-        forward,
+        partial(forward, window=window, group_tokens=group_tokens),
         layers=[torch_bilm.torch_bilm(batch_tokens, precision)],
         dims={"nO": None},
-        attrs={"window": window},
     )
 
 
@@ -66,9 +72,25 @@ def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
 
 
 def forward(
-    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], is_train: bool
+    model: Model[List[Doc], DocLayers],
+    docs: Sequence[Doc],
+    is_train: bool,
+    *,
+    window: int,
+    group_tokens: int,
 ) -> Tuple[DocLayers, Callable]:
-    words = get_words(docs, model.attrs["window"])
+    if is_train:
+        return _forward_group(model, docs, window, True)
+    layers: DocLayers = []
+    for group in _groups(docs, group_tokens):
+        layers.extend(_forward_group(model, group, window, False)[0])
+    return layers, lambda d_layers: []
+
+
+def _forward_group(
+    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], window: int, is_train: bool
+) -> Tuple[DocLayers, Callable]:
+    words = get_words(docs, window)
     layers, backprop_layers = model.layers[0](words.sentences, is_train)
     xp = model.ops.xp
     n_layers, _, width = layers.shape
@@ -94,3 +116,16 @@ def forward(
         return []
 
     return outputs, backprop
+
+
+def _groups(docs: Sequence[Doc], group_tokens: int) -> Iterator[List[Doc]]:
+    group: List[Doc] = []
+    n_tokens = 0
+    for doc in docs:
+        if group and n_tokens + len(doc) > group_tokens:
+            yield group
+            group, n_tokens = [], 0
+        group.append(doc)
+        n_tokens += len(doc)
+    if group:
+        yield group

@@ -12,7 +12,7 @@ from ..layers.doc_layers import LAYERS_KEY, get_layers
 from ..layers.mix import Mix, mix_weights
 
 VECTORS_KEY = "elmo_vectors"
-"""Where the component's mix lies if it may not use doc.tensor."""
+"""Where the component's mix lies if doc.tensor is, or will be, another component's."""
 
 
 class DocElmo:
@@ -74,13 +74,17 @@ def get_vectors(doc: Doc) -> Floats2d:
     return cast(Floats2d, vectors)
 
 
-def set_vectors(doc: Doc, vectors: Floats2d, *, set_tensor: bool) -> None:
-    """Store the component's mix, as doc.tensor if it may."""
-    if set_tensor:
+def set_vectors(doc: Doc, vectors: Floats2d, *, as_tensor: bool, apart: bool) -> None:
+    """Store the component's mix.
+
+    as_tensor: as doc.tensor. apart: where nobody else writes.
+    """
+    if as_tensor:
         doc.tensor = vectors  # type: ignore[assignment]
-        doc.user_data.pop(VECTORS_KEY, None)
-    else:
+    if apart:
         doc.user_data[VECTORS_KEY] = vectors
+    else:
+        doc.user_data.pop(VECTORS_KEY, None)
     # spaCy keeps what an earlier access to doc.vector has found.
     doc._vector = None  # type: ignore[attr-defined]
     doc._vector_norm = None  # type: ignore[attr-defined]

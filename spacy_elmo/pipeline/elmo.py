@@ -1,14 +1,13 @@
 """The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
 components mix its layers for themselves."""
 
-import multiprocessing
+import os
 from itertools import islice
 from typing import (
     Any,
     Callable,
     Dict,
     Iterable,
-    Iterator,
     List,
     Optional,
     Sequence,
@@ -56,9 +55,6 @@ batch_tokens = 4096
 window = 128
 precision = "float32"
 """
-
-_GROUP_TOKENS = 32768
-"""Tokens of docs whose layers are on the way at once, beside what lies on the docs."""
 
 
 @Language.factory(
@@ -144,6 +140,7 @@ class Elmo(TrainablePipe):
         self._listener_map: Dict[str, List[Model]] = {}
         self._later_tok2vecs: List[str] = []
         self._gradients: Optional[LayerGradients] = None
+        self._process = os.getpid()
         model.attrs["replace_listener"] = replace_listener
         model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
         install_extension()
@@ -234,29 +231,31 @@ class Elmo(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
-        if multiprocessing.parent_process() is not None:
-            # A worker of nlp.pipe(n_process=...): after a fork, PyTorch's pool of
-            # threads is gone and waiting for it would never end.
+        if self._in_worker:
+            # After a fork, PyTorch's pool of threads is gone, and waiting for it would
+            # never end.
             torch.set_num_threads(1)
-        layers: List[Floats3d] = []
-        for group in _groups(docs):
-            layers.extend(self.model.predict(group))
-        return layers
+        return self.model.predict(list(docs))
+
+    @property
+    def _in_worker(self) -> bool:
+        """Whether this is a worker of nlp.pipe(n_process=...)."""
+        return os.getpid() != self._process
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
         """Put layers and vectors on the docs."""
-        in_worker = multiprocessing.parent_process() is not None
+        # A tok2vec component after this one will write doc.tensor.
+        keep_apart = not self.set_tensor or bool(self._later_tok2vecs)
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
-            set_vectors(
-                doc, apply_mix(doc_layers, self.mix), set_tensor=self.set_tensor
-            )
+            vectors = apply_mix(doc_layers, self.mix)
+            set_vectors(doc, vectors, as_tensor=self.set_tensor, apart=keep_apart)
             if self.keep_layers:
                 set_layers(doc, doc_layers)
             else:
                 doc.user_data.pop(LAYERS_KEY, None)
-            if not in_worker:
+            if not self._in_worker:  # from where spaCy sends docs without their hooks
                 set_hooks(doc)
 
     # Training
@@ -346,16 +345,3 @@ class _ReplaceConfig:
 
     def __call__(self, elmo_config: Any, tok2vec_config: Any) -> Dict[str, Any]:
         return replace_listener_config(elmo_config, tok2vec_config, frozen=self.frozen)
-
-
-def _groups(docs: Iterable[Doc]) -> Iterator[List[Doc]]:
-    group: List[Doc] = []
-    n_tokens = 0
-    for doc in docs:
-        if group and n_tokens + len(doc) > _GROUP_TOKENS:
-            yield group
-            group, n_tokens = [], 0
-        group.append(doc)
-        n_tokens += len(doc)
-    if group:
-        yield group
