@@ -1,7 +1,7 @@
 """The sizes and switches of a biLM, and the options.json that carries them."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
@@ -236,9 +236,6 @@ class BiLMConfig:
                 "word_dim and n_words: expected both or neither, found "
                 f"{self.word_dim} and {self.n_words}."
             )
-
-    def as_dict(self) -> Dict[str, Any]:
-        return asdict(self)
 
 
 PRESETS: Dict[str, Dict[str, Any]] = {

@@ -182,7 +182,14 @@ class Elmo(TrainablePipe):
         return list(self.listener_map)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
-        """Tie a listener of another component to this one."""
+        """Tie a listener of another component to this one. Raises ValueError where the
+        layers that it needs would not be kept."""
+        if not self.keep_layers:
+            raise ValueError(
+                f"{component_name!r} listens to {self.name!r}: expected its setting "
+                "keep_layers = true, found false. Listeners read the layers from the "
+                "Doc."
+            )
         known = self.listener_map.setdefault(component_name, [])
         if listener not in known:
             known.append(listener)
@@ -246,6 +253,7 @@ class Elmo(TrainablePipe):
         """Put layers and vectors on the docs."""
         # A tok2vec component after this one will write doc.tensor.
         keep_apart = not self.set_tensor or bool(self._later_tok2vecs)
+        in_worker = self._in_worker
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
@@ -255,7 +263,7 @@ class Elmo(TrainablePipe):
                 set_layers(doc, doc_layers)
             else:
                 doc.user_data.pop(LAYERS_KEY, None)
-            if not self._in_worker:  # from where spaCy sends docs without their hooks
+            if not in_worker:  # from where spaCy sends docs without their hooks
                 set_hooks(doc)
 
     # Training
@@ -325,10 +333,9 @@ class Elmo(TrainablePipe):
 
     def _finish_backprop(self) -> None:
         """Gradients of a batch wait for all listeners; one whose component is frozen
-        never answers."""
+        never answers, so they are used at the latest when the next step begins."""
         if self._gradients is not None:
             self._gradients.finish()
-            self._gradients = None
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> None:
         """None: the heads have the losses."""

@@ -33,7 +33,14 @@ class LayerGradients:
         self._name = name
 
     def add(self, gradients: Dict[int, Floats3d]) -> None:
-        """Take one listener's gradients, by the doc's id."""
+        """Take one listener's gradients, by the doc's id. Raises ValueError where the
+        backward pass has been run."""
+        if self._backprop is None:
+            raise ValueError(
+                f"{self._name!r}: expected the gradients of all listeners before the "
+                "biLM's own backward pass, found one that came later. Call "
+                "finish_update of the component after those of its listeners."
+            )
         for key, gradient in gradients.items():
             if key in self._sums:
                 self._sums[key] = self._sums[key] + gradient
@@ -44,7 +51,7 @@ class LayerGradients:
             self.finish()
 
     def finish(self) -> None:
-        """Run the backward pass over what has come in; once."""
+        """Run the backward pass over what has come in, if anything has; once."""
         if self._backprop is None or not self._sums:
             return
         backprop, self._backprop = self._backprop, None
