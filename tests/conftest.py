@@ -1,15 +1,20 @@
 """Where tests find published weights and corpora, and the small model they make."""
 
+import copy
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo import BiLM, BiLMConfig, save_bilm
 
 ROOT = Path(__file__).parent.parent
 SHARED = "SPACY_ELMO_SHARED"
+
+# For the tiny biLM, several threads are many times slower than one where other work
+# has the other cores.
+torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,3 +55,17 @@ def tiny_bilm(tiny_config: BiLMConfig) -> BiLM:
         for parameter in model.parameters():
             parameter.mul_(3.0)
     return model
+
+
+@pytest.fixture(scope="session")
+def weights(tiny_bilm: BiLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of the tiny biLM."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_bilm(tiny_bilm, folder)
+    return folder
+
+
+@pytest.fixture
+def bilm(tiny_bilm: BiLM) -> BiLM:
+    """A copy of the tiny biLM that a test may train."""
+    return copy.deepcopy(tiny_bilm)

@@ -1,6 +1,7 @@
 """The sizes and switches of a biLM, and the options.json that carries them."""
 
 import json
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
@@ -63,7 +64,7 @@ class BiLMConfig:
     n_words: int = 0
 
     def __post_init__(self) -> None:
-        filters = tuple((int(width), int(number)) for width, number in self.filters)
+        filters = read_filters(self.filters, "filters")
         object.__setattr__(self, "filters", filters)
         for name in ("cell_clip", "proj_clip"):
             object.__setattr__(self, name, getattr(self, name) or None)
@@ -146,7 +147,7 @@ class BiLMConfig:
         where = f"{source}: char_cnn"
         values: Dict[str, Any] = {
             "char_dim": _number(embedding, "dim", f"{where}.embedding"),
-            "filters": _filters(char_cnn, where),
+            "filters": read_filters(char_cnn.get("filters"), f"{where}.filters"),
             "n_highway": _number(char_cnn, "n_highway", where, default=0),
             "max_characters_per_token": _number(
                 char_cnn, "max_characters_per_token", where
@@ -172,7 +173,12 @@ class BiLMConfig:
             values[name] = _number(lstm, name, where)
         for name in ("cell_clip", "proj_clip"):
             values[name] = _number(lstm, name, where, default=None, kind=float)
-        values["use_skip_connections"] = bool(lstm.get("use_skip_connections", False))
+        skip = lstm.get("use_skip_connections", False)
+        if skip not in (True, False):
+            raise ValueError(
+                f"{where}.use_skip_connections: expected true or false, found {skip!r}."
+            )
+        values["use_skip_connections"] = bool(skip)
         values["forget_bias"] = _number(
             lstm, "forget_bias", where, default=1.0, kind=float
         )
@@ -219,7 +225,7 @@ class BiLMConfig:
             )
         for name in ("cell_clip", "proj_clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(
                     f"{name}: expected a positive number, or null or 0 for no clip, "
                     f"found {value!r}."
@@ -230,6 +236,11 @@ class BiLMConfig:
                 f"({self.dim}), found {self.projection_dim}: the LSTM would put out "
                 f"{self.dim} values where a word vector has {self.projection_dim}, and "
                 "the layers could not be mixed."
+            )
+        if self.characters == "bytes" and self.n_characters != BYTE_IDS:
+            raise ValueError(
+                f"n_characters: expected {BYTE_IDS} in the byte scheme, found "
+                f"{self.n_characters}."
             )
         if bool(self.word_dim) != bool(self.n_words):
             raise ValueError(
@@ -292,7 +303,7 @@ def _number(
         return default
     value = section[key]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or kind(value) != value:
+    if not is_number or not math.isfinite(value) or kind(value) != value:
         raise ValueError(
             f"{source}.{key}: expected "
             f"{'a whole number' if kind is int else 'a number'}, found {value!r}."
@@ -300,12 +311,20 @@ def _number(
     return kind(value)
 
 
-def _filters(char_cnn: Mapping[str, Any], source: str) -> Tuple[Tuple[int, int], ...]:
-    filters = char_cnn.get("filters")
+def read_filters(value: Any, where: str) -> Tuple[Tuple[int, int], ...]:
+    """Pairs of whole numbers, as a JSON file has them.
+
+    where: what to call them in errors.
+
+    Raises ValueError for anything else.
+    """
     try:
-        return tuple((int(width), int(number)) for width, number in filters or ())
+        pairs = tuple((width, number) for width, number in value)
     except (TypeError, ValueError):
+        pairs = ()
+    if not pairs or not all(type(size) is int for pair in pairs for size in pair):
         raise ValueError(
-            f"{source}.filters: expected a list of pairs [width, number], "
-            f"found {filters!r}."
-        ) from None
+            f"{where}: expected a list of pairs [width, number] of whole numbers, "
+            f"found {json.dumps(value, default=repr)}."
+        )
+    return pairs

@@ -39,7 +39,7 @@ class ProjectedLSTM(nn.Module):
         super().__init__()
         dim, width = config.dim, config.projection_dim
         self.cell_clip = config.cell_clip
-        self.proj_clip = config.proj_clip if config.has_lstm_projection else None
+        self.proj_clip = config.proj_clip
         self.forget_bias = config.forget_bias
         self.weight_ih = nn.Parameter(torch.empty(4 * dim, width))
         self.weight_hh = nn.Parameter(torch.empty(4 * dim, width))

@@ -202,7 +202,16 @@ class BiLM(nn.Module):
         state: a row a sequence, in their order; None: zeros.
         RETURNS: (n_layers + 1, n_tokens, 2 * projection_dim) and the state after each
             sequence's last token (its first one, for the backward direction).
+
+        Raises ValueError for a state of another number of streams.
         """
+        if state is not None:
+            found = state.forward[0].hidden.shape[0]
+            if found != len(lengths):
+                raise ValueError(
+                    f"state: expected one of {len(lengths)} streams, found one of "
+                    f"{found}. Each sequence goes on from the same place in the batch."
+                )
         packing = Packing.from_lengths(lengths, vectors.device)
         directions = (
             (self.forward_layers, packing.forward, packing.unpack_forward),

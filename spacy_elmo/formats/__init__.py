@@ -56,14 +56,21 @@ def save_bilm(
         (options.json, weights.hdf5), for models of the byte scheme.
     dtype: of the stored weights, "float32" or, in our own format, "float16".
 
-    Raises WeightsError for an unknown format or dtype, and for a model that the
-    published format cannot hold.
+    Raises WeightsError for an unknown format or dtype, for a model that the published
+    format cannot hold, and for a folder with weights of another format.
     """
     if format not in FORMATS:
         raise WeightsError(
             f"format: expected one of {', '.join(FORMATS)}, found {format!r}."
         )
     folder = Path(path)
+    other = "*.hdf5" if format == "safetensors" else native.WEIGHTS
+    found = ", ".join(sorted(entry.name for entry in folder.glob(other)))
+    if found:
+        raise WeightsError(
+            f"{folder}: expected a folder without weights of another format, found "
+            f"{found}: the folder could not be loaded any more. Name another one."
+        )
     if format == "safetensors":
         native.write(model, folder, dtype)
         return

@@ -2,16 +2,23 @@
 and two torch state dicts."""
 
 import json
-import pickle
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, Mapping, NamedTuple, Tuple
 
 import torch
 from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig, VocabularyCharacters
-from ..bilm.config import ORIGINAL_FILTERS
-from .checks import PathLike, WeightsError, check_is_file, check_shape, load_state
+from ..bilm.config import ORIGINAL_FILTERS, read_filters
+from .checks import (
+    PathLike,
+    WeightsError,
+    check_array,
+    check_is_file,
+    check_keys,
+    fill,
+    outline,
+)
 
 NAME = "ELMoForManyLangs"
 CONFIG, ENCODER, EMBEDDER = "config.json", "encoder.pkl", "token_embedder.pkl"
@@ -58,57 +65,76 @@ def read(folder: PathLike) -> BiLM:
         )
     except ValueError as error:
         raise WeightsError(f"{folder}: {error}") from error
-    model = BiLM(config, vocabulary)
-    embedder = _read_pickle(folder / EMBEDDER)
-    encoder = _read_pickle(folder / ENCODER)
     state: Dict[str, Tensor] = {}
-    for stored, file, names in (
-        (embedder, folder / EMBEDDER, dict(_embedder_names(config))),
-        (encoder, folder / ENCODER, dict(_encoder_names(config))),
+    for file, entries in (
+        (folder / EMBEDDER, list(_embedder_entries(config))),
+        (folder / ENCODER, list(_encoder_entries(config))),
     ):
-        _check_keys(stored, names, file)
-        for key, name in names.items():
-            state[name] = stored[key]
+        stored = _read_pickle(file)
+        check_keys(file, stored, [entry.key for entry in entries])
+        for key, shape, names in entries:
+            check_array(file, key, stored[key], shape)
+            state[names[0]] = stored[key]
+            if len(names) == 2:
+                # The non-linear part, then the gate; it multiplies the input, which is
+                # one minus our gate: hence the sign.
+                transform, gate = stored[key].chunk(2)
+                state.update({names[0]: transform, names[1]: -gate})
+    return fill(outline(config, vocabulary), state)
+
+
+class Entry(NamedTuple):
+    """A stored tensor's key and shape, and the names of our parameters that it is."""
+
+    key: str
+    shape: Tuple[int, ...]
+    names: Tuple[str, ...]
+
+
+def _embedder_entries(config: BiLMConfig) -> Iterator[Entry]:
+    ours, width, n = "character_encoder", config.projection_dim, config.n_filters
+    for kind, rows, dim in (
+        ("char", config.n_characters, config.char_dim),
+        ("word", config.n_words, config.word_dim),
+    ):
+        if rows:
+            key = f"{kind}_emb_layer.embedding.weight"
+            yield Entry(key, (rows, dim), (f"{ours}.{kind}_embedding.weight",))
+    for i, (size, number) in enumerate(config.filters):
+        key = f"convolutions.{i}"
+        filters = (number, config.char_dim, size)
+        yield Entry(f"{key}.weight", filters, (f"{ours}.{key}.weight",))
+        yield Entry(f"{key}.bias", (number,), (f"{ours}.{key}.bias",))
     for k in range(config.n_highway):
-        _split_highway(state, k, config, folder / EMBEDDER)
-    return load_state(model, state, folder)
+        key, name = f"highways._layers.{k}", f"{ours}.highways.{k}"
+        yield Entry(
+            f"{key}.weight",
+            (2 * n, n),
+            (f"{name}.transform.weight", f"{name}.gate.weight"),
+        )
+        yield Entry(
+            f"{key}.bias", (2 * n,), (f"{name}.transform.bias", f"{name}.gate.bias")
+        )
+    both = (width, config.word_dim + n)
+    yield Entry("projection.weight", both, (f"{ours}.projection.weight",))
+    yield Entry("projection.bias", (width,), (f"{ours}.projection.bias",))
 
 
-def _embedder_names(config: BiLMConfig) -> Iterator[Tuple[str, str]]:
-    ours = "character_encoder"
-    yield "char_emb_layer.embedding.weight", f"{ours}.char_embedding.weight"
-    if config.word_dim:
-        yield "word_emb_layer.embedding.weight", f"{ours}.word_embedding.weight"
-    for part in ("weight", "bias"):
-        for i in range(len(config.filters)):
-            yield f"convolutions.{i}.{part}", f"{ours}.convolutions.{i}.{part}"
-        for k in range(config.n_highway):
-            yield f"highways._layers.{k}.{part}", f"{ours}.highways.{k}.{part}"
-        yield f"projection.{part}", f"{ours}.projection.{part}"
-
-
-def _encoder_names(config: BiLMConfig) -> Iterator[Tuple[str, str]]:
+def _encoder_entries(config: BiLMConfig) -> Iterator[Entry]:
+    dim, width = config.dim, config.projection_dim
     for direction in ("forward", "backward"):
         for layer in range(config.n_layers):
-            theirs = f"{direction}_layer_{layer}"
-            ours = f"{direction}_layers.{layer}"
-            yield f"{theirs}.input_linearity.weight", f"{ours}.weight_ih"
-            yield f"{theirs}.state_linearity.weight", f"{ours}.weight_hh"
-            yield f"{theirs}.state_linearity.bias", f"{ours}.bias"
-            yield f"{theirs}.state_projection.weight", f"{ours}.weight_hr"
-
-
-def _split_highway(
-    state: Dict[str, Tensor], k: int, config: BiLMConfig, file: Path
-) -> None:
-    """One matrix holds the non-linear part, then the gate, which multiplies the input:
-    one minus our gate, hence the sign."""
-    name, n = f"character_encoder.highways.{k}", config.n_filters
-    for part, shape in (("weight", (2 * n, n)), ("bias", (2 * n,))):
-        both = state.pop(f"{name}.{part}")
-        check_shape(file, f"highways._layers.{k}.{part}", both.shape, shape)
-        state[f"{name}.transform.{part}"] = both[:n]
-        state[f"{name}.gate.{part}"] = -both[n:]
+            for key, shape, name in (
+                ("input_linearity.weight", (4 * dim, width), "weight_ih"),
+                ("state_linearity.weight", (4 * dim, width), "weight_hh"),
+                ("state_linearity.bias", (4 * dim,), "bias"),
+                ("state_projection.weight", (width, dim), "weight_hr"),
+            ):
+                yield Entry(
+                    f"{direction}_layer_{layer}.{key}",
+                    shape,
+                    (f"{direction}_layers.{layer}.{name}",),
+                )
 
 
 def _architecture(folder: Path) -> Tuple[Mapping[str, Any], Path]:
@@ -146,7 +172,7 @@ def _config(
     try:
         return BiLMConfig(
             char_dim=embedder("char_dim"),
-            filters=tuple(map(tuple, embedder("filters"))),
+            filters=read_filters(embedder("filters"), "filters"),
             n_highway=embedder("n_highway"),
             max_characters_per_token=embedder("max_characters_per_token"),
             activation=embedder("activation"),
@@ -205,11 +231,12 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     check_is_file(path, "a torch state dict of an ELMoForManyLangs model")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise WeightsError(
             f"{path}: expected a torch state dict of nothing but tensors, found a file "
             "that is damaged or that holds other objects, which could run code when "
-            f"read; it was not read. ({str(error).splitlines()[0]})"
+            f"read; it was not read. ({reason})"
         ) from error
     if not isinstance(state, Mapping) or not all(
         isinstance(tensor, Tensor) for tensor in state.values()
@@ -231,16 +258,3 @@ def _read_json(path: Path) -> Mapping[str, Any]:
             f"{path}: expected a JSON object, found {type(value).__name__}."
         )
     return value
-
-
-def _check_keys(
-    stored: Mapping[str, Tensor], names: Mapping[str, str], file: Path
-) -> None:
-    missing: List[str] = sorted(set(names) - set(stored))
-    unknown: List[str] = sorted(set(stored) - set(names))
-    if missing or unknown:
-        raise WeightsError(
-            f"{file}: expected the keys that the architecture asks for, found no "
-            f"{', '.join(missing) or 'lack'} and beside them "
-            f"{', '.join(unknown) or 'no others'}."
-        )

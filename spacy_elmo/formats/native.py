@@ -12,7 +12,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..bilm import BiLM, BiLMConfig, VocabularyCharacters
-from .checks import PathLike, WeightsError, check_is_file, load_state
+from .checks import (
+    PathLike,
+    WeightsError,
+    check_array,
+    check_is_file,
+    check_keys,
+    fill,
+    outline,
+)
 from .files import write_bytes, write_json
 
 NAME = "spacy-elmo (safetensors)"
@@ -98,16 +106,18 @@ def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiL
                 dict(vocabularies["words"]),
                 config.max_characters_per_token,
             )
-        model = BiLM(config, characters)
         state = load_tensors(data)
-    except WeightsError:
-        raise
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise WeightsError(
             f"{source}: expected a complete safetensors file written by spacy-elmo, "
             f"found one that cannot be read ({error})."
         ) from error
-    return load_state(model, state, source)
+    model = outline(config, characters)
+    shapes = {name: tensor.shape for name, tensor in model.named_parameters()}
+    check_keys(source, state, shapes)
+    for name, tensor in state.items():
+        check_array(source, name, tensor, shapes[name])
+    return fill(model, state)
 
 
 def _header(data: bytes, source: Union[str, Path]) -> Dict[str, str]:
@@ -117,7 +127,10 @@ def _header(data: bytes, source: Union[str, Path]) -> Dict[str, str]:
         if size > len(data):
             raise ValueError(f"a header of {size} bytes in {len(data)}")
         header = json.loads(data[8 : 8 + size])
-        return header.get("__metadata__", {})
+        metadata = header.get("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise ValueError(f"a header of {type(metadata).__name__}")
+        return metadata
     except (ValueError, AttributeError) as error:
         raise WeightsError(
             f"{source}: expected a safetensors file, found one that is truncated or of "

@@ -3,6 +3,7 @@ the published format, and the training's vocabulary, which encoding has no use f
 
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import Dict
 
@@ -52,7 +53,13 @@ def read_zip(path: PathLike) -> BiLM:
                     # The user knows the archive, not the folder that is gone by now.
                     message = str(error).replace(folder, str(path))
                     raise WeightsError(message) from error
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,  # a method of compression that Python does not know
+        RuntimeError,  # an encrypted member
+    ) as error:
         raise WeightsError(
             f"{path}: expected a zip archive, found one that cannot be read ({error}). "
             "It is truncated or of another format: fetch it again."
@@ -60,9 +67,14 @@ def read_zip(path: PathLike) -> BiLM:
 
 
 def is_archive(path: PathLike) -> bool:
-    return Path(path).is_file() and (
-        zipfile.is_zipfile(path) or Path(path).suffix == ".zip"
-    )
+    """Whether it is named as a zip, or is one with options.json in it (a torch pickle
+    is a zip too)."""
+    if Path(path).suffix == ".zip":
+        return True
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(PurePosixPath(name).name == OPTIONS for name in archive.namelist())
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]:

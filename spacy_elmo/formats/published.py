@@ -9,14 +9,7 @@ import numpy as np
 import torch
 
 from ..bilm import BiLM, BiLMConfig
-from .checks import (
-    PathLike,
-    WeightsError,
-    check_finite,
-    check_is_file,
-    check_shape,
-    load_state,
-)
+from .checks import PathLike, WeightsError, check_array, check_is_file, fill, outline
 from .files import replacing, write_json
 
 NAME = "published (bilm-tf, AllenNLP)"
@@ -52,7 +45,7 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
     """
     config = read_config(options_file)
     weights_file = check_is_file(weights_file, "the HDF5 file of the weights")
-    model = BiLM(config)
+    model = outline(config)
     state = {"character_encoder.char_embedding.weight": _zero_row(config)}
     parameters = dict(model.named_parameters())
     try:
@@ -69,12 +62,12 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
                         tensor = torch.cat([state[name], tensor])
                     state[name] = tensor
             _check_nothing_left(file, config, weights_file)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"{weights_file}: expected an HDF5 file, found one that cannot be read "
             f"({error}). It is truncated or of another format: fetch it again."
         ) from error
-    return load_state(model, state, weights_file)
+    return fill(model, state)
 
 
 def read_config(options_file: PathLike) -> BiLMConfig:
@@ -92,7 +85,8 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
     """Write the published pair, bit for bit what `read` would read; n_characters is
     written as 262, as inference has it.
 
-    Raises WeightsError where the model has parts that the format has no place for.
+    Raises WeightsError where the model has parts that the format has no place for, or
+    weights that are not finite; nothing is written then.
     """
     config = model.config
     _check_expressible(config, weights_file)
@@ -102,7 +96,9 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
             array = np.concatenate([state[name] for name in entry.names], axis=-1)
             if entry.key == "char_embed":
                 array = array[1:]
-            file[entry.key] = np.ascontiguousarray(entry.write(array))
+            array = np.ascontiguousarray(entry.write(array))
+            check_array(weights_file, entry.key, array, entry.shape)
+            file[entry.key] = array
     write_json(options_file, config.to_options())
 
 
@@ -193,9 +189,12 @@ def _dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
             f"none; there are {', '.join(found) or 'no datasets'}. The options ask for "
             "it: do they belong to this file?"
         )
-    check_shape(path, entry.key, dataset.shape, entry.shape)
+    if dataset.shape is None or dataset.dtype.kind != "f":
+        raise WeightsError(
+            f"{path}: {entry.key}: expected floats, found {dataset.dtype}."
+        )
     array = np.asarray(dataset[...], dtype=np.float32)
-    check_finite(path, entry.key, array)
+    check_array(path, entry.key, array, entry.shape)
     return array
 
 

@@ -203,12 +203,12 @@ def test_numbers_must_be_finite(key: str, value: float) -> None:
 
 
 def test_fractions_of_filters_are_refused() -> None:
-    with pytest.raises(ValueError, match="filters.*1.5"):
+    with pytest.raises(ValueError, match=r"filters.*1\.5"):
         BiLMConfig.from_options(changed("char_cnn", "filters", [[1.5, 4]]))
 
 
 def test_a_switch_must_be_true_or_false() -> None:
-    with pytest.raises(ValueError, match="use_skip_connections.*'false'"):
+    with pytest.raises(ValueError, match=r"use_skip_connections.*'false'"):
         BiLMConfig.from_options(changed("lstm", "use_skip_connections", "false"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def same(one: np.ndarray, other: np.ndarray) -> None:
 @settings(max_examples=60, deadline=None)
 @given(some_sentences, st.integers(1, 40), st.randoms(use_true_random=False))
 def test_vectors_do_not_depend_on_the_batch(
-    tiny_bilm: BiLM, sentences: list[list[str]], batch_tokens: int, random
+    tiny_bilm: BiLM, sentences: list[list[str]], batch_tokens: int, random: Random
 ) -> None:
     together = tiny_bilm.encode(sentences)
     order = list(range(len(sentences)))
@@ -57,9 +59,7 @@ def test_repeated_calls_carry_no_state(tiny_bilm: BiLM) -> None:
 
 def test_context_matters_above_layer_0(tiny_bilm: BiLM) -> None:
     """The tests above would pass for a model that sees single words."""
-    river, money = tiny_bilm.encode(
-        [["river", "bank", "."], ["robbed", "bank", "."]]
-    )
+    river, money = tiny_bilm.encode([["river", "bank", "."], ["robbed", "bank", "."]])
     same(river[0, 1], money[0, 1])
     for layer in (1, 2):
         assert np.abs(river[layer, 1] - money[layer, 1]).max() > 1e-3

@@ -14,6 +14,12 @@ from spacy_elmo.bilm.lstm import LSTMState, ProjectedLSTM
 BATCH_SIZES = [4, 3, 3, 1, 1, 1, 1]
 N_ROWS = sum(BATCH_SIZES)
 DOUBLE = torch.float64
+NAMES = {
+    "weight_ih": "weight_ih_l0",
+    "weight_hh": "weight_hh_l0",
+    "bias": "bias_ih_l0",
+    "weight_hr": "weight_hr_l0",
+}
 PROJECTIONS = pytest.mark.parametrize("dim", [6, 10], ids=["plain", "projected"])
 
 
@@ -85,16 +91,13 @@ def test_equals_torch_lstm(dim: int, with_state: bool, forget_bias: float) -> No
     torch.testing.assert_close(last.cell, cell[0])
 
     start = [] if state is None else list(state)
-    names = ["weight_ih", "weight_hh", "bias"] + ["weight_hr"] * (dim > 6)
-    theirs_names = [f"{name}_l0".replace("bias_", "bias_ih_") for name in names]
-    theirs_names[2] = "bias_ih_l0"
+    weights = dict(ours.named_parameters())
+    their_weights = [getattr(theirs, NAMES[name]) for name in weights]
     found = torch.autograd.grad(
-        weigh(outputs, last.hidden, last.cell),
-        [inputs, *start, *(getattr(ours, name) for name in names)],
+        weigh(outputs, last.hidden, last.cell), [inputs, *start, *weights.values()]
     )
     expected = torch.autograd.grad(
-        weigh(packed.data, hidden[0], cell[0]),
-        [their_inputs, *start, *(getattr(theirs, name) for name in theirs_names)],
+        weigh(packed.data, hidden[0], cell[0]), [their_inputs, *start, *their_weights]
     )
     for one, other in zip(found, expected):
         torch.testing.assert_close(one, other)

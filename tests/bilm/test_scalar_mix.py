@@ -13,7 +13,7 @@ from spacy_elmo.bilm import mix_layers, scalar_mix
 def formula(
     layers: np.ndarray, w: np.ndarray, gamma: float, *, layer_norm: bool
 ) -> np.ndarray:
-    """γ Σ_j s_j h_kj, s = softmax(w), word by word."""
+    """gamma Σ_j s_j h_kj, s = softmax(w), word by word."""
     s = np.exp(w) / np.exp(w).sum()
     if layer_norm:
         mean = layers.mean(axis=-1, keepdims=True)

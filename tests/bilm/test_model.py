@@ -1,0 +1,289 @@
+"""BiLM.encode, forward and encode_batch: order, batches, memory, gradients, state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo.bilm import VocabularyCharacters, model
+from spacy_elmo.bilm.model import group_by_length
+
+SENTENCES = [
+    ["She", "sat", "on", "the", "river", "bank", "."],
+    [],
+    ["He", "robbed", "the", "bank", "."],
+    [""],
+    ["The", "the", "the", "x" * 300],
+]
+
+
+def test_shapes_and_order(tiny_bilm: BiLM) -> None:
+    layers = tiny_bilm.encode(SENTENCES)
+    assert [array.shape for array in layers] == [(3, len(s), 16) for s in SENTENCES]
+    assert all(array.dtype == np.float32 for array in layers)
+
+
+def test_layer_0_is_the_word_twice(tiny_bilm: BiLM) -> None:
+    words = SENTENCES[0]
+    expected = tiny_bilm.encode_words(words).detach().numpy()
+    layer = tiny_bilm.encode([words])[0][0]
+    np.testing.assert_allclose(layer[:, :8], expected, atol=1e-6)
+    np.testing.assert_allclose(layer[:, 8:], expected, atol=1e-6)
+
+
+def test_each_direction_sees_its_own_side(tiny_bilm: BiLM) -> None:
+    """Forward halves are free of what follows, backward halves of what precedes."""
+    one = tiny_bilm.encode([["a", "b", "c", "d"]])[0][1:]
+    other = tiny_bilm.encode([["a", "b", "X", "d"]])[0][1:]
+    same = np.isclose(one, other, atol=1e-6).all(axis=(0, 2))
+    assert not same.any()
+    assert np.isclose(one[:, :2, :8], other[:, :2, :8], atol=1e-6).all()
+    assert np.isclose(one[:, 3:, 8:], other[:, 3:, 8:], atol=1e-6).all()
+    assert not np.isclose(one[:, 3:, :8], other[:, 3:, :8], atol=1e-6).all()
+    assert not np.isclose(one[:, :2, 8:], other[:, :2, 8:], atol=1e-6).all()
+
+
+@pytest.mark.parametrize("sentences", [[], [[]], [[], []]])
+def test_nothing_to_encode(tiny_bilm: BiLM, sentences: list[list[str]]) -> None:
+    layers = tiny_bilm.encode(sentences)
+    assert [array.shape for array in layers] == [(3, 0, 16)] * len(sentences)
+    assert tiny_bilm(sentences).shape == (3, 0, 16)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 7, 10, 4096])
+def test_batch_tokens_does_not_matter(tiny_bilm: BiLM, batch_tokens: int) -> None:
+    for one, other in zip(
+        tiny_bilm.encode(SENTENCES, batch_tokens), tiny_bilm.encode(SENTENCES)
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_results_own_their_memory(tiny_bilm: BiLM) -> None:
+    """One kept sentence must not keep its whole batch."""
+    kept = tiny_bilm.encode([["a", "b"]] * 50)[0]
+    base = kept if kept.base is None else kept.base
+    assert base.nbytes <= kept.nbytes * 2
+
+
+@pytest.mark.parametrize("batch_tokens", [9, 14, 100])
+def test_batches_are_filled_and_bounded(batch_tokens: int) -> None:
+    rng = np.random.default_rng(0)
+    sentences = [["w"] * n for n in rng.integers(0, 20, size=60)]
+    batches = list(group_by_length(sentences, batch_tokens))
+    numbers = [number for batch in batches for number in batch]
+    assert sorted(numbers) == [n for n, s in enumerate(sentences) if s]
+    lengths = [len(sentences[number]) for number in numbers]
+    assert lengths == sorted(lengths, reverse=True)
+    sizes = [sum(len(sentences[number]) + 2 for number in batch) for batch in batches]
+    for batch, size, following in zip(batches, sizes, batches[1:]):
+        assert size <= batch_tokens or len(batch) == 1
+        assert size + len(sentences[following[0]]) + 2 > batch_tokens
+
+
+def test_each_distinct_word_is_encoded_once_a_batch(
+    tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    original = tiny_bilm.encode_words
+
+    def spy(words: list[str], *args: Any) -> Tensor:
+        seen.append(list(words))
+        return original(words, *args)
+
+    monkeypatch.setattr(tiny_bilm, "encode_words", spy)
+    tiny_bilm.encode([["the", "bank", "the"], ["the", "The"], ["a"]])
+    assert [sorted(words) for words in seen] == [
+        sorted(["<S>", "the", "bank", "The", "a", "</S>"])
+    ]
+    seen.clear()
+    tiny_bilm.encode([["a", "b", "a"], ["a", "a"]], batch_tokens=5)
+    assert [sorted(words) for words in seen] == [
+        sorted(["<S>", "a", "b", "</S>"]),
+        sorted(["<S>", "a", "</S>"]),
+    ]
+
+
+def test_convolutions_are_bounded_and_waste_no_padding(
+    tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "_CHUNK_WORDS", 4)
+    words = [letter * n for n in (1, 30, 2, 29) for letter in "abcd"]
+    calls: list[tuple[int, int]] = []
+    hook = tiny_bilm.character_encoder.register_forward_pre_hook(
+        lambda _, args: calls.append((len(args[0]), args[2]))
+    )
+    try:
+        vectors = tiny_bilm.encode_words(words)
+    finally:
+        hook.remove()
+    assert calls == [(4, 3), (4, 4), (4, 31), (4, 32)]
+    for word, vector in zip(words, vectors):
+        torch.testing.assert_close(tiny_bilm.encode_words([word])[0], vector)
+
+
+def test_a_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:
+    words = [f"w{n % 97}" for n in range(3000)]
+    whole, short = tiny_bilm.encode([words, ["a"]], batch_tokens=100)
+    assert whole.shape == (3, 3000, 16)
+    assert np.isfinite(whole).all()
+    np.testing.assert_allclose(short, tiny_bilm.encode([["a"]])[0], atol=1e-6)
+    # Layer 0 tells the order; a prefix and a suffix tell the two directions.
+    np.testing.assert_allclose(whole[0, 97:194], whole[0, :97], atol=1e-6)
+    head = tiny_bilm.encode([words[:50]])[0]
+    np.testing.assert_allclose(whole[:, :50, :8], head[:, :, :8], atol=1e-5)
+    tail = tiny_bilm.encode([words[-50:]])[0]
+    np.testing.assert_allclose(whole[:, -50:, 8:], tail[:, :, 8:], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_sentence_of_200_000_words(tiny_config: BiLMConfig) -> None:
+    resource = pytest.importorskip("resource", reason="Unix only")
+    bilm = BiLM(tiny_config.replace(n_layers=1))
+    words = [f"w{n % 97}" for n in range(200_000)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    layers = bilm.encode([words])[0]
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert layers.shape == (2, 200_000, 16)
+    assert after - before < 500_000  # KiB on Linux; the result is 25 MiB
+    head = bilm.encode([words[:50]])[0]
+    np.testing.assert_allclose(layers[:, :50, :8], head[:, :, :8], atol=1e-5)
+    tail = bilm.encode([words[-50:]])[0]
+    np.testing.assert_allclose(layers[:, -50:, 8:], tail[:, :, 8:], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [7, 4096])
+def test_forward_is_encode_in_one_tensor(tiny_bilm: BiLM, batch_tokens: int) -> None:
+    together = tiny_bilm(SENTENCES, batch_tokens).detach().numpy()
+    expected = np.concatenate(tiny_bilm.encode(SENTENCES), axis=1)
+    np.testing.assert_allclose(together, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_tokens", [7, 4096])
+@pytest.mark.parametrize("skip", [False, True])
+def test_gradients_reach_every_parameter(
+    tiny_config: BiLMConfig, batch_tokens: int, skip: bool
+) -> None:
+    bilm = BiLM(tiny_config.replace(use_skip_connections=skip, activation="tanh"))
+    layers = bilm(SENTENCES, batch_tokens)
+    layers[-1].square().sum().backward()
+    for name, parameter in bilm.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_gradients_are_right(tiny_config: BiLMConfig) -> None:
+    """Each weight's gradient against a difference quotient in a random direction."""
+    torch.manual_seed(0)
+    bilm = BiLM(tiny_config.replace(activation="tanh")).double()
+    sentences = [["She", "sat", "."], ["bank"]]
+    weights = torch.randn(3, 4, 16, dtype=torch.float64)
+
+    def loss() -> Tensor:
+        return (bilm.encode_batch(sentences, dtype=torch.float64)[0] * weights).sum()
+
+    loss().backward()
+    for name, parameter in bilm.named_parameters():
+        direction, step = torch.randn_like(parameter), 1e-6
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                parameter.add_(direction, alpha=sign * step)
+                values.append(loss().item())
+                parameter.sub_(direction, alpha=sign * step)
+        assert parameter.grad is not None
+        found = (parameter.grad * direction).sum().item()
+        quotient = (values[0] - values[1]) / (2 * step)
+        assert found == pytest.approx(quotient, rel=1e-5, abs=1e-7), name
+
+
+def test_encode_keeps_no_graph(tiny_bilm: BiLM) -> None:
+    assert tiny_bilm([["a"]]).requires_grad
+    tiny_bilm.encode([["a"]])
+    assert torch.is_grad_enabled()
+    assert all(parameter.grad is None for parameter in tiny_bilm.parameters())
+
+
+def test_state_of_streams_is_its_own(tiny_bilm: BiLM) -> None:
+    """Streams keep their rows, in whatever order their lengths put them."""
+    first = [["a"], ["b", "c", "d"], ["e", "f"]]
+    second = [["g", "h"], ["i"], ["j"]]
+    with torch.no_grad():
+        _, state = tiny_bilm.encode_batch(first)
+        together, _ = tiny_bilm.encode_batch(second, state)
+        alone = []
+        for one, other in zip(first, second):
+            _, own = tiny_bilm.encode_batch([one])
+            alone.append(tiny_bilm.encode_batch([other], own)[0])
+        fresh, _ = tiny_bilm.encode_batch(second)
+    torch.testing.assert_close(together, torch.cat(alone, dim=1))
+    assert not torch.allclose(together[1:], fresh[1:])
+    torch.testing.assert_close(together[0], fresh[0])
+
+
+@pytest.mark.parametrize("n_streams", [1, 3])
+def test_state_of_another_number_of_streams_is_refused(
+    tiny_bilm: BiLM, n_streams: int
+) -> None:
+    _, state = tiny_bilm.encode_batch([["a"]] * n_streams)
+    with pytest.raises(ValueError, match=f"state.*expected.* 2 .*found.* {n_streams}"):
+        tiny_bilm.encode_batch([["a"], ["b"]], state)
+
+
+def test_bfloat16_is_close(tiny_bilm: BiLM) -> None:
+    exact = tiny_bilm.encode(SENTENCES)
+    rough = tiny_bilm.encode(SENTENCES, precision="bfloat16")
+    differ = False
+    for one, other in zip(exact, rough):
+        assert other.dtype == np.float32
+        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+        assert ((one * other).sum(axis=-1) > 0.99 * norms).all()
+        differ |= not np.array_equal(one, other)
+    assert differ
+
+
+def test_auto_precision_is_one_of_the_two(tiny_bilm: BiLM) -> None:
+    auto = tiny_bilm.encode(SENTENCES, precision="auto")[0]
+    assert any(
+        np.array_equal(auto, tiny_bilm.encode(SENTENCES, precision=precision)[0])
+        for precision in ("float32", "bfloat16")
+    )
+
+
+@pytest.mark.parametrize("method", ["encode", "forward"])
+@pytest.mark.parametrize("sentences", [[], SENTENCES])
+def test_wrong_arguments(tiny_bilm: BiLM, method: str, sentences: list) -> None:
+    run = getattr(tiny_bilm, method)
+    with pytest.raises(ValueError, match=r"batch_tokens: expected.*found 0"):
+        run(sentences, batch_tokens=0)
+    with pytest.raises(ValueError, match=r"precision: expected.*found 'half'"):
+        run(sentences, precision="half")
+
+
+@pytest.mark.parametrize("method", ["encode", "forward"])
+@pytest.mark.parametrize("sentences", ["She sat", ["She", "sat"], [["She"], "sat"]])
+def test_a_string_is_no_sentence(tiny_bilm: BiLM, method: str, sentences: Any) -> None:
+    with pytest.raises(TypeError, match="expected a list of lists of words"):
+        getattr(tiny_bilm, method)(sentences)
+
+
+def test_a_vocabulary_model_needs_its_vocabulary(tiny_config: BiLMConfig) -> None:
+    config = tiny_config.replace(characters="vocabulary", n_characters=7)
+    with pytest.raises(ValueError, match=r"VocabularyCharacters.*found None"):
+        BiLM(config)
+    tokens = ("<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>", "a")
+    scheme = VocabularyCharacters({token: n for n, token in enumerate(tokens)}, {}, 50)
+    a, b, c = BiLM(config, scheme).encode([["a"], ["b"], ["c"]])
+    np.testing.assert_allclose(b, c, atol=1e-6)
+    assert not np.allclose(a, b)
+
+
+def test_n_parameters(tiny_bilm: BiLM) -> None:
+    cnn = 262 * 4 + 4 * (1 * 4 + 1) + 8 * (2 * 4 + 1) + 8 * (3 * 4 + 1)
+    highway, projection = 2 * (20 * 20 + 20), 20 * 8 + 8
+    lstm = 4 * 24 * (8 + 8) + 4 * 24 + 24 * 8
+    assert tiny_bilm.n_parameters == cnn + highway + projection + 4 * lstm

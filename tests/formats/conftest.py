@@ -1,0 +1,60 @@
+"""A random model in each foreign format, to read, to damage and to refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict
+
+import manylangs_folder
+import numpy as np
+import numpy_bilm
+import pytest
+
+from spacy_elmo import BiLM, load_bilm
+
+OPTIONS: Dict[str, Any] = {
+    "lstm": {
+        "dim": 6,
+        "projection_dim": 4,
+        "n_layers": 2,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "use_skip_connections": True,
+    },
+    "char_cnn": {
+        "embedding": {"dim": 3},
+        "filters": [[1, 2], [2, 3]],
+        "n_highway": 1,
+        "n_characters": 261,
+        "max_characters_per_token": 12,
+        "activation": "relu",
+    },
+}
+
+
+@pytest.fixture
+def published_folder(tmp_path: Path) -> Path:
+    """options.json and weights.hdf5."""
+    weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
+    numpy_bilm.write_published(tmp_path / "published", OPTIONS, weights)
+    return tmp_path / "published"
+
+
+@pytest.fixture
+def many_folder(tmp_path: Path) -> Path:
+    """The same model as a folder of ELMoForManyLangs."""
+    weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
+    manylangs_folder.write(tmp_path / "many", OPTIONS, weights)
+    return tmp_path / "many"
+
+
+@pytest.fixture
+def vocabulary_bilm(many_folder: Path) -> BiLM:
+    """A model with vocabularies of characters and of words."""
+    rng = np.random.default_rng(1)
+    table, projection = rng.normal(size=(4, 3)), rng.normal(size=(3, 4))
+    words = ["<oov>", "<pad>", "bank", "She"]
+    manylangs_folder.add_words(
+        many_folder, words, table.astype("f"), projection.astype("f")
+    )
+    return load_bilm(many_folder)

@@ -1,0 +1,147 @@
+"""load_bilm and save_bilm: formats told apart, and what is no format."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from refusals import refused
+
+from spacy_elmo import BiLM, load_bilm, save_bilm
+from spacy_elmo.formats import Recognised, WeightsError, recognise
+
+KNOWN = ("model.safetensors", "options.json", "zip", "ELMoForManyLangs")
+
+
+def test_ours(tiny_bilm: BiLM, tmp_path: Path) -> None:
+    save_bilm(tiny_bilm, tmp_path)
+    name = "spacy-elmo (safetensors)"
+    assert recognise(tmp_path) == Recognised(name, "model.safetensors")
+    assert recognise(tmp_path / "model.safetensors").name == name
+
+
+def test_published(published_folder: Path) -> None:
+    assert recognise(published_folder) == Recognised(
+        "published (bilm-tf, AllenNLP)", "options.json, weights.hdf5"
+    )
+
+
+def test_nlpl_folder(published_folder: Path) -> None:
+    (published_folder / "meta.json").write_text("{}")
+    assert recognise(str(published_folder)) == Recognised(
+        "NLPL archive", "options.json, weights.hdf5, meta.json"
+    )
+
+
+@pytest.mark.parametrize("name", ["144.zip", "144"])
+def test_nlpl_zip(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as file:
+        file.writestr("options.json", "{}")
+    assert recognise(tmp_path / name) == Recognised("NLPL archive", "a zip file")
+
+
+def test_many_languages(many_folder: Path) -> None:
+    assert recognise(many_folder) == Recognised(
+        "ELMoForManyLangs", "encoder.pkl, token_embedder.pkl"
+    )
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_the_published_pair_as_two_paths(published_folder: Path, as_text: bool) -> None:
+    pair = published_folder / "options.json", published_folder / "weights.hdf5"
+    options, weights = map(str, pair) if as_text else pair
+    model = load_bilm(options, weights)
+    assert (model.config.dim, model.device.type) == (6, "cpu")
+    assert all(p.dtype.is_floating_point for p in model.parameters())
+
+
+def test_the_pair_may_lie_apart(published_folder: Path, tmp_path: Path) -> None:
+    weights = shutil.move(published_folder / "weights.hdf5", tmp_path / "w.h5")
+    assert load_bilm(published_folder / "options.json", weights).config.dim == 6
+
+
+@pytest.mark.parametrize("name", ["weights.hdf5", "options.json"])
+def test_half_a_pair_is_refused_with_a_hint(published_folder: Path, name: str) -> None:
+    with refused(published_folder / name, *KNOWN, "load_bilm(options, weights)"):
+        load_bilm(published_folder / name)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with refused(tmp_path / "gone", *KNOWN, "found nothing there"):
+        load_bilm(tmp_path / "gone")
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with refused(tmp_path / "notes.txt", *KNOWN, "a file of another kind"):
+        load_bilm(tmp_path / "notes.txt")
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with refused(tmp_path, *KNOWN, "found a folder with nothing"):
+        load_bilm(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["options.json", "weights.hdf5", "README.md"])
+def test_an_unknown_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with refused(tmp_path, *KNOWN, f"found a folder with {name}"):
+        load_bilm(tmp_path)
+
+
+def test_several_formats_in_a_folder(
+    published_folder: Path, many_folder: Path, tiny_bilm: BiLM, tmp_path: Path
+) -> None:
+    shutil.copy(published_folder / "weights.hdf5", many_folder)
+    shutil.copy(published_folder / "options.json", many_folder)
+    with refused(many_folder, "several", "published", "ELMoForManyLangs (encoder.pkl"):
+        load_bilm(many_folder)
+    shutil.copytree(published_folder, tmp_path / "both")
+    shutil.copy(many_folder / "encoder.pkl", tmp_path / "both")
+    assert load_bilm(tmp_path / "both").config.dim == 6
+    save_bilm(tiny_bilm, tmp_path / "ours")
+    shutil.copy(tmp_path / "ours" / "model.safetensors", tmp_path / "both")
+    with refused(tmp_path / "both", "several", "published", "spacy-elmo (safetensors)"):
+        load_bilm(tmp_path / "both")
+
+
+@pytest.mark.parametrize("formats", [("safetensors", "hdf5"), ("hdf5", "safetensors")])
+def test_a_second_format_does_not_spoil_a_folder(
+    tiny_bilm: BiLM, tmp_path: Path, formats: tuple[str, str]
+) -> None:
+    """It is refused when it is written, or replaces the first: nobody should learn of
+    it when the folder is loaded."""
+    save_bilm(tiny_bilm, tmp_path, format=formats[0])
+    with suppress(WeightsError):
+        save_bilm(tiny_bilm, tmp_path, format=formats[1])
+    load_bilm(tmp_path)
+
+
+def test_unknown_format_to_write(tiny_bilm: BiLM, tmp_path: Path) -> None:
+    with refused("format", "safetensors, hdf5", "'pickle'"):
+        save_bilm(tiny_bilm, tmp_path, format="pickle")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("format", "dtype", "allowed"),
+    [
+        ("safetensors", "bfloat16", "float32, float16"),
+        ("hdf5", "float16", "float32"),
+    ],
+)
+def test_unknown_dtype_to_write(
+    tiny_bilm: BiLM, tmp_path: Path, format: str, dtype: str, allowed: str
+) -> None:
+    with refused("dtype", allowed, repr(dtype)):
+        save_bilm(tiny_bilm, tmp_path, format=format, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_made(tiny_bilm: BiLM, tmp_path: Path) -> None:
+    for format in ("safetensors", "hdf5"):
+        save_bilm(tiny_bilm, tmp_path / "a" / format, format=format)
+        assert load_bilm(tmp_path / "a" / format).config == tiny_bilm.config

@@ -1,0 +1,161 @@
+"""ELMoForManyLangs: parity with it, and with the published format."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import manylangs_folder
+import numpy as np
+import numpy_bilm
+import pytest
+
+from spacy_elmo import BiLM, load_bilm
+from spacy_elmo.formats import manylangs
+
+LENIENT = {"rtol": 1e-5, "atol": 1e-6}
+# Words of ASCII: there, characters are bytes.
+SENTENCES = [["She", "sat", "on", "the", "bank", "."], [], [""], ["x" * 80, "Hi"]]
+
+
+@pytest.fixture(scope="module")
+def fixture_folder(shared: Path) -> Path:
+    return shared / "fixtures" / "manylangs"
+
+
+@pytest.fixture(scope="module")
+def model(fixture_folder: Path) -> BiLM:
+    return load_bilm(fixture_folder)
+
+
+@pytest.fixture(scope="module")
+def sentences(fixture_folder: Path) -> list[list[str]]:
+    return json.loads((fixture_folder / "sentences.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def expected(fixture_folder: Path) -> dict[str, np.ndarray]:
+    with np.load(fixture_folder / "efml.npz") as arrays:
+        return dict(arrays)
+
+
+def test_layers(
+    model: BiLM, sentences: list[list[str]], expected: dict[str, np.ndarray]
+) -> None:
+    together = model.encode(sentences)
+    assert len(together) == 5
+    for n, layers in enumerate(together):
+        np.testing.assert_allclose(layers, expected[f"alone_s{n}"], **LENIENT)
+        np.testing.assert_allclose(layers, expected[f"layer-2_s{n}"], **LENIENT)
+        mean = layers.mean(axis=0)
+        np.testing.assert_allclose(mean, expected[f"layer-1_s{n}"], **LENIENT)
+        for k in range(3):
+            np.testing.assert_allclose(layers[k], expected[f"layer{k}_s{n}"], **LENIENT)
+
+
+def test_ids(
+    model: BiLM, sentences: list[list[str]], expected: dict[str, np.ndarray]
+) -> None:
+    """Sentences lie longest first there, which the lengths tell."""
+    lengths = expected["lens"].tolist()
+    rows = sorted(sentences, key=len, reverse=True)
+    assert sorted(lengths, reverse=True) == [len(words) + 2 for words in rows]
+    found = set()
+    for words in sentences:
+        tokens = ["<bos>", *words, "<eos>"]
+        found.add(
+            (
+                model.characters(tokens).tobytes(),
+                model.characters.word_ids(tokens).tobytes(),
+            )
+        )
+    wanted = {
+        (char_ids[:length].tobytes(), word_ids[:length].tobytes())
+        for char_ids, word_ids, length in zip(
+            expected["char_ids"], expected["word_ids"], lengths
+        )
+    }
+    assert found == wanted
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_published_model_with_the_same_weights(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    options = manylangs_folder.random_options(rng)
+    weights = numpy_bilm.random_weights(options, rng)
+    manylangs_folder.write(tmp_path, options, weights)
+    expected, _ = numpy_bilm.encode(options, weights, SENTENCES)
+    for found, wanted in zip(load_bilm(tmp_path).encode(SENTENCES), expected):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_word_embedding_is_the_projections_first_part(many_folder: Path) -> None:
+    before = load_bilm(many_folder).encode(SENTENCES)[0]
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(4, 3)).astype("f")
+    projection = rng.normal(size=(3, 4)).astype("f")
+    words = ["<oov>", "<pad>", "bank", "She"]
+    manylangs_folder.add_words(many_folder, words, table, projection)
+    after = load_bilm(many_folder).encode(SENTENCES)[0]
+    share = table[[3, 0, 0, 0, 2, 0]] @ projection
+    np.testing.assert_allclose(
+        after[0], before[0] + np.concatenate([share, share], axis=1), atol=1e-5
+    )
+
+
+def config_path(folder: Path, path: str) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps({"config_path": path}), encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    "path", ["configs/arch.json", "/nowhere/arch.json", "C:\\models\\arch.json"]
+)
+def test_the_architecture_lies_in_the_folder(many_folder: Path, path: str) -> None:
+    config_path(many_folder, path)
+    assert load_bilm(many_folder).config.dim == 6
+
+
+def test_the_architecture_lies_where_the_config_says(
+    many_folder: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.json"
+    shutil.move(many_folder / "arch.json", elsewhere)
+    config_path(many_folder, str(elsewhere))
+    assert load_bilm(many_folder).config.dim == 6
+
+
+def test_without_an_architecture_it_is_the_published_one(
+    many_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real default is too large for a test: that it is asked is what counts."""
+    sizes = manylangs.PUBLISHED_DEFAULT
+    assert (sizes["encoder"]["dim"], sizes["encoder"]["projection_dim"]) == (4096, 512)
+    assert sizes["token_embedder"]["char_dim"] == 50
+    assert sizes["token_embedder"]["word_dim"] == 100
+    arch = json.loads((many_folder / "arch.json").read_bytes())
+    (many_folder / "arch.json").unlink()
+    monkeypatch.setattr(manylangs, "PUBLISHED_DEFAULT", arch)
+    assert load_bilm(many_folder).config.dim == 6
+
+
+@pytest.mark.parametrize("line", ["\u3000\t5", "\t5", "5"])
+def test_a_line_of_one_field_means_the_ideographic_space(
+    many_folder: Path, line: str
+) -> None:
+    path = many_folder / "char.dic"
+    text = path.read_text(encoding="utf8")
+    path.write_text(f"{text}\n{line}\n", encoding="utf8")
+    scheme = load_bilm(many_folder).characters
+    assert scheme(["\u3000"])[0, :3].tolist() == [258, 5, 259]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_line_ends_do_not_matter(many_folder: Path, end: str) -> None:
+    path = many_folder / "char.dic"
+    before = load_bilm(many_folder).characters.vocabularies()
+    path.write_bytes(path.read_bytes().replace(b"\n", end.encode()))
+    assert load_bilm(many_folder).characters.vocabularies() == before

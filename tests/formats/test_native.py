@@ -1,0 +1,258 @@
+"""Our own folder: safetensors and JSON, exact, atomic, without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from refusals import refused
+from safetensors.torch import load, save
+
+from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
+from spacy_elmo.formats import native, published
+
+SENTENCES = [["She", "naïve", "", "日本語"], ["<bos>", "bank"]]
+
+
+@pytest.fixture
+def stored(tiny_bilm: BiLM, tmp_path: Path) -> Path:
+    save_bilm(tiny_bilm, tmp_path / "model")
+    return tmp_path / "model" / "model.safetensors"
+
+
+def same(one: BiLM, other: BiLM) -> None:
+    assert one.config == other.config
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name]), name
+    for ours, theirs in zip(one.encode(SENTENCES), other.encode(SENTENCES)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def description_of(path: Path) -> dict[str, Any]:
+    """What stands in the header: options and vocabularies."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])["__metadata__"]
+    assert header.keys() == {native.HEADER}
+    return json.loads(header[native.HEADER])
+
+
+def describe(path: Path, description: str) -> None:
+    """Write another description into the header."""
+    path.write_bytes(save(load(path.read_bytes()), {native.HEADER: description}))
+
+
+def change(path: Path, name: str, tensor: torch.Tensor | None) -> None:
+    """Another tensor of that name, or None of it."""
+    state, description = load(path.read_bytes()), description_of(path)
+    state.pop(name, None)
+    if tensor is not None:
+        state[name] = tensor
+    path.write_bytes(save(state, {native.HEADER: json.dumps(description)}))
+
+
+def test_round_trip(tiny_bilm: BiLM, stored: Path) -> None:
+    same(load_bilm(stored.parent), tiny_bilm)
+    same(load_bilm(stored), tiny_bilm)
+    same(load_bilm(str(stored.parent)), tiny_bilm)
+
+
+def test_round_trip_with_vocabularies(vocabulary_bilm: BiLM, tmp_path: Path) -> None:
+    save_bilm(vocabulary_bilm, tmp_path / "model")
+    again = load_bilm(tmp_path / "model")
+    same(again, vocabulary_bilm)
+    stored = vocabulary_bilm.characters.vocabularies()
+    assert again.characters.vocabularies() == stored
+
+
+def test_bytes(vocabulary_bilm: BiLM) -> None:
+    same(native.from_bytes(native.to_bytes(vocabulary_bilm)), vocabulary_bilm)
+
+
+def test_the_same_model_gives_the_same_bytes(vocabulary_bilm: BiLM) -> None:
+    assert native.to_bytes(vocabulary_bilm) == native.to_bytes(vocabulary_bilm)
+
+
+def test_float16_is_half_the_size_and_close(tiny_bilm: BiLM, tmp_path: Path) -> None:
+    for dtype in ("float32", "float16"):
+        save_bilm(tiny_bilm, tmp_path / dtype, dtype=dtype)
+    half, single = (
+        (tmp_path / dtype / "model.safetensors").stat().st_size
+        for dtype in ("float16", "float32")
+    )
+    assert single - half == pytest.approx(2 * tiny_bilm.n_parameters, rel=0.01)
+    again = load_bilm(tmp_path / "float16")
+    for name, parameter in tiny_bilm.named_parameters():
+        stored = again.get_parameter(name)
+        assert stored.dtype == torch.float32
+        assert torch.equal(stored, parameter.half().float()), name
+    save_bilm(again, tmp_path / "again", dtype="float16")
+    same(load_bilm(tmp_path / "again"), again)
+
+
+def test_written_are_safetensors_json_and_hdf5(
+    tiny_bilm: BiLM, vocabulary_bilm: BiLM, tmp_path: Path
+) -> None:
+    save_bilm(vocabulary_bilm, tmp_path / "ours")
+    save_bilm(tiny_bilm, tmp_path / "published", format="hdf5")
+    files = {path.name for path in (tmp_path / "ours").iterdir()}
+    assert files == {"model.safetensors", "options.json"}
+    files = {path.name for path in (tmp_path / "published").iterdir()}
+    assert files == {"weights.hdf5", "options.json"}
+    options = json.loads((tmp_path / "ours" / "options.json").read_bytes())
+    assert BiLMConfig.from_options(options) == vocabulary_bilm.config
+    description = description_of(tmp_path / "ours" / "model.safetensors")
+    assert description["options"] == options
+    hdf5 = (tmp_path / "published" / "weights.hdf5").read_bytes()
+    assert hdf5.startswith(b"\x89HDF")
+
+
+def test_the_safetensors_file_is_complete_alone(tiny_bilm: BiLM, stored: Path) -> None:
+    (stored.parent / "options.json").unlink()
+    same(load_bilm(stored.parent), tiny_bilm)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.01, 0.5, 0.999])
+def test_truncated(stored: Path, part: float) -> None:
+    data = stored.read_bytes()
+    stored.write_bytes(data[: int(len(data) * part)])
+    with refused(stored, "safetensors"):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>404</html>" * 9, b"\x02" + b"\0" * 7 + b"[]", b"\0" * 40]
+)
+def test_not_safetensors(stored: Path, content: bytes) -> None:
+    stored.write_bytes(content)
+    with refused(stored, "safetensors"):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_foreign_header(stored: Path, metadata: dict[str, str] | None) -> None:
+    stored.write_bytes(save({"bert.weight": torch.zeros(2)}, metadata))
+    found = "found one whose header has " + ("format" if metadata else "no entries")
+    with refused(stored, "written by spacy-elmo", found):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize("description", ["{", "{}", "[]", "null", '"text"'])
+def test_damaged_header(stored: Path, description: str) -> None:
+    describe(stored, description)
+    with refused(stored):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize("options", [None, [], {}, {"lstm": {}}])
+def test_damaged_options_in_the_header(stored: Path, options: Any) -> None:
+    describe(stored, json.dumps({**description_of(stored), "options": options}))
+    with refused(stored):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize(
+    "vocabularies",
+    [None, [], {}, {"characters": 3, "words": []}, {"characters": [1], "words": [1]}],
+)
+def test_damaged_vocabularies_in_the_header(
+    vocabulary_bilm: BiLM, stored: Path, vocabularies: Any
+) -> None:
+    save_bilm(vocabulary_bilm, stored.parent)
+    description = {**description_of(stored), "vocabularies": vocabularies}
+    describe(stored, json.dumps(description))
+    with refused(stored):
+        load_bilm(stored.parent)
+
+
+def test_wrong_n_characters(stored: Path) -> None:
+    description = description_of(stored)
+    description["options"]["char_cnn"]["n_characters"] = 260
+    describe(stored, json.dumps(description))
+    with refused(stored, "char_cnn.n_characters", "found 260"):
+        load_bilm(stored.parent)
+
+
+def test_missing_tensor(stored: Path) -> None:
+    change(stored, "forward_layers.0.bias", None)
+    with refused(stored, "found no forward_layers.0.bias"):
+        load_bilm(stored.parent)
+
+
+def test_unknown_tensor(stored: Path) -> None:
+    change(stored, "forward_layers.2.bias", torch.zeros(3))
+    with refused(stored, "found also forward_layers.2.bias"):
+        load_bilm(stored.parent)
+
+
+def test_wrong_shape(stored: Path) -> None:
+    change(stored, "backward_layers.1.weight_hr", torch.zeros(8, 25))
+    with refused(stored, "backward_layers.1.weight_hr", (8, 24), (8, 25)):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity(stored: Path, value: float) -> None:
+    change(stored, "forward_layers.0.bias", torch.full((96,), value))
+    with refused(stored, "forward_layers.0.bias", "finite", "96 of 96"):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (1e6, "float16")]
+)
+def test_weights_that_could_not_be_read_again_are_not_written(
+    tiny_config: BiLMConfig, tmp_path: Path, value: float, dtype: str
+) -> None:
+    model = BiLM(tiny_config)
+    with torch.no_grad():
+        model.forward_layers[1].bias[0] = value
+    with refused("forward_layers.1.bias", "finite", dtype):
+        save_bilm(model, tmp_path, dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format", ["safetensors", "hdf5"])
+@pytest.mark.parametrize("fails", ["fsync", "replace"])
+def test_a_failing_write_leaves_the_old_files(
+    tiny_config: BiLMConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+    fails: str,
+) -> None:
+    save_bilm(BiLM(tiny_config), tmp_path, format=format)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*args: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, fails, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_bilm(BiLM(tiny_config), tmp_path, format=format)
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after == before
+
+
+def test_a_write_that_fails_midway_leaves_the_old_files(
+    tiny_config: BiLMConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_bilm(BiLM(tiny_config), tmp_path, format="hdf5")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    original = published.entries
+
+    def some_entries(config: BiLMConfig) -> Any:
+        yield from list(original(config))[:5]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(published, "entries", some_entries)
+    with pytest.raises(KeyboardInterrupt):
+        save_bilm(BiLM(tiny_config), tmp_path, format="hdf5")
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert after == before
