@@ -325,6 +325,6 @@ def read_filters(value: Any, where: str) -> Tuple[Tuple[int, int], ...]:
     if not pairs or not all(type(size) is int for pair in pairs for size in pair):
         raise ValueError(
             f"{where}: expected a list of pairs [width, number] of whole numbers, "
-            f"found {json.dumps(value, default=repr)}."
+            f"found {list(value) if isinstance(value, tuple) else value!r}."
         )
     return pairs
