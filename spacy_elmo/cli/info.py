@@ -61,16 +61,14 @@ def _print_pipeline(nlp: "Language") -> None:
         msg.table(describe(bilm))
     rows = []
     for name, mix in _mixes(nlp):
-        weights, gamma = learned_mix(mix)
-        kind = mix.attrs["mix"]
-        rows.append(
-            (
-                name,
-                kind if isinstance(kind, str) else "given",
-                "  ".join(f"{weight:.4f}" for weight in weights),
-                f"{gamma:.4f}",
-            )
-        )
+        kind = mix.attrs["mix"] if isinstance(mix.attrs["mix"], str) else "given"
+        try:
+            weights, gamma = learned_mix(mix)
+        except ValueError:
+            rows.append((name, kind, "not initialised", ""))
+            continue
+        shown = "  ".join(f"{weight:.4f}" for weight in weights)
+        rows.append((name, kind, shown, f"{gamma:.4f}"))
     if rows:
         msg.divider("Mix of the layers in each head")
         msg.table(

@@ -91,6 +91,8 @@ def _forward_group(
     model: Model[List[Doc], DocLayers], docs: Sequence[Doc], window: int, is_train: bool
 ) -> Tuple[DocLayers, Callable]:
     words = get_words(docs, window)
+    # Without a word there is nothing to learn, and autograd has no graph.
+    is_train = is_train and bool(words.sentences)
     layers, backprop_layers = model.layers[0](words.sentences, is_train)
     xp = model.ops.xp
     n_layers, _, width = layers.shape
@@ -108,6 +110,8 @@ def _forward_group(
         start += n_words
 
     def backprop(d_outputs: DocLayers) -> List[Doc]:
+        if not is_train:
+            return []
         parts = [
             d_output[:, xp.asarray(is_word)]
             for d_output, is_word in zip(d_outputs, words.is_word)

@@ -93,9 +93,13 @@ def learned_mix(model: Model) -> Tuple[Floats1d, float]:
 
     Raises ValueError where the model has not seen a layer yet.
     """
+    is_known = model.has_param("scalars") or model.attrs["mix"] != LEARNED
+    if not model.has_dim("nL") or not is_known:
+        raise ValueError(
+            "expected a head that was initialised, found one whose mix does not know "
+            "the number of layers yet: call nlp.initialize() first."
+        )
     if model.attrs["mix"] != LEARNED:
-        if not model.has_dim("nL"):
-            raise ValueError("The mix does not know the number of layers yet.")
         return cast(Floats1d, mix_weights(model.attrs["mix"], model.get_dim("nL"))), 1.0
     scalars = model.ops.to_numpy(model.get_param("scalars"))
     exponentials = np.exp(scalars - scalars.max())

@@ -8,8 +8,11 @@ from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
 
-from ..layers.doc_layers import LAYERS_KEY, get_layers
+from ..layers.doc_layers import get_layers
 from ..layers.mix import Mix, mix_weights
+
+MIX_KEY = "elmo_mix"
+"""Which mix doc.tensor is: a DocBin keeps user_data, but no tensor."""
 
 VECTORS_KEY = "elmo_vectors"
 """Where the component's mix lies if doc.tensor is, or will be, another component's."""
@@ -64,21 +67,31 @@ def apply_mix(layers: Floats3d, mix: Mix) -> Floats2d:
 
 def get_vectors(doc: Doc) -> Floats2d:
     """The component's mix on a doc, (n_tokens, width). Raises ValueError if none."""
-    vectors = doc.user_data.get(VECTORS_KEY, doc.tensor)
+    vectors: Any = doc.user_data.get(VECTORS_KEY, doc.tensor)
+    if not vectors.size and MIX_KEY in doc.user_data:
+        layers = get_layers(doc)
+        if layers is not None:
+            vectors = apply_mix(layers, doc.user_data[MIX_KEY])
+            doc.tensor = vectors
     if vectors.ndim != 2 or len(vectors) != len(doc):
         raise ValueError(
             f"expected ELMo vectors of {len(doc)} tokens, found an array of shape "
             f"{tuple(vectors.shape)}. The doc was retokenised or cut out of another "
-            "after the elmo component had run: run it again on this doc."
+            "after the elmo component had run: run it again on this doc. (In a vocab "
+            "with static vectors, merge tokens before it runs: spaCy stores a merged "
+            "token's vector in the vocab.)"
         )
     return cast(Floats2d, vectors)
 
 
-def set_vectors(doc: Doc, vectors: Floats2d, *, as_tensor: bool, apart: bool) -> None:
+def set_vectors(
+    doc: Doc, vectors: Floats2d, mix: Mix, *, as_tensor: bool, apart: bool
+) -> None:
     """Store the component's mix.
 
     as_tensor: as doc.tensor. apart: where nobody else writes.
     """
+    doc.user_data[MIX_KEY] = mix
     if as_tensor:
         doc.tensor = vectors  # type: ignore[assignment]
     if apart:
@@ -110,13 +123,9 @@ def set_hooks(doc: Doc) -> None:
             hooks["vector_norm"] = _vector_norm
 
 
-def has_elmo(doc: Doc) -> bool:
-    return LAYERS_KEY in doc.user_data or VECTORS_KEY in doc.user_data
-
-
 def get_elmo(doc: Doc) -> DocElmo:
     """The getter of `doc._.elmo`; puts the hooks back on a deserialised doc."""
-    if has_elmo(doc):
+    if MIX_KEY in doc.user_data:
         set_hooks(doc)
     return DocElmo(doc)
 

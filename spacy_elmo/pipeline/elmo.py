@@ -75,11 +75,7 @@ def make_elmo(
     """The factory `elmo`. See `Elmo` for the settings."""
     for other_name, other in nlp.components:
         if isinstance(other, Elmo) and other_name != name:
-            raise ValueError(
-                f"Expected one elmo component in a pipeline, found {other_name!r} when "
-                f"adding {name!r}: both would write doc._.elmo. Give the heads that "
-                "want another biLM their own: spacy_elmo.ElmoTok2Vec.v1."
-            )
+            raise ValueError(_second(other_name, name))
     return Elmo(
         nlp.vocab,
         model,
@@ -144,8 +140,8 @@ class Elmo(TrainablePipe):
         model.attrs["replace_listener"] = replace_listener
         model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
         install_extension()
-        # Hooks are not serialised, and spaCy says so (W109). Ours are put back by the
-        # first look at doc._.elmo, from what is serialised.
+        # Hooks are not serialised, and spaCy says so (W109), in the workers of nlp.pipe
+        # too. Ours are put back by the first look at doc._.elmo.
         filter_warning("ignore", error_msg=Warnings.W109)
 
     @property
@@ -201,8 +197,11 @@ class Elmo(TrainablePipe):
         known = self.listener_map.get(component_name, [])
         if listener not in known:
             return False
-        known.remove(listener)
-        if not known:
+        # A new list: spaCy removes listeners while it goes through the old one.
+        left = [other for other in known if other is not listener]
+        if left:
+            self.listener_map[component_name] = left
+        else:
             del self.listener_map[component_name]
         listener.attrs["state"] = ListenerState()
         return True
@@ -210,9 +209,12 @@ class Elmo(TrainablePipe):
     def find_listeners(self, component: Any) -> None:
         """Tie the listeners of a later component that name this one, or "*".
 
-        Raises ValueError where it listens, through doc.tensor, to a tok2vec component
-        before this one, which writes doc.tensor.
+        Raises ValueError where it is an elmo component too, and where it listens,
+        through doc.tensor, to a tok2vec component before this one, which writes
+        doc.tensor.
         """
+        if isinstance(component, Elmo):
+            raise ValueError(_second(self.name, component.name))
         if isinstance(component, Tok2Vec):
             self._later_tok2vecs.append(component.name)
         model = getattr(component, "model", None)
@@ -238,33 +240,31 @@ class Elmo(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
-        if self._in_worker:
-            # After a fork, PyTorch's pool of threads is gone, and waiting for it would
-            # never end.
+        if os.getpid() != self._process:
+            # A worker of nlp.pipe(n_process=...): after a fork, PyTorch's pool of
+            # threads is gone, and waiting for it would never end.
             torch.set_num_threads(1)
         return self.model.predict(list(docs))
 
-    @property
-    def _in_worker(self) -> bool:
-        """Whether this is a worker of nlp.pipe(n_process=...)."""
-        return os.getpid() != self._process
-
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
         """Put layers and vectors on the docs."""
-        # A tok2vec component after this one will write doc.tensor.
-        keep_apart = not self.set_tensor or bool(self._later_tok2vecs)
-        in_worker = self._in_worker
+        # A tok2vec component after this one will write doc.tensor; and a DocBin keeps
+        # no tensor, from which alone the vectors could be had if there are no layers.
+        keep_apart = bool(self._later_tok2vecs) or not (
+            self.set_tensor and self.keep_layers
+        )
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
             vectors = apply_mix(doc_layers, self.mix)
-            set_vectors(doc, vectors, as_tensor=self.set_tensor, apart=keep_apart)
+            set_vectors(
+                doc, vectors, self.mix, as_tensor=self.set_tensor, apart=keep_apart
+            )
             if self.keep_layers:
                 set_layers(doc, doc_layers)
             else:
                 doc.user_data.pop(LAYERS_KEY, None)
-            if not in_worker:  # from where spaCy sends docs without their hooks
-                set_hooks(doc)
+            set_hooks(doc)
 
     # Training
 
@@ -352,3 +352,11 @@ class _ReplaceConfig:
 
     def __call__(self, elmo_config: Any, tok2vec_config: Any) -> Dict[str, Any]:
         return replace_listener_config(elmo_config, tok2vec_config, frozen=self.frozen)
+
+
+def _second(first: str, second: str) -> str:
+    return (
+        f"Expected one elmo component in a pipeline, found {first!r} and {second!r}: "
+        "both would write doc._.elmo. Give the heads that want another biLM their own: "
+        "spacy_elmo.ElmoTok2Vec.v1."
+    )
