@@ -16,7 +16,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import load_model_from_config, registry
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Config, Model, fix_random_seed
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM
@@ -140,6 +140,7 @@ def blank(*args: Any, **settings: Any) -> Language:
 
 def trainable(*args: Any, **settings: Any) -> Language:
     """The pipeline of such a `config`, initialised on the corpus."""
+    fix_random_seed(0)
     nlp = blank(*args, **settings)
     nlp.initialize(lambda: examples(nlp))
     return nlp
@@ -164,10 +165,12 @@ def examples(nlp: Language) -> list[Example]:
     return made
 
 
-def train(nlp: Language, steps: int, **settings: Any) -> list[dict[str, float]]:
+def train(
+    nlp: Language, steps: int, rate: float = 0.02, **settings: Any
+) -> list[dict[str, float]]:
     """RETURNS: the losses of each step."""
     sgd = nlp.create_optimizer()
-    sgd.learn_rate = 0.02
+    sgd.learn_rate = rate
     every = examples(nlp)
     history = []
     for _ in range(steps):
@@ -242,13 +245,13 @@ def write_corpus(path: Path) -> Path:
             tags=tags,
             pos=[POS.get(tag, "NOUN") for tag in tags],
             morphs=["Tense=Past" if tag == "VBD" else "" for tag in tags],
-            heads=[0] * len(words),
-            deps=["ROOT"] + ["dep"] * (len(words) - 1),
+            heads=[1] * len(words),
+            deps=["dep", "ROOT"] + ["dep"] * (len(words) - 2),
             ents=[tag.replace("U-", "B-").replace("L-", "I-") for tag in entities],
         )
         doc.cats = {"PLACE": float("bank" in words), "NAME": float("bank" not in words)}
         docs.append(doc)
-    DocBin(docs=docs * 2, store_user_data=True).to_disk(path)
+    DocBin(docs=docs * 10, store_user_data=True).to_disk(path)
     return path
 
 

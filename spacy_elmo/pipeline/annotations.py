@@ -4,6 +4,7 @@ by which spaCy's own vectors and similarities come from them."""
 from typing import Any, Optional, Union, cast
 
 import numpy as np
+from spacy.errors import Warnings, filter_warning
 from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
@@ -77,9 +78,7 @@ def get_vectors(doc: Doc) -> Floats2d:
         raise ValueError(
             f"expected ELMo vectors of {len(doc)} tokens, found an array of shape "
             f"{tuple(vectors.shape)}. The doc was retokenised or cut out of another "
-            "after the elmo component had run: run it again on this doc. (In a vocab "
-            "with static vectors, merge tokens before it runs: spaCy stores a merged "
-            "token's vector in the vocab.)"
+            "after the elmo component had run: run it again on this doc."
         )
     return cast(Floats2d, vectors)
 
@@ -130,9 +129,16 @@ def get_elmo(doc: Doc) -> DocElmo:
     return DocElmo(doc)
 
 
-def install_extension() -> None:
+def install() -> None:
+    """Register `doc._.elmo`, and keep spaCy from saying at each `Doc.to_bytes` that
+    hooks are not serialised (W109): the first look at `doc._.elmo` puts ours back.
+
+    Done at import, for workers that get their pipeline by pickle, and again by each new
+    component, for programs that set filters of their own in between.
+    """
     if not Doc.has_extension("elmo"):
         Doc.set_extension("elmo", getter=get_elmo)
+    filter_warning("ignore", error_msg=Warnings.W109)
 
 
 def _token_vector(token: Token) -> Floats1d:
@@ -140,6 +146,12 @@ def _token_vector(token: Token) -> Floats1d:
 
 
 def _span_vector(span: Span) -> Floats1d:
+    doc = span.doc
+    if doc.vocab.vectors_length and 0 < len(doc.tensor) < len(doc):
+        # spaCy is merging tokens, and asks for what the merged form shall have in the
+        # table of static vectors.
+        static = [doc.vocab.get_vector(token.orth) for token in span]
+        return cast(Floats1d, sum(static) / len(static))
     return _mean(get_vectors(span.doc)[span.start : span.end])
 
 
@@ -179,3 +191,6 @@ def _similarity(item: Union[Doc, Span, Token], other: Any) -> float:
 def _on_cpu(vector: Any) -> np.ndarray:
     to_numpy: Optional[Any] = getattr(vector, "get", None)
     return np.asarray(to_numpy() if to_numpy else vector)
+
+
+install()

@@ -2,7 +2,6 @@
 components mix its layers for themselves."""
 
 import os
-from itertools import islice
 from typing import (
     Any,
     Callable,
@@ -15,7 +14,6 @@ from typing import (
 )
 
 import torch
-from spacy.errors import Errors, Warnings, filter_warning
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
@@ -35,7 +33,7 @@ from ..layers.tok2vec import replace_listener, replace_listener_config
 from ..layers.weights import Loader
 from .annotations import (
     apply_mix,
-    install_extension,
+    install,
     set_hooks,
     set_vectors,
 )
@@ -139,10 +137,7 @@ class Elmo(TrainablePipe):
         self._process = os.getpid()
         model.attrs["replace_listener"] = replace_listener
         model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
-        install_extension()
-        # Hooks are not serialised, and spaCy says so (W109), in the workers of nlp.pipe
-        # too. Ours are put back by the first look at doc._.elmo.
-        filter_warning("ignore", error_msg=Warnings.W109)
+        install()
 
     @property
     def bilm(self) -> BiLM:
@@ -282,8 +277,6 @@ class Elmo(TrainablePipe):
         Raises ValueError where there is no loader and no biLM was set before.
         """
         validate_get_examples(get_examples, "Elmo.initialize")
-        if not list(islice(get_examples(), 1)):
-            raise ValueError(Errors.E923.format(name=self.name))
         if weights is not None:
             self.set_bilm(weights())
         elmo_model.get_bilm(self.model)

@@ -1,0 +1,208 @@
+"""ElmoListener.v1: where it takes the layers from; what it says if there are none."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+from numpy.testing import assert_allclose
+from pipelines import LISTENER, blank, docs_of, examples, mixes, trainable
+from spacy import registry
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from spacy_elmo.layers.doc_layers import get_layers, set_layers
+from spacy_elmo.layers.listener import (
+    ListenerState,
+    ReceivedBatch,
+    build_elmo_listener_v1,
+    is_listener,
+)
+
+
+@pytest.fixture
+def docs() -> list[Doc]:
+    """Docs with layers on them, as an elmo component would leave them."""
+    rng = np.random.default_rng(0)
+    made = docs_of(spacy.blank("en"), "a b c", "", "d e")
+    for doc in made:
+        set_layers(doc, rng.normal(size=(3, len(doc), 4)).astype("float32"))
+    return made
+
+
+def test_is_registered_and_told_from_others() -> None:
+    build = registry.get("architectures", "spacy_elmo.ElmoListener.v1")
+    assert build is build_elmo_listener_v1
+    assert is_listener(build())
+    assert not is_listener(build().layers[0])
+
+
+def test_mixes_what_lies_on_the_docs(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    assert listener.get_dim("nO") == 4
+    for output, doc in zip(listener.predict(docs), docs):
+        assert_allclose(output, get_layers(doc).mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(("mix", "layer"), [("top", 2), ([0.0, 3.0, 0.0], 1)])
+def test_settings_reach_the_mix(docs: list[Doc], mix: Any, layer: int) -> None:
+    listener = build_elmo_listener_v1(mix=mix, dropout=0.25, l2=0.1, layer_norm=False)
+    factor = 1 if mix == "top" else 3
+    listener.initialize(X=docs)
+    assert_allclose(
+        listener.predict(docs)[0], factor * get_layers(docs[0])[layer], atol=1e-5
+    )
+    (inner,) = mixes(listener)
+    assert (inner.attrs["dropout"], inner.attrs["l2"]) == (0.25, 0.1)
+
+
+def test_its_width_may_be_told(docs: list[Doc]) -> None:
+    assert build_elmo_listener_v1(width=4).get_dim("nO") == 4
+    assert not build_elmo_listener_v1().has_dim("nO")
+    with pytest.raises(ValueError, match=r"expected 6 values a token.*found 4"):
+        build_elmo_listener_v1(width=6).initialize(X=docs)
+
+
+def test_an_update_uses_what_was_sent_and_answers(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    sent = {id(doc): 5 * get_layers(doc) for doc in docs}
+    answers: list[dict[int, np.ndarray]] = []
+    listener.attrs["state"].received = ReceivedBatch(docs, sent, answers.append)
+    outputs, backprop = listener.begin_update(docs)
+    assert_allclose(outputs[0], 5 * get_layers(docs[0]).mean(axis=0), atol=1e-5)
+    assert backprop([np.ones_like(output) for output in outputs]) == []
+    (answer,) = answers
+    assert set(answer) == set(sent)
+    assert_allclose(answer[id(docs[0])], np.full((3, 3, 4), 1 / 3), atol=1e-6)
+    assert_allclose(listener.predict(docs)[0], outputs[0] / 5, atol=1e-5)
+
+
+def test_an_update_on_a_part_of_the_batch(docs: list[Doc]) -> None:
+    """As a head does that skips docs without annotation."""
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    answers: list[dict[int, np.ndarray]] = []
+    sent = {id(doc): get_layers(doc) for doc in docs}
+    listener.attrs["state"].received = ReceivedBatch(docs, sent, answers.append)
+    outputs, backprop = listener.begin_update(docs[2:])
+    backprop([np.ones_like(output) for output in outputs])
+    assert [set(answer) for answer in answers] == [{id(docs[2])}]
+
+
+def test_a_batch_that_was_not_sent_is_not_answered(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    answers: list[Any] = []
+    sent = {id(docs[0]): 5 * get_layers(docs[0])}
+    listener.attrs["state"].received = ReceivedBatch(docs[:1], sent, answers.append)
+    outputs, backprop = listener.begin_update(docs)
+    assert_allclose(outputs[0], get_layers(docs[0]).mean(axis=0), atol=1e-5)
+    backprop([np.ones_like(output) for output in outputs])
+    assert answers == []
+    assert np.abs(mixes(listener)[0].get_grad("gamma")).max() > 0
+
+
+def test_prediction_without_layers_is_an_error_not_zeros(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1(upstream="wanted")
+    listener.initialize(X=docs)
+    bare = docs_of(spacy.blank("en"), "nothing here")
+    with pytest.raises(ValueError, match=r"found none on 'nothing here '") as caught:
+        listener.predict([*docs, *bare])
+    for advice in ("'wanted'", "disable", "keep_layers", "annotating_components"):
+        assert advice in str(caught.value)
+
+
+def test_an_empty_doc_needs_no_layers(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    outputs = listener.predict([Doc(docs[0].vocab, words=[])])
+    assert outputs[0].shape == (0, 4)
+
+
+@pytest.mark.parametrize("upstream", ["*", "other"])
+def test_without_a_component_the_error_says_so(upstream: str) -> None:
+    tok2vec = {**LISTENER, "upstream": upstream}
+    nlp = blank({"tagger": tok2vec}, elmo=None)
+    with pytest.raises(ValueError, match="expected an elmo component before it") as e:
+        nlp.initialize(lambda: examples(nlp))
+    assert ("'other'" if upstream == "other" else "any") in str(e.value)
+    assert "spacy_elmo.ElmoTok2Vec.v1" in str(e.value)
+
+
+def test_an_upstream_name_that_does_not_exist(weights: Path) -> None:
+    tok2vec = {**LISTENER, "upstream": "elmo2"}
+    with pytest.raises(ValueError, match=r"\(here: 'elmo2'\), found none"):
+        trainable({"tagger": tok2vec}, weights)
+
+
+def test_a_component_after_its_listener_is_none(weights: Path) -> None:
+    with pytest.raises(ValueError, match="expected an elmo component before it"):
+        trainable({"tagger": LISTENER, "elmo": {"factory": "elmo"}}, weights, elmo=None)
+
+
+@pytest.mark.parametrize("upstream", ["*", "elmo", "embeddings"])
+def test_upstream_by_wildcard_and_by_name(weights: Path, upstream: str) -> None:
+    name = "elmo" if upstream == "*" else upstream
+    nlp = blank(
+        {
+            name: {"factory": "elmo"},
+            "tagger": {**LISTENER, "upstream": upstream},
+            "ner": {**LISTENER, "upstream": "*"},
+        },
+        elmo=None,
+    )
+    assert nlp.get_pipe(name).listening_components == ["tagger", "ner"]
+    assert len(nlp.get_pipe(name).listeners) == 2
+
+
+def test_a_linked_listener_computes_what_is_missing(weights: Path) -> None:
+    """In an update, that is: as with frozen_components = ["elmo"]."""
+    nlp = trainable({"tagger": LISTENER}, weights)
+    listener = nlp.get_pipe("tagger").model.get_ref("tok2vec")
+    docs = docs_of(nlp, "a b c")
+    outputs, _ = listener.begin_update(docs)
+    expected = nlp.get_pipe("elmo").predict(docs)[0].mean(axis=0)
+    assert_allclose(outputs[0], expected, atol=1e-5)
+
+
+def test_retokenised_docs_are_refused(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    with docs[0].retokenize() as retokenizer:
+        retokenizer.merge(docs[0][:2])
+    with pytest.raises(ValueError, match=r"expected layers of 2 tokens, found.* 3"):
+        listener.predict(docs)
+
+
+def test_state_is_neither_copied_nor_pickled(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    listener.attrs["state"].compute = lambda docs: []
+    for copied in (listener.copy(), pickle.loads(pickle.dumps(listener))):
+        assert copied.attrs["state"].compute is None
+        assert_allclose(copied.predict(docs)[0], listener.predict(docs)[0])
+    assert copy.deepcopy(ListenerState()).received is None
+
+
+def test_bytes_round_trip(docs: list[Doc]) -> None:
+    listener = build_elmo_listener_v1()
+    listener.initialize(X=docs)
+    mixes(listener)[0].set_param("scalars", np.asarray([1.0, 2, 3], dtype="float32"))
+    other = build_elmo_listener_v1().from_bytes(listener.to_bytes())
+    assert_allclose(other.predict(docs)[0], listener.predict(docs)[0])
+    assert other.get_dim("nO") == 4
+
+
+def test_two_heads_have_mixes_of_their_own(weights: Path) -> None:
+    nlp: Language = trainable({"tagger": LISTENER, "ner": LISTENER}, weights)
+    (tagger,) = mixes(nlp.get_pipe("tagger").model)
+    (ner,) = mixes(nlp.get_pipe("ner").model)
+    tagger.set_param("gamma", np.asarray([3.0], dtype="float32"))
+    assert ner.get_param("gamma")[0] == 1.0

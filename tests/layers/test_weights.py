@@ -1,0 +1,96 @@
+"""Loaders of weights: read nothing before they are called."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pipelines import same_numbers
+from spacy import registry
+
+from spacy_elmo import BiLM, save_bilm
+from spacy_elmo.formats import WeightsError
+from spacy_elmo.layers import weights as loaders
+
+
+def _loader(name: str, **settings: Any) -> Any:
+    block = {"@callbacks": f"spacy_elmo.{name}.v1", **settings}
+    return registry.resolve({"weights": block})["weights"]
+
+
+def _check_same(loaded: BiLM, expected: BiLM) -> None:
+    sentence = [["She", "sat", "on", "the", "bank"]]
+    np.testing.assert_array_equal(loaded.encode(sentence), expected.encode(sentence))
+
+
+def test_pretrained_weights(weights: Path, tiny_bilm: BiLM) -> None:
+    loaded = _loader("PretrainedWeights", path=str(weights))()
+    assert all(same_numbers(loaded, tiny_bilm).values())
+
+
+def test_pretrained_weights_of_a_published_folder(
+    tmp_path: Path, tiny_bilm: BiLM
+) -> None:
+    save_bilm(tiny_bilm, tmp_path, format="hdf5")
+    _check_same(_loader("PretrainedWeights", path=str(tmp_path))(), tiny_bilm)
+
+
+def test_allennlp_weights(tmp_path: Path, tiny_bilm: BiLM) -> None:
+    save_bilm(tiny_bilm, tmp_path, format="hdf5")
+    files = {
+        "options_file": str(tmp_path / "options.json"),
+        "weights_file": str(tmp_path / "weights.hdf5"),
+    }
+    _check_same(_loader("AllenNLPWeights", **files)(), tiny_bilm)
+
+
+def test_bundled_weights(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, tiny_bilm: BiLM, tmp_path: Path
+) -> None:
+    load = _loader("BundledWeights")
+    monkeypatch.setattr(loaders, "BUNDLED", weights)
+    assert all(same_numbers(load(), tiny_bilm).values())
+    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
+    with pytest.raises(WeightsError, match=r"ships none.*PretrainedWeights"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("PretrainedWeights", {"path": "nowhere"}),
+        (
+            "AllenNLPWeights",
+            {"options_file": "nowhere.json", "weights_file": "nowhere.hdf5"},
+        ),
+    ],
+)
+def test_files_are_read_at_the_call(name: str, settings: dict[str, str]) -> None:
+    load = _loader(name, **settings)
+    with pytest.raises(WeightsError, match="nowhere"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("PretrainedWeights", {"path": None}, "found null.*--paths.elmo"),
+        (
+            "AllenNLPWeights",
+            {"options_file": None, "weights_file": "w.hdf5"},
+            "expected options_file and weights_file, found None and w.hdf5",
+        ),
+    ],
+)
+def test_paths_left_null(name: str, settings: dict[str, Any], message: str) -> None:
+    load = _loader(name, **settings)
+    with pytest.raises(WeightsError, match=message):
+        load()
+
+
+def test_loaders_can_be_pickled(weights: Path) -> None:
+    load = pickle.loads(pickle.dumps(_loader("PretrainedWeights", path=str(weights))))
+    assert isinstance(load(), BiLM)

@@ -1,0 +1,13 @@
+"""The pipeline that most tests of the component look at."""
+
+import pytest
+from pipelines import embedder
+from spacy.language import Language
+
+from spacy_elmo import BiLM
+
+
+@pytest.fixture
+def nlp(bilm: BiLM) -> Language:
+    """A blank English pipeline with the elmo component and the tiny biLM."""
+    return embedder(bilm)

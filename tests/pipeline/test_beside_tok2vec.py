@@ -1,0 +1,63 @@
+"""The elmo component beside a tok2vec component, which speaks through doc.tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from pipelines import LISTENER, TOK2VEC, train, trainable
+from spacy.language import Language
+
+
+def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
+    """What listens to that one through doc.tensor: refused, or left alone."""
+    spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
+    first = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}}
+
+    def build(elmo: dict[str, Any] | None) -> Language:
+        component = {} if elmo is None else {"elmo": {"factory": "elmo", **elmo}}
+        return trainable(
+            {**first, **component, "tagger": spacys},
+            weights if component else None,
+            elmo=None,
+        )
+
+    with pytest.raises(ValueError, match=r"'tagger' listens .* set_tensor = false"):
+        build({"set_tensor": True})
+    with_elmo, without = build({"set_tensor": False}), build(None)
+    train(without, 10)
+    for name in ("tok2vec", "tagger"):
+        model = with_elmo.get_pipe(name).model
+        model.from_bytes(without.get_pipe(name).model.to_bytes())
+    text = "She sat on the river bank ."
+    one, two = with_elmo(text), without(text)
+    assert_array_equal(one.tensor, two.tensor)
+    assert [t.tag_ for t in one] == [t.tag_ for t in two]
+    assert len({t.tag_ for t in two}) > 1
+    assert_array_equal(one[3].vector, one._.elmo.vectors[3])
+    np.testing.assert_allclose(
+        one._.elmo.vectors, one._.elmo.layers.mean(axis=0), atol=1e-5
+    )
+
+
+def test_a_tok2vec_after_it_has_doc_tensor(weights: Path) -> None:
+    """ELMo's vectors are ELMo's all the same."""
+    spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
+    nlp = trainable(
+        {
+            "tok2vec": {"factory": "tok2vec", "model": TOK2VEC},
+            "tagger": spacys,
+            "ner": LISTENER,
+        },
+        weights,
+    )
+    train(nlp, 2)
+    doc = nlp("She sat on the river bank .")
+    assert doc.tensor.shape == (7, 12)
+    mean = doc._.elmo.layers.mean(axis=0)
+    np.testing.assert_allclose(doc._.elmo.vectors, mean, atol=1e-5)
+    np.testing.assert_allclose(doc[3].vector, mean[3], atol=1e-5)
+    np.testing.assert_allclose(doc.vector, mean.mean(axis=0), atol=1e-5)

@@ -1,0 +1,70 @@
+"""The ready configs: filled, valid, and good for a short training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import spacy
+from pipelines import spacy_command, write_corpus
+from spacy.util import load_config
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIGS = sorted(
+    path
+    for folder in (ROOT / "configs", ROOT / "projects")
+    for path in folder.rglob("*.cfg")
+    if "[nlp]" in path.read_text(encoding="utf8")
+    and not {"assets", "training"} & set(path.parts)
+)
+OURS = [path for path in CONFIGS if path.parent == ROOT / "configs"]
+
+
+def _each(paths: list[Path]) -> pytest.MarkDecorator:
+    names = [str(path.relative_to(ROOT)) for path in paths]
+    return pytest.mark.parametrize("path", paths, ids=names)
+
+
+def test_there_are_three_and_more() -> None:
+    assert len(OURS) >= 3
+
+
+def _overrides(path: Path, tmp_path: Path, weights: Path) -> list[str]:
+    corpus = write_corpus(tmp_path / "corpus.spacy")
+    arguments = ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
+    if "[components.elmo]" in path.read_text(encoding="utf8"):
+        arguments += ["--paths.elmo", str(weights)]
+    return arguments
+
+
+@_each(OURS)
+def test_fill_config_changes_nothing(path: Path, tmp_path: Path) -> None:
+    """But for the comments, and the order of the sections, where it has its own."""
+    filled = tmp_path / "filled.cfg"
+    result = spacy_command("init", "fill-config", path, filled)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert load_config(filled, interpolate=False) == load_config(
+        path, interpolate=False
+    )
+
+
+@_each(CONFIGS)
+def test_debug_config(path: Path, tmp_path: Path, weights: Path) -> None:
+    overrides = _overrides(path, tmp_path, weights)
+    result = spacy_command("debug", "config", path, *overrides)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "Config is valid" in result.output
+
+
+@_each(CONFIGS)
+def test_a_short_training(path: Path, tmp_path: Path, weights: Path) -> None:
+    overrides = _overrides(path, tmp_path, weights)
+    overrides += ["--training.max_steps", "2", "--training.eval_frequency", "1"]
+    result = spacy_command("train", path, "--output", tmp_path / "out", *overrides)
+    assert result.exit_code == 0, (result.output, result.exception)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.pipe_names == load_config(path)["nlp"]["pipeline"]
+    doc = nlp("She sat on the river bank .")
+    if nlp.has_pipe("elmo"):
+        assert doc._.elmo.layers.shape == (3, 7, 16)
+    assert doc.has_annotation("TAG") or doc.has_annotation("ENT_IOB")

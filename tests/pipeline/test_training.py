@@ -1,0 +1,365 @@
+"""Training: heads learn their mixes, a frozen biLM stays, an unfrozen one learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from pipelines import (
+    CONCAT,
+    CONCAT_TWICE,
+    LISTENER,
+    blank,
+    docs_of,
+    examples,
+    mixes,
+    own_bilm,
+    parameters,
+    same_numbers,
+    spied,
+    train,
+    trainable,
+)
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from spacy_elmo import BiLM
+from spacy_elmo.formats import native
+from spacy_elmo.layers.elmo_model import get_bilm
+
+HEADS = {"tagger": LISTENER, "ner": LISTENER}
+
+
+def _mix(nlp: Language, head: str) -> Any:
+    return mixes(nlp.get_pipe(head).model)[0]
+
+
+def _learned(nlp: Language, head: str) -> tuple[np.ndarray, float]:
+    mix = _mix(nlp, head)
+    return mix.get_param("scalars").copy(), float(mix.get_param("gamma")[0])
+
+
+def test_each_head_learns_its_own_mix(weights: Path) -> None:
+    nlp = trainable(HEADS, weights)
+    for head in HEADS:
+        scalars, gamma = _learned(nlp, head)
+        assert not scalars.any()
+        assert gamma == 1.0
+    train(nlp, 5)
+    (tagger, tagger_gamma), (ner, ner_gamma) = (_learned(nlp, h) for h in HEADS)
+    for scalars, gamma in ((tagger, tagger_gamma), (ner, ner_gamma)):
+        assert np.abs(scalars).min() > 0
+        assert gamma != 1.0
+    assert not np.array_equal(tagger, ner)
+    assert tagger_gamma != ner_gamma
+
+
+@pytest.mark.parametrize("mix", ["mean", "top", [0.5, 0.5, 0.5]])
+def test_a_given_mix_does_not_learn(weights: Path, mix: Any) -> None:
+    nlp = trainable({"tagger": {**LISTENER, "mix": mix}}, weights)
+    history = train(nlp, 8)
+    assert not _mix(nlp, "tagger").param_names
+    assert history[-1]["tagger"] < history[0]["tagger"]
+
+
+def test_l2_draws_the_mix_to_the_mean(weights: Path) -> None:
+    found = {}
+    for l2 in (0.0, 100.0):
+        nlp = trainable({"tagger": {**LISTENER, "l2": l2}}, weights)
+        train(nlp, 20)
+        found[l2] = np.abs(_learned(nlp, "tagger")[0]).max()
+    assert found[100.0] < found[0.0] / 3
+
+
+def test_frozen_runs_without_autograd_and_without_the_optimiser(
+    weights: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = trainable(HEADS, weights)
+    elmo = nlp.get_pipe("elmo")
+    before = native.to_bytes(elmo.bilm)
+    shim = elmo.model.layers[0].shims[0]
+    updates: list[Any] = []
+    for name in ("begin_update", "finish_update"):
+        monkeypatch.setattr(shim, name, spied(getattr(shim, name), updates))
+    graphs: list[bool] = []
+    elmo.bilm.register_forward_hook(lambda m, i, out: graphs.append(out.requires_grad))
+    sgd, keys = nlp.create_optimizer(), []
+
+    def spy(key: tuple[int, str], *args: Any, **kwargs: Any) -> Any:
+        keys.append(key)
+        return sgd(key, *args, **kwargs)
+
+    spy.learn_rate = 0.01  # type: ignore[attr-defined]
+    losses: dict[str, float] = {}
+    for _ in range(3):
+        nlp.update(examples(nlp), sgd=spy, losses=losses)  # type: ignore[arg-type]
+    assert graphs == [False] * 3
+    assert updates == []
+    assert keys
+    assert elmo.model.layers[0].id not in {key[0] for key in keys}
+    assert shim.id not in {key[0] for key in keys}
+    assert all(p.grad is None for p in elmo.bilm.parameters())
+    assert native.to_bytes(elmo.bilm) == before
+    assert losses["elmo"] == 0.0
+
+
+def test_unfrozen_every_parameter_learns(weights: Path, tiny_bilm: BiLM) -> None:
+    nlp = trainable(HEADS, weights, elmo={"frozen": False})
+    history = train(nlp, 4)
+    same = same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm)
+    assert not any(same.values()), [name for name, is_same in same.items() if is_same]
+    assert history[-1]["elmo"] > 0
+
+
+@pytest.mark.parametrize("frozen_head", ["tagger", "ner"])
+def test_unfrozen_with_one_head_frozen(
+    weights: Path, tiny_bilm: BiLM, frozen_head: str
+) -> None:
+    """It never answers; the other's gradients are not lost."""
+    nlp = trainable(HEADS, weights, elmo={"frozen": False})
+    before = nlp.get_pipe(frozen_head).model.to_bytes()
+    history = train(nlp, 4, exclude=[frozen_head])
+    assert not any(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+    assert nlp.get_pipe(frozen_head).model.to_bytes() == before
+    # The last batch's wait for the next step, as nlp.update steps too early for them.
+    assert history[-2]["elmo"] > 0
+
+
+def test_unfrozen_with_a_head_that_skips_the_batch(
+    weights: Path, tiny_bilm: BiLM
+) -> None:
+    """An ner does not answer where no doc has entity annotation."""
+    nlp = trainable(HEADS, weights, elmo={"frozen": False})
+    words = ["She", "sat", "on", "the", "bank"]
+    annotation = {"words": words, "tags": ["PRP", "VBD", "IN", "DT", "NN"]}
+    sgd = nlp.create_optimizer()
+    losses: dict[str, float] = {}
+    for _ in range(5):
+        example = Example.from_dict(Doc(nlp.vocab, words=words), annotation)
+        nlp.update([example], sgd=sgd, losses=losses)
+    assert losses["elmo"] > 0
+    assert not any(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+
+
+@pytest.mark.parametrize("words", [[], ["\n"], [" ", "\n\n"]])
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("tok2vec", ["listener", "own"])
+def test_an_update_without_a_word(
+    weights: Path, frozen: bool, words: list[str], tok2vec: str
+) -> None:
+    arch = LISTENER if tok2vec == "listener" else own_bilm(weights, frozen=frozen)
+    nlp = trainable({"tagger": arch}, weights, elmo={"frozen": frozen})
+    annotation = {"words": words, "tags": ["NN"] * len(words)} if words else {}
+    sgd = nlp.create_optimizer()
+    before = parameters(nlp.get_pipe("elmo").bilm)
+    for _ in range(2):
+        example = Example.from_dict(Doc(nlp.vocab, words=words), annotation)
+        nlp.update([example], sgd=sgd)
+    after = parameters(nlp.get_pipe("elmo").bilm)
+    assert all(np.isfinite(array).all() for array in after.values())
+    assert before.keys() == after.keys()
+
+
+@pytest.mark.parametrize("frozen_head", [None, "tagger"])
+def test_unfrozen_as_spacy_train_steps(
+    weights: Path, tiny_bilm: BiLM, frozen_head: str | None
+) -> None:
+    """It adds up the gradients of a few batches, then finishes all components."""
+    nlp = trainable(HEADS, weights, elmo={"frozen": False})
+    exclude = [frozen_head] if frozen_head else []
+    sgd = nlp.create_optimizer()
+    for _ in range(3):
+        losses: dict[str, float] = {}
+        for part in (slice(0, 2), slice(2, 4)):
+            nlp.update(examples(nlp)[part], sgd=False, losses=losses, exclude=exclude)
+        for name, proc in nlp.pipeline:
+            if name not in exclude:
+                proc.finish_update(sgd)
+        for parameter in nlp.get_pipe("elmo").bilm.parameters():
+            assert parameter.grad is None or not parameter.grad.any()
+    assert losses["elmo"] > 0
+    assert not any(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+
+
+def test_gradients_of_two_heads_add_up(weights: Path, tiny_bilm: BiLM) -> None:
+    """Against autograd of the sum of what both send back."""
+    nlp = trainable(
+        {"tagger": {**LISTENER, "mix": "top"}, "ner": LISTENER},
+        weights,
+        elmo={"frozen": False},
+    )
+    mix = _mix(nlp, "ner")
+    mix.set_param("scalars", np.asarray([0.4, -0.3, 1.1], dtype="float32"))
+    mix.set_param("gamma", np.asarray([1.3], dtype="float32"))
+    elmo = nlp.get_pipe("elmo")
+    docs = docs_of(nlp, "the river bank", "", "he sat")
+    losses: dict[str, float] = {}
+    elmo.update([Example(doc, doc.copy()) for doc in docs], losses=losses)
+    rng = np.random.default_rng(0)
+    sent = []
+    for listener in elmo.listeners:
+        outputs, backprop = listener.begin_update(docs)
+        d_outputs = [rng.normal(size=o.shape).astype("float32") for o in outputs]
+        sent.append(torch.from_numpy(np.concatenate(d_outputs)))
+        backprop(d_outputs)
+    ours = {name: p.grad.clone() for name, p in elmo.bilm.named_parameters()}
+    tiny_bilm.zero_grad()
+    layers = tiny_bilm([["the", "river", "bank"], ["he", "sat"]])
+    s = torch.softmax(torch.tensor([0.4, -0.3, 1.1]), dim=0)
+    mixed = 1.3 * torch.tensordot(s, layers, dims=1)
+    total = (layers[-1] * sent[0]).sum() + (mixed * sent[1]).sum()
+    gradients = torch.autograd.grad(total, list(tiny_bilm.parameters()))
+    for (name, parameter), gradient in zip(tiny_bilm.named_parameters(), gradients):
+        assert parameter.grad is None
+        torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-3)
+    assert losses["elmo"] > 0
+
+
+def test_accumulated_gradients_are_the_sum(weights: Path) -> None:
+    """Two batches, one step: as `accumulate_gradient = 2` does."""
+    found = []
+    for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
+        nlp = trainable({"tagger": LISTENER}, weights, elmo={"frozen": False})
+        weight = nlp.get_pipe("tagger").model.get_ref("softmax").get_param("W")
+        weight += np.linspace(-0.1, 0.1, weight.size).reshape(weight.shape)
+        for part in parts:
+            nlp.update(examples(nlp)[part], sgd=False)
+        nlp.get_pipe("elmo")._finish_backprop()
+        bilm = nlp.get_pipe("elmo").bilm
+        found.append({name: p.grad.clone() for name, p in bilm.named_parameters()})
+    assert max(float(g.abs().max()) for g in found[0].values()) > 1e-3
+    # The tagger's own gradient is of the mean over the batch's docs or of the sum,
+    # which is its business: up to that factor they are equal.
+    ratios = [
+        float((found[0][name] * found[1][name]).sum() / (found[1][name] ** 2).sum())
+        for name in found[0]
+    ]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-2)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(
+    "kind", ["listener", "own", "concat", "concat twice", "concat own"]
+)
+def test_a_handful_of_sentences_is_learned(
+    weights: Path, kind: str, frozen: bool
+) -> None:
+    own = own_bilm(weights, frozen=frozen)
+    tok2vec = {
+        "listener": LISTENER,
+        "own": own,
+        "concat": CONCAT,
+        "concat twice": CONCAT_TWICE,
+        "concat own": {**CONCAT, "elmo": own},
+    }[kind]
+    nlp = trainable(
+        {"tagger": tok2vec, "ner": tok2vec},
+        None if "own" in kind else weights,
+        elmo=None if "own" in kind else {"frozen": frozen},
+    )
+    plain = tok2vec in (LISTENER, own)
+    steps, rate = (60, 0.03) if not plain else (150, 0.05) if frozen else (130, 0.02)
+    history = train(nlp, steps, rate)
+    assert history[-1]["tagger"] < 0.2 * history[0]["tagger"]
+    assert history[-1]["ner"] < 0.2 * history[0]["ner"]
+    scores = nlp.evaluate(examples(nlp))
+    assert scores["tag_acc"] >= 0.95
+    assert scores["ents_f"] >= 0.95
+
+
+def test_one_form_gets_two_tags_by_its_context(weights: Path) -> None:
+    """`bank` is a noun and a verb in the corpus: only context can tell."""
+    nlp = trainable({"tagger": LISTENER}, weights, elmo={"frozen": False})
+    train(nlp, 80)
+    verb, noun = (
+        nlp(Doc(nlp.vocab, words=text.split()))
+        for text in ("They bank in Rome .", "She sat on the river bank .")
+    )
+    assert (verb[1].text, verb[1].tag_) == ("bank", "VBP")
+    assert (noun[5].text, noun[5].tag_) == ("bank", "NN")
+
+
+@pytest.mark.parametrize("annotating", [True, False])
+def test_frozen_components(
+    weights: Path, tiny_bilm: BiLM, annotating: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by frozen_components = ["elmo"], with or without annotating_components."""
+    nlp = trainable({"tagger": CONCAT}, weights)
+    elmo = nlp.get_pipe("elmo")
+    updates: list[Any] = []
+    monkeypatch.setattr(elmo, "update", spied(elmo.update, updates))
+    annotates = ["elmo"] if annotating else []
+    history = train(nlp, 20, exclude=["elmo"], annotates=annotates)
+    assert not updates
+    assert "elmo" not in history[0]
+    assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
+    assert np.abs(_learned(nlp, "tagger")[0]).min() > 0
+    assert all(same_numbers(elmo.bilm, tiny_bilm).values())
+
+
+def test_frozen_either_way_is_the_same_training(weights: Path) -> None:
+    """By the component's setting, or by frozen_components."""
+    found = []
+    for settings in ({}, {"exclude": ["elmo"]}, {"annotates": ["elmo"]}):
+        nlp = trainable({"tagger": {**LISTENER, "dropout": 0.0}}, weights)
+        train(nlp, 5, **settings)
+        found.append(_learned(nlp, "tagger")[0])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
+
+
+def test_resume_training(weights: Path, tmp_path: Path) -> None:
+    nlp = trainable(HEADS, weights)
+    train(nlp, 10)
+    nlp.to_disk(tmp_path)
+    other = blank(HEADS).from_disk(tmp_path)
+    sgd = other.resume_training()
+    before = _learned(other, "tagger")[0]
+    assert_array_equal(before, _learned(nlp, "tagger")[0])
+    losses = other.update(examples(other), sgd=sgd)
+    assert losses["tagger"] < 18
+    assert not np.array_equal(_learned(other, "tagger")[0], before)
+
+
+def test_dropout_of_the_update_reaches_the_mix(weights: Path) -> None:
+    nlp = trainable({"tagger": LISTENER, "ner": {**LISTENER, "dropout": 0.4}}, weights)
+    nlp.update(examples(nlp), drop=0.3)
+    assert _mix(nlp, "tagger").attrs["dropout_rate"] == 0.3
+    assert _mix(nlp, "ner").attrs["dropout"] == 0.4
+    assert "dropout_rate" not in _mix(nlp, "ner").attrs
+
+
+def test_evaluation_uses_no_dropout(weights: Path) -> None:
+    nlp = trainable({"tagger": {**LISTENER, "dropout": 0.9}}, weights)
+    train(nlp, 2)
+    first, second = (nlp.evaluate(examples(nlp))["tag_acc"] for _ in range(2))
+    assert first == second
+    tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
+    doc = nlp("the river bank")
+    assert_array_equal(tok2vec.predict([doc])[0], tok2vec.predict([doc])[0])
+
+
+def test_the_component_alone_can_be_updated(weights: Path, tiny_bilm: BiLM) -> None:
+    """Nobody listens, so there is nothing to learn, frozen or not."""
+    nlp = trainable({}, weights, elmo={"frozen": False})
+    losses = nlp.update(examples(nlp), sgd=nlp.create_optimizer())
+    assert losses == {"elmo": 0.0}
+    assert all(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+
+
+def test_bilm_of_a_head_is_its_own(weights: Path) -> None:
+    own = own_bilm(weights, frozen=False)
+    nlp = trainable({"tagger": own, "ner": own}, elmo=None)
+    train(nlp, 2, exclude=["ner"])
+    tagger, ner = (
+        get_bilm(node)
+        for head in ("tagger", "ner")
+        for node in nlp.get_pipe(head).model.walk()
+        if node.name == "elmo_model"
+    )
+    assert not any(same_numbers(tagger, ner).values())
