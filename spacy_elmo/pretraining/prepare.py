@@ -1,0 +1,146 @@
+"""Raw text -> shards, in parallel, once: the result is kept under a hash of the text
+and the settings."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple, Union
+
+from .shards import META, Shards, ShardWriter
+from .text import Chunk, find_files, hash_files, read_chunks
+from .tokenizers import (
+    LINES,
+    WHITESPACE,
+    Tokenized,
+    Tokenizer,
+    identify,
+    make_tokenizer,
+)
+
+LAYOUT = 1
+"""Part of the hash: changes with the files' layout."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How text becomes shards.
+
+    tokenizer: "whitespace", a language code, or a spaCy pipeline's name or path.
+    sentences: "lines" (each line is a sentence) or "split" (lines are paragraphs).
+    shard_tokens: ids a shard, about; 4 bytes each.
+    """
+
+    tokenizer: str = WHITESPACE
+    sentences: str = LINES
+    shard_tokens: int = 1 << 24
+
+
+def prepare(
+    paths: Sequence[Union[str, Path]],
+    cache: Union[str, Path],
+    settings: Optional[PrepareSettings] = None,
+    *,
+    n_process: int = 1,
+    progress: Optional[Callable[[int, int], None]] = None,
+) -> Shards:
+    """The shards of a corpus; made only where the cache has none of this text and these
+    settings.
+
+    paths: files, folders and globs (see `text.find_files`).
+    cache: folder in which each corpus has one.
+    n_process: tokenisers at work beside this process; 1: none, all is done here. The
+        result is the same.
+    progress: called with the bytes read since the last call and the bytes in all.
+
+    Raises CorpusError for text that cannot be read, ValueError for unknown settings.
+    """
+    settings = settings or PrepareSettings()
+    files = find_files(paths)
+    key = _key(files, settings)
+    folder = Path(cache) / key
+    if (folder / META).is_file():
+        return Shards(folder)
+    # Fails before any work where the settings are wrong.
+    tokenizer = make_tokenizer(settings.tokenizer, settings.sentences)
+    unfinished = Path(cache) / f"{key}.{os.getpid()}.part"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        writer = ShardWriter(unfinished, settings.shard_tokens)
+        total = sum(path.stat().st_size for path in files)
+        chunks = read_chunks(files)
+        if n_process > 1:
+            pairs = _in_processes(chunks, settings, n_process)
+        else:
+            pairs = ((chunk, tokenizer(chunk.lines)) for chunk in chunks)
+        for chunk, tokenized in pairs:
+            writer.add(tokenized)
+            if progress is not None:
+                progress(chunk.n_bytes, total)
+        writer.close(
+            {
+                "layout": LAYOUT,
+                "files": [path.name for path in files],
+                "settings": asdict(settings),
+            }
+        )
+        if not (folder / META).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            os.replace(unfinished, folder)
+        except OSError:
+            if not (folder / META).is_file():  # else another process was faster
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Shards(folder)
+
+
+def _key(files: Sequence[Path], settings: PrepareSettings) -> str:
+    # The names' endings say how the contents are read.
+    endings = [path.suffixes[-2:] for path in files]
+    tokenizer = identify(settings.tokenizer)
+    described = json.dumps(
+        [LAYOUT, hash_files(files), endings, tokenizer, asdict(settings)]
+    )
+    return hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
+
+
+_tokenizer: Tokenizer
+
+
+def _start_worker(tokenizer: str, sentences: str) -> None:
+    global _tokenizer
+    _tokenizer = make_tokenizer(tokenizer, sentences)
+
+
+def _work(chunk: Chunk) -> Tokenized:
+    return _tokenizer(chunk.lines)
+
+
+def _in_processes(
+    chunks: Iterable[Chunk], settings: PrepareSettings, n_process: int
+) -> Iterator[Tuple[Chunk, Tokenized]]:
+    """In the order of the chunks, with few of them in memory."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        n_process,
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(settings.tokenizer, settings.sentences),
+    ) as pool:
+        waiting: Deque[Tuple[Chunk, Future[Tokenized]]] = deque()
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(_work, chunk)))
+            if len(waiting) > 2 * n_process:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        while waiting:
+            first, result = waiting.popleft()
+            yield first, result.result()
