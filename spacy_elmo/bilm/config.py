@@ -152,7 +152,7 @@ class BiLMConfig:
             "max_characters_per_token": _number(
                 char_cnn, "max_characters_per_token", where
             ),
-            "activation": char_cnn.get("activation", "relu"),
+            "activation": char_cnn.get("activation"),
             "characters": char_cnn.get("characters", "bytes"),
             "n_characters": _number(char_cnn, "n_characters", where, default=BYTE_IDS),
             "word_dim": _number(char_cnn, "word_dim", where, default=0),

@@ -115,20 +115,19 @@ class BiLM(nn.Module):
         dtype = resolve_precision(precision, self.device)
         lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
         starts = np.cumsum(lengths) - lengths
-        layers: List[Tensor] = []
-        rows: List[np.ndarray] = []
+        layers = self.character_encoder.char_embedding.weight.new_empty(
+            self.config.n_layers + 1, int(lengths.sum()), self.config.width
+        )
         for numbers in group_by_length(sentences, batch_tokens):
             batch = [sentences[number] for number in numbers]
-            layers.append(self.encode_batch(batch, dtype=dtype)[0])
-            rows += [starts[n] + np.arange(lengths[n]) for n in numbers]
-        if not layers:
-            n_layers, width = self.config.n_layers + 1, self.config.width
-            return self.character_encoder.char_embedding.weight.new_zeros(
-                n_layers, 0, width
+            rows = np.concatenate([starts[n] + np.arange(lengths[n]) for n in numbers])
+            # In place: beside the result there is never more than one batch.
+            layers.index_copy_(
+                1,
+                torch.from_numpy(rows).to(self.device),
+                self.encode_batch(batch, dtype=dtype)[0],
             )
-        together = layers[0] if len(layers) == 1 else torch.cat(layers, dim=1)
-        back = torch.from_numpy(np.argsort(np.concatenate(rows))).to(self.device)
-        return together.index_select(1, back)
+        return layers
 
     def encode_batch(
         self,

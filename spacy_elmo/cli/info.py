@@ -61,7 +61,8 @@ def _print_pipeline(nlp: "Language") -> None:
         msg.table(describe(bilm))
     rows = []
     for name, mix in _mixes(nlp):
-        kind = mix.attrs["mix"] if isinstance(mix.attrs["mix"], str) else "given"
+        settings = mix.attrs["settings"]
+        kind = settings.mix if isinstance(settings.mix, str) else "given"
         try:
             weights, gamma = learned_mix(mix)
         except ValueError:

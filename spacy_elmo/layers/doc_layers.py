@@ -24,5 +24,9 @@ def get_layers(doc: Doc) -> Optional[Floats3d]:
     return layers
 
 
+def has_layers(doc: Doc) -> bool:
+    return LAYERS_KEY in doc.user_data
+
+
 def set_layers(doc: Doc, layers: Floats3d) -> None:
     doc.user_data[LAYERS_KEY] = layers

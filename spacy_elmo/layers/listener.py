@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d, Floats3d
 
-from .doc_layers import get_layers, set_layers
+from .doc_layers import get_layers, has_layers, set_layers
 from .mix import LEARNED, Mix, elmo_mix
 
 NAME = "elmo_listener"
@@ -31,9 +31,9 @@ class ReceivedBatch(NamedTuple):
 class ListenerState:
     """What ties a listener to its component: neither stored nor copied.
 
-    upstream: the component's name, or "*" for whichever there is.
     compute: docs -> layers, by the component; None while there is none.
-    received: the batch of the component's last update, until it is used.
+    received: the batch of the component's last update until the head has learned from
+        it, or the sample that the head was initialised with.
     """
 
     def __init__(self) -> None:
@@ -88,8 +88,14 @@ def init(
 ) -> None:
     """Ask the component for the sample's layers: they give the sizes."""
     if X:
+        # Kept for the head, which then asks for the sample's vectors. Not on the docs:
+        # they are the caller's.
+        is_linked = model.attrs["state"].compute is not None
+        layers = _compute(model, X) if is_linked else _annotated(model, X)
+        by_doc = {id(doc): doc_layers for doc, doc_layers in zip(X, layers)}
+        model.attrs["state"].received = ReceivedBatch(list(X), by_doc, None)
         mix = model.layers[0]
-        mix.initialize(X=_annotated(model, X))
+        mix.initialize(X=layers)
         model.set_dim("nO", mix.get_dim("nO"))
 
 
@@ -99,10 +105,13 @@ def forward(
     mix = model.layers[0]
     state: ListenerState = model.attrs["state"]
     received = state.received
-    send: Optional[BackpropLayers] = None
-    if is_train and received and all(id(doc) in received.layers for doc in docs):
+    if received and not all(id(doc) in received.layers for doc in docs):
+        received = None
+    if received and not is_train and any(has_layers(doc) for doc in docs):
+        received = None
+    send = received.backprop if received and is_train else None
+    if received:
         layers = [received.layers[id(doc)] for doc in docs]
-        send = received.backprop
     elif is_train:
         layers = _annotated(model, docs)
     else:
@@ -114,6 +123,7 @@ def forward(
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
         d_layers = backprop_mix(d_outputs)
+        state.received = None
         if send is not None:
             send({id(doc): d_doc for doc, d_doc in zip(docs, d_layers)})
         return []
@@ -134,8 +144,7 @@ def _from_docs(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
                 "A component listens to ELMo: expected its layers on each Doc "
                 f"(doc._.elmo.layers), found none on {doc.text[:40]!r}. Run the elmo "
                 f"component (here: {_upstream(model)}) before it: do not disable or "
-                "exclude it, keep its setting keep_layers = true, and in training with "
-                "frozen_components put it into annotating_components."
+                "exclude it."
             )
         found.append(layers)
     return found
@@ -145,19 +154,24 @@ def _annotated(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
     """What lies on the docs; where nothing does, the component computes it. In training
     that is so if the component is among the frozen_components and not among the
     annotating ones: it does not update, and its layers are what they always are."""
-    compute = model.attrs["state"].compute
     missing = [doc for doc in docs if get_layers(doc) is None]
-    if missing and compute is None:
+    if missing:
+        for doc, layers in zip(missing, _compute(model, missing)):
+            set_layers(doc, layers)
+    return _from_docs(model, docs)
+
+
+def _compute(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
+    """The component's layers. Raises ValueError where there is no component."""
+    compute = model.attrs["state"].compute
+    if compute is None:
         raise ValueError(
             "A component listens to ELMo: expected an elmo component before it in the "
             f"pipeline (here: {_upstream(model)}), found none. Add it with "
             'nlp.add_pipe("elmo", before=...), correct the listener\'s `upstream`, or '
             "use spacy_elmo.ElmoTok2Vec.v1, which brings its own biLM."
         )
-    if missing and compute is not None:
-        for doc, layers in zip(missing, compute(missing)):
-            set_layers(doc, layers)
-    return _from_docs(model, docs)
+    return list(compute(docs))
 
 
 def _upstream(model: Model) -> str:

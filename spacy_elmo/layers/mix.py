@@ -1,6 +1,16 @@
 """The mix of the layers in a head: layers of each doc -> one vector a token."""
 
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
+from dataclasses import dataclass
+from typing import (
+    Any,
+    Callable,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -15,6 +25,22 @@ Mix = Union[str, List[float]]
 
 LEARNED = "learned"
 NAMED_MIXES = ("mean", "top")
+
+
+@dataclass(frozen=True)
+class MixSettings:
+    """What the config says of a mix. In an object of its own, which Thinc does not
+    store: the config that loads a model is in force, not the one that it was saved
+    with."""
+
+    mix: Mix
+    layer_norm: bool
+    dropout: Optional[float]
+    l2: float
+
+    @property
+    def is_learned(self) -> bool:
+        return self.mix == LEARNED
 
 
 def elmo_mix(
@@ -45,25 +71,19 @@ def elmo_mix(
         raise ValueError(f"dropout: expected a rate in [0, 1), found {dropout}.")
     if l2 < 0:
         raise ValueError(f"l2: expected 0 or more, found {l2}.")
-    attrs: Dict[str, object] = {
-        "mix": mix,
-        "layer_norm": layer_norm,
-        "l2": l2,
-        # Whether the gradient of the layers themselves is wanted: not of a frozen biLM.
-        "backprop_layers": True,
-    }
-    if dropout is None:
-        attrs["dropout_rate"] = 0.0  # spaCy sets what has this name
-    else:
-        attrs["dropout"] = dropout
-    is_learned = mix == LEARNED
+    settings = MixSettings(mix, layer_norm, dropout, l2)
     return Model(
         "elmo_mix",
         forward,
         init=init,
-        params={"scalars": None, "gamma": None} if is_learned else {},
+        params={"scalars": None, "gamma": None} if settings.is_learned else {},
         dims={"nL": None, "nI": width, "nO": width},
-        attrs=attrs,
+        attrs={
+            "settings": settings,
+            # Whether the gradient of the layers is wanted: not of a frozen biLM.
+            "backprop_layers": True,
+            "dropout_rate": 0.0,  # spaCy sets what has this name
+        },
     )
 
 
@@ -93,14 +113,15 @@ def learned_mix(model: Model) -> Tuple[Floats1d, float]:
 
     Raises ValueError where the model has not seen a layer yet.
     """
-    is_known = model.has_param("scalars") or model.attrs["mix"] != LEARNED
+    settings: MixSettings = model.attrs["settings"]
+    is_known = model.has_param("scalars") or not settings.is_learned
     if not model.has_dim("nL") or not is_known:
         raise ValueError(
             "expected a head that was initialised, found one whose mix does not know "
             "the number of layers yet: call nlp.initialize() first."
         )
-    if model.attrs["mix"] != LEARNED:
-        return cast(Floats1d, mix_weights(model.attrs["mix"], model.get_dim("nL"))), 1.0
+    if not settings.is_learned:
+        return cast(Floats1d, mix_weights(settings.mix, model.get_dim("nL"))), 1.0
     scalars = model.ops.to_numpy(model.get_param("scalars"))
     exponentials = np.exp(scalars - scalars.max())
     gamma = model.ops.to_numpy(model.get_param("gamma"))
@@ -114,7 +135,7 @@ def init(
 ) -> None:
     if X:
         _set_sizes(model, *X[0].shape)
-    if model.attrs["mix"] == LEARNED and model.has_dim("nL"):
+    if model.attrs["settings"].is_learned and model.has_dim("nL"):
         model.set_param("scalars", model.ops.alloc1f(model.get_dim("nL")))
         model.set_param("gamma", model.ops.asarray1f([1.0]))
 
@@ -127,14 +148,18 @@ def forward(
     xp = model.ops.xp
     _set_sizes(model, *X[0].shape)
     ends = np.cumsum([layers.shape[1] for layers in X])[:-1].tolist()
-    is_learned = model.attrs["mix"] == LEARNED
-    layer_norm = model.attrs["layer_norm"]
+    settings: MixSettings = model.attrs["settings"]
+    is_learned, layer_norm = settings.is_learned, settings.layer_norm
+    together = xp.concatenate([model.ops.asarray(layers) for layers in X], axis=1)
     layers = xp2torch(
-        xp.concatenate([model.ops.asarray(layers) for layers in X], axis=1),
+        together,
         requires_grad=is_train and model.attrs["backprop_layers"],
+        device=_device(together),
     )
     scalars, gamma = _parameters(model, is_learned and is_train, layers.device)
-    rate = model.attrs.get("dropout", model.attrs.get("dropout_rate", 0.0))
+    rate = settings.dropout
+    if rate is None:
+        rate = model.attrs["dropout_rate"]
     with torch.set_grad_enabled(is_train):
         if is_learned:
             mixed = scalar_mix(layers, scalars, gamma, layer_norm=layer_norm)
@@ -149,7 +174,7 @@ def forward(
         d_mixed = xp2torch(xp.concatenate(d_outputs), device=mixed.device)
         gradients = list(torch.autograd.grad(mixed, wanted, d_mixed))
         if is_learned:
-            d_scalars = gradients.pop(0) + 2 * model.attrs["l2"] * scalars.detach()
+            d_scalars = gradients.pop(0) + 2 * settings.l2 * scalars.detach()
             model.inc_grad("scalars", cast(Floats1d, torch2xp(d_scalars)))
             model.inc_grad("gamma", cast(Floats1d, torch2xp(gradients.pop(0))))
         if not gradients:
@@ -162,13 +187,21 @@ def forward(
 def _parameters(
     model: Model, requires_grad: bool, device: torch.device
 ) -> Tuple[torch.Tensor, torch.Tensor]:
-    if model.attrs["mix"] == LEARNED:
+    settings: MixSettings = model.attrs["settings"]
+    if settings.is_learned:
         return (
             xp2torch(model.get_param("scalars"), requires_grad, device),
             xp2torch(model.get_param("gamma"), requires_grad, device),
         )
-    weights = mix_weights(model.attrs["mix"], model.get_dim("nL"))
+    weights = mix_weights(settings.mix, model.get_dim("nL"))
     return torch.from_numpy(weights).to(device), torch.ones(1, device=device)
+
+
+def _device(array: Any) -> torch.device:
+    """Where the array lies: Thinc would take the device of the current context, which
+    need not be the model's."""
+    number = getattr(getattr(array, "device", None), "id", None)  # CuPy's alone has one
+    return torch.device("cpu" if number is None else f"cuda:{number}")
 
 
 def _set_sizes(model: Model, n_layers: int, n_tokens: int, width: int) -> None:

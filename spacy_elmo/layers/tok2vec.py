@@ -1,5 +1,6 @@
 """spacy_elmo.ElmoTok2Vec.v1: the biLM inside the head, without a shared component."""
 
+from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc
@@ -45,11 +46,10 @@ def _tok2vec(
 ) -> Model[List[Doc], List[Floats2d]]:
     return Model(
         "elmo_tok2vec",
-        forward,
+        partial(forward, frozen=frozen),
         init=init,
         layers=[model, mix],
         dims={"nO": mix.maybe_get_dim("nO")},
-        attrs={"frozen": frozen},
     )
 
 
@@ -68,10 +68,14 @@ def init(
 
 
 def forward(
-    model: Model[List[Doc], List[Floats2d]], docs: Sequence[Doc], is_train: bool
+    model: Model[List[Doc], List[Floats2d]],
+    docs: Sequence[Doc],
+    is_train: bool,
+    *,
+    frozen: bool,
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     bilm, mix = model.layers
-    updates_bilm = is_train and not model.attrs["frozen"]
+    updates_bilm = is_train and not frozen
     layers, backprop_bilm = bilm(docs, updates_bilm)
     mix.attrs["backprop_layers"] = updates_bilm
     outputs, backprop_mix = mix(layers, is_train)

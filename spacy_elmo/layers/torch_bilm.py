@@ -1,6 +1,7 @@
 """The biLM in a Thinc model: sentences of words -> layers, and its place for weights
 that are loaded later."""
 
+import os
 from functools import partial
 from typing import Any, Callable, List, Tuple
 
@@ -15,13 +16,20 @@ from ..formats import native
 
 Sentences = List[List[str]]
 
+# In a forked child (a worker of nlp.pipe(n_process=...)) PyTorch's pool of threads is
+# gone, and waiting for it would never end. With one thread it is not asked for.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
 NO_WEIGHTS = """\
 The biLM has no weights yet. There are three ways to give it some:
   - in the config: [initialize.components.elmo.weights] (for ElmoTok2Vec: its own block
     [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and path = ...,
     then nlp.initialize() or `spacy train`;
   - in Python: nlp.get_pipe("elmo").set_bilm(spacy_elmo.load_bilm(path));
-  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=nlp2)."""
+  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=nlp2).
+A component among the [training] frozen_components is not initialised: leave it out of
+them; its own setting frozen = true keeps the biLM as it is."""
 
 
 class NoWeights(nn.Module):

@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
 
-from ..layers.doc_layers import get_layers
+from ..layers.doc_layers import LAYERS_KEY, get_layers
 from ..layers.mix import Mix, mix_weights
 
 MIX_KEY = "elmo_mix"
@@ -68,17 +68,24 @@ def apply_mix(layers: Floats3d, mix: Mix) -> Floats2d:
 
 def get_vectors(doc: Doc) -> Floats2d:
     """The component's mix on a doc, (n_tokens, width). Raises ValueError if none."""
-    vectors: Any = doc.user_data.get(VECTORS_KEY, doc.tensor)
-    if not vectors.size and MIX_KEY in doc.user_data:
+    vectors: Any = doc.user_data.get(VECTORS_KEY)
+    tensor: Any = doc.tensor  # None after a doc_cleaner
+    if tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc):
+        # spaCy fits the tensor to tokens that are merged or split.
+        is_ours = vectors is None or tensor.shape[1] == vectors.shape[1]
+        if is_ours and (vectors is None or len(vectors) != len(doc)):
+            vectors = tensor
+    if vectors is None and MIX_KEY in doc.user_data:
         layers = get_layers(doc)
         if layers is not None:
             vectors = apply_mix(layers, doc.user_data[MIX_KEY])
             doc.tensor = vectors
-    if vectors.ndim != 2 or len(vectors) != len(doc):
+    if vectors is None or len(vectors) != len(doc):
+        found = "none" if vectors is None else f"vectors of {len(vectors)}"
         raise ValueError(
-            f"expected ELMo vectors of {len(doc)} tokens, found an array of shape "
-            f"{tuple(vectors.shape)}. The doc was retokenised or cut out of another "
-            "after the elmo component had run: run it again on this doc."
+            f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
+            "retokenised, cleaned, or cut out of another after the elmo component had "
+            "run: run it again on this doc."
         )
     return cast(Floats2d, vectors)
 
@@ -129,6 +136,24 @@ def get_elmo(doc: Doc) -> DocElmo:
     return DocElmo(doc)
 
 
+def drop_elmo(doc: Doc, value: None) -> None:
+    """The setter of `doc._.elmo`: None drops all that the component has put on the doc,
+    as spaCy's doc_cleaner does with attrs = {"_.elmo": null, "tensor": null}.
+
+    Raises ValueError for another value.
+    """
+    if value is not None:
+        raise ValueError(
+            f"doc._.elmo: expected None, which drops its arrays, found {value!r}. What "
+            "is there is set by the elmo component."
+        )
+    for key in (LAYERS_KEY, VECTORS_KEY, MIX_KEY):
+        doc.user_data.pop(key, None)
+    for hooks in (doc.user_hooks, doc.user_span_hooks, doc.user_token_hooks):
+        for name in ("vector", "has_vector", "similarity", "vector_norm"):
+            hooks.pop(name, None)
+
+
 def install() -> None:
     """Register `doc._.elmo`, and keep spaCy from saying at each `Doc.to_bytes` that
     hooks are not serialised (W109): the first look at `doc._.elmo` puts ours back.
@@ -137,7 +162,7 @@ def install() -> None:
     component, for programs that set filters of their own in between.
     """
     if not Doc.has_extension("elmo"):
-        Doc.set_extension("elmo", getter=get_elmo)
+        Doc.set_extension("elmo", getter=get_elmo, setter=drop_elmo)
     filter_warning("ignore", error_msg=Warnings.W109)
 
 
@@ -147,7 +172,8 @@ def _token_vector(token: Token) -> Floats1d:
 
 def _span_vector(span: Span) -> Floats1d:
     doc = span.doc
-    if doc.vocab.vectors_length and 0 < len(doc.tensor) < len(doc):
+    is_merging = doc.tensor is not None and 0 < len(doc.tensor) < len(doc)
+    if doc.vocab.vectors_length and is_merging:
         # spaCy is merging tokens, and asks for what the merged form shall have in the
         # table of static vectors.
         static = [doc.vocab.get_vector(token.orth) for token in span]

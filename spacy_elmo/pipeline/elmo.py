@@ -1,7 +1,6 @@
 """The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
 components mix its layers for themselves."""
 
-import os
 from typing import (
     Any,
     Callable,
@@ -13,14 +12,13 @@ from typing import (
     Union,
 )
 
-import torch
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model, Optimizer
 from thinc.types import Floats3d
 
 from ..bilm import BiLM
@@ -134,7 +132,6 @@ class Elmo(TrainablePipe):
         self._listener_map: Dict[str, List[Model]] = {}
         self._later_tok2vecs: List[str] = []
         self._gradients: Optional[LayerGradients] = None
-        self._process = os.getpid()
         model.attrs["replace_listener"] = replace_listener
         model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
         install()
@@ -145,7 +142,10 @@ class Elmo(TrainablePipe):
         return elmo_model.get_bilm(self.model)
 
     def set_bilm(self, bilm: BiLM) -> "Elmo":
-        """Take a biLM, e.g. from `spacy_elmo.load_bilm`. RETURNS: the component."""
+        """Take over a biLM, e.g. from `spacy_elmo.load_bilm`; it is not copied.
+
+        RETURNS: the component.
+        """
         elmo_model.set_bilm(self.model, bilm)
         return self
 
@@ -235,10 +235,6 @@ class Elmo(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
-        if os.getpid() != self._process:
-            # A worker of nlp.pipe(n_process=...): after a fork, PyTorch's pool of
-            # threads is gone, and waiting for it would never end.
-            torch.set_num_threads(1)
         return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
@@ -299,7 +295,6 @@ class Elmo(TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
         docs = [example.predicted for example in examples]
-        set_dropout_rate(self.model, drop)
         if self.frozen:
             layers = self.predict(docs)
             send_back = None

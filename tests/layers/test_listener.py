@@ -59,7 +59,7 @@ def test_settings_reach_the_mix(docs: list[Doc], mix: Any, layer: int) -> None:
         listener.predict(docs)[0], factor * get_layers(docs[0])[layer], atol=1e-5
     )
     (inner,) = mixes(listener)
-    assert (inner.attrs["dropout"], inner.attrs["l2"]) == (0.25, 0.1)
+    assert (inner.attrs["settings"].dropout, inner.attrs["settings"].l2) == (0.25, 0.1)
 
 
 def test_its_width_may_be_told(docs: list[Doc]) -> None:
@@ -115,7 +115,7 @@ def test_prediction_without_layers_is_an_error_not_zeros(docs: list[Doc]) -> Non
     bare = docs_of(spacy.blank("en"), "nothing here")
     with pytest.raises(ValueError, match=r"found none on 'nothing here '") as caught:
         listener.predict([*docs, *bare])
-    for advice in ("'wanted'", "disable", "keep_layers", "annotating_components"):
+    for advice in ("'wanted'", "disable", "exclude"):
         assert advice in str(caught.value)
 
 

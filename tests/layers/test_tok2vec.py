@@ -158,7 +158,7 @@ def test_loads_where_the_weight_file_is_not(
     for ours, theirs in zip(*(tok2vec.predict(docs) for tok2vec in tok2vecs)):
         np.testing.assert_array_equal(ours, theirs)
     assert all(same_numbers(_bilm_of(nlp), _bilm_of(other)).values())
-    assert tok2vecs[1].attrs["frozen"] is frozen
+    assert tok2vecs[1]._func.keywords == {"frozen": frozen}
 
 
 def test_beside_an_elmo_component(weights: Path) -> None:

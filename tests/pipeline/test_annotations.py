@@ -258,3 +258,14 @@ def test_merging_tokens_in_a_vocab_with_vectors(bilm: BiLM, keep_layers: bool) -
         retokenizer.merge(doc[4:6])
     assert doc[4].text == "river bank"
     np.testing.assert_allclose(nlp.vocab.get_vector("river bank"), np.full(5, 4.5))
+
+
+def test_the_doc_cleaner_drops_what_elmo_has_put_on_a_doc(nlp: Language) -> None:
+    attrs = {"tensor": None, "_.elmo": None}
+    nlp.add_pipe("doc_cleaner", config={"attrs": attrs})
+    doc = nlp(TEXT)
+    assert (doc.tensor, doc.user_data, doc.user_hooks) == (None, {}, {})
+    with pytest.raises(ValueError, match=r"expected ELMo vectors.*found none"):
+        _ = doc._.elmo.vectors
+    with pytest.raises(ValueError, match="expected None"):
+        doc._.elmo = 1

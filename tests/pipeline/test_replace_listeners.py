@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,39 @@ def test_listeners_with_different_settings(weights: Path) -> None:
         nlp.replace_listeners(
             "elmo", "tagger", ["model.tok2vec.elmo", "model.tok2vec.output_elmo"]
         )
+
+
+TWO_PROCESSES = """
+import sys
+
+import spacy
+import torch
+
+if __name__ == "__main__":
+    nlp = spacy.load(sys.argv[1])
+    torch.set_num_threads(4)
+    texts = ["She sat on the river bank", "He robbed the bank"] * 20
+    # Before the fork: PyTorch's threads are alive in this process.
+    single = [[t.tag_ for t in doc] for doc in nlp.pipe(texts)]
+    double = nlp.pipe(texts, n_process=2, batch_size=5)
+    assert [[t.tag_ for t in doc] for doc in double] == single
+    assert torch.get_num_threads() == 4
+"""
+
+
+def test_pipe_in_two_processes_without_the_component(
+    weights: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, so that a worker that hangs is a failure."""
+    nlp = _trained(weights, LISTENER)
+    nlp.replace_listeners("elmo", "tagger", ["model.tok2vec"])
+    nlp.replace_listeners("elmo", "ner", ["model.tok2vec"])
+    nlp.remove_pipe("elmo")
+    nlp.to_disk(tmp_path / "model")
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES, encoding="utf8")
+    command = [sys.executable, str(script), str(tmp_path / "model")]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr

@@ -256,3 +256,20 @@ def test_the_weights_are_the_same_numbers(
     trained.to_disk(tmp_path)
     other = spacy.load(tmp_path)
     assert all(same_numbers(other.get_pipe("elmo").bilm, tiny_bilm).values())
+
+
+def test_the_config_that_loads_is_in_force(weights: Path, tmp_path: Path) -> None:
+    """Not the settings that the pipeline was stored with."""
+    nlp = trainable({"tagger": {**LISTENER, "layer_norm": False}}, weights)
+    nlp.to_disk(tmp_path)
+    key = "components.tagger.model.tok2vec"
+    changes = {f"{key}.layer_norm": True, "components.elmo.model.window": 2}
+    other = spacy.load(tmp_path, config=changes)
+    settings = [
+        node.attrs["settings"]
+        for node in other.get_pipe("tagger").model.walk()
+        if node.name == "elmo_mix"
+    ]
+    assert [s.layer_norm for s in settings] == [True]
+    text = "She sat on the river bank"
+    assert not np.allclose(other(text)._.elmo.layers, nlp(text)._.elmo.layers)

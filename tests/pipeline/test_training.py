@@ -330,8 +330,7 @@ def test_dropout_of_the_update_reaches_the_mix(weights: Path) -> None:
     nlp = trainable({"tagger": LISTENER, "ner": {**LISTENER, "dropout": 0.4}}, weights)
     nlp.update(examples(nlp), drop=0.3)
     assert _mix(nlp, "tagger").attrs["dropout_rate"] == 0.3
-    assert _mix(nlp, "ner").attrs["dropout"] == 0.4
-    assert "dropout_rate" not in _mix(nlp, "ner").attrs
+    assert _mix(nlp, "ner").attrs["settings"].dropout == 0.4
 
 
 def test_evaluation_uses_no_dropout(weights: Path) -> None:
