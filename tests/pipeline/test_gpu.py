@@ -240,3 +240,16 @@ def test_bfloat16(bilm: BiLM, precision: str) -> None:
         assert_allclose(layers, wanted._.elmo.layers, atol=0.1 * scale)
     difference = _numpy(docs[0]._.elmo.layers) - expected[0]._.elmo.layers
     assert np.abs(difference).max() > 1e-4
+
+
+def test_a_pipeline_on_the_gpu_in_a_context_on_the_cpu(weights: Path) -> None:
+    """A thread, and each cell of a notebook, starts with ops of its own; the pipeline's
+    arrays stay where its model is."""
+    spacy.require_gpu()
+    nlp = trainable(HEADS, weights)
+    train(nlp, 10)
+    expected = [[t.tag_ for t in doc] for doc in nlp.pipe(TEXTS)]
+    spacy.require_cpu()
+    docs = list(nlp.pipe(TEXTS))
+    assert _is_cupy(docs[0]._.elmo.layers)
+    assert [[t.tag_ for t in doc] for doc in docs] == expected
