@@ -1,0 +1,158 @@
+"""The output layer of the language model, shared by both directions: what word stands
+at a place. Word ids are ranks: 0 is the most frequent word.
+
+Each variant gives the training loss of its own (`forward`) and the exact negative log
+likelihood that held-out perplexity needs (`nll`).
+"""
+
+import math
+from typing import List, Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_EVALUATED_AT_ONCE = 1 << 26
+"""Logits in memory at once when likelihoods are exact: 256 MB in float32."""
+
+
+class FullSoftmax(nn.Module):
+    """-log p(word) over the whole vocabulary.
+
+    n_words: in the vocabulary. width: of the LSTM's output, projection_dim.
+    """
+
+    def __init__(self, n_words: int, width: int) -> None:
+        super().__init__()
+        if n_words < 2:
+            raise ValueError(f"n_words: expected at least 2, found {n_words}.")
+        self.weight = nn.Parameter(torch.empty(n_words, width))
+        # A column, so that its gradient can be one of rows too.
+        self.bias = nn.Parameter(torch.zeros(n_words, 1))
+        nn.init.normal_(self.weight, std=width**-0.5)
+
+    @property
+    def n_words(self) -> int:
+        return self.weight.shape[0]
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden: (n, width). targets: word ids, (n,). RETURNS: the loss, (n,)."""
+        logits = F.linear(hidden, self.weight, self.bias[:, 0])
+        return F.cross_entropy(logits.float(), targets, reduction="none")
+
+    @torch.no_grad()
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The exact -log p of the targets, in natural units, with bounded memory.
+
+        hidden: (n, width). targets: (n,). RETURNS: (n,) float32.
+        """
+        rows = max(1, _EVALUATED_AT_ONCE // self.n_words)
+        parts = zip(hidden.split(rows), targets.split(rows))
+        losses = [FullSoftmax.forward(self, h, t) for h, t in parts]
+        return torch.cat(losses) if losses else hidden.new_zeros(0)
+
+
+class SampledSoftmax(FullSoftmax):
+    """-log p(word) estimated from the target and a few sampled words (Józefowicz et al.
+    2016, section 3.1; Bengio and Senécal 2008).
+
+    Words are drawn with a chance that falls with their rank, log-uniform, which is
+    right for ids sorted by frequency alone. All targets of a batch share the draws. A
+    word's logit, the target's too, is lowered by the log of how often it is expected
+    among them. A draw that is the target counts as any other: with draws that may
+    repeat, only so does the gradient tend to the full softmax's as the draws grow.
+
+    The gradient is sparse: a step costs the rows that it touches, whatever the size of
+    the vocabulary.
+
+    n_samples: draws a batch, with replacement: shapes are fixed, the host never waits.
+    """
+
+    def __init__(self, n_words: int, width: int, n_samples: int) -> None:
+        super().__init__(n_words, width)
+        if n_samples < 1:
+            raise ValueError(f"n_samples: expected at least 1, found {n_samples}.")
+        self.n_samples = n_samples
+
+    def log_expected_count(self, words: Tensor) -> Tensor:
+        """The log of how often each word is expected in the draws, in float32."""
+        ranks = words.double()
+        chance = torch.log1p(1 / (ranks + 1)) / math.log(self.n_words + 1)
+        return torch.log(self.n_samples * chance).float()
+
+    def sample(self, generator: Optional[torch.Generator] = None) -> Tensor:
+        """Draw word ids, (n_samples,).
+
+        generator: on the weights' device; the same on each process of a group draws the
+            same words. None: PyTorch's own.
+        """
+        uniform = torch.rand(
+            self.n_samples,
+            device=self.weight.device,
+            dtype=torch.float64,
+            generator=generator,
+        )
+        ranks = torch.exp(uniform * math.log(self.n_words + 1)) - 1
+        return ranks.long().clamp_(max=self.n_words - 1)
+
+    def forward(
+        self, hidden: Tensor, targets: Tensor, negatives: Optional[Tensor] = None
+    ) -> Tensor:
+        """hidden: (n, width). targets: word ids, (n,).
+
+        negatives: what `sample` drew, (n_samples,); None: drawn now.
+        RETURNS: the loss, (n,) float32. It is no likelihood: only its gradient is near
+            to that of one.
+        """
+        if negatives is None:
+            negatives = self.sample()
+        ids = torch.cat([targets, negatives])
+        rows = F.embedding(ids, self.weight, sparse=True)
+        bias = F.embedding(ids, self.bias, sparse=True)[:, 0]
+        bias = bias - self.log_expected_count(ids)
+        n = len(targets)
+        true = (hidden * rows[:n]).sum(dim=1).float() + bias[:n]
+        drawn = (hidden @ rows[n:].t()).float() + bias[n:]
+        return torch.logaddexp(true, torch.logsumexp(drawn, dim=1)) - true
+
+
+class AdaptiveSoftmax(nn.Module):
+    """The exact likelihood by clusters of frequency (Grave et al. 2017):
+    torch.nn.AdaptiveLogSoftmaxWithLoss.
+
+    n_words, width: as of `FullSoftmax`.
+    cutoffs: ranks at which a new cluster begins. div_value: by how much each further
+        cluster's vectors are narrower.
+    """
+
+    def __init__(
+        self,
+        n_words: int,
+        width: int,
+        cutoffs: Sequence[int],
+        div_value: float = 4.0,
+    ) -> None:
+        super().__init__()
+        kept: List[int] = [cutoff for cutoff in cutoffs if cutoff < n_words]
+        if not kept or sorted(set(kept)) != kept or kept[0] < 1:
+            raise ValueError(
+                "cutoffs: expected rising ranks of which at least one is under the "
+                f"{n_words} words, found {list(cutoffs)}."
+            )
+        self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
+            width, n_words, kept, div_value=div_value, head_bias=True
+        )
+
+    @property
+    def n_words(self) -> int:
+        return self.softmax.n_classes
+
+    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """hidden: (n, width). targets: (n,). RETURNS: -log p, (n,)."""
+        return -self.softmax(hidden, targets).output
+
+    @torch.no_grad()
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The same: this loss is exact."""
+        loss: Tensor = self(hidden, targets)
+        return loss

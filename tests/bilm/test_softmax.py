@@ -1,0 +1,128 @@
+"""The language model's output layers: full, sampled, adaptive."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from spacy_elmo.bilm import softmax as softmax_module
+from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+
+N_WORDS, WIDTH = 40, 6
+
+
+@pytest.fixture
+def batch() -> "tuple[torch.Tensor, torch.Tensor]":
+    torch.manual_seed(0)
+    return torch.randn(9, WIDTH), torch.randint(0, N_WORDS, (9,))
+
+
+def test_full_is_cross_entropy(batch: "tuple[torch.Tensor, torch.Tensor]") -> None:
+    hidden, targets = batch
+    layer = FullSoftmax(N_WORDS, WIDTH)
+    with torch.no_grad():
+        layer.bias.normal_()
+    logits = (
+        (hidden @ layer.weight.t() + layer.bias[:, 0])
+        .detach()
+        .numpy()
+        .astype("float64")
+    )
+    likelihood = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -np.log(likelihood[np.arange(9), targets.numpy()])
+    np.testing.assert_allclose(layer(hidden, targets).detach(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_rows", [1, 4, 9])
+def test_exact_likelihood_is_the_same_in_parts(
+    batch: "tuple[torch.Tensor, torch.Tensor]",
+    monkeypatch: pytest.MonkeyPatch,
+    n_rows: int,
+) -> None:
+    monkeypatch.setattr(softmax_module, "_EVALUATED_AT_ONCE", n_rows * N_WORDS)
+    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=5)
+    expected = FullSoftmax.forward(layer, *batch)
+    torch.testing.assert_close(layer.nll(*batch), expected.detach())
+
+
+def test_words_are_drawn_log_uniformly() -> None:
+    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=200_000)
+    torch.manual_seed(1)
+    found = torch.bincount(layer.sample(), minlength=N_WORDS).double() / 200_000
+    ranks = np.arange(N_WORDS)
+    chances = np.log((ranks + 2) / (ranks + 1)) / math.log(N_WORDS + 1)
+    assert chances.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found, chances, atol=0.003)
+    expected = torch.exp(layer.log_expected_count(torch.arange(N_WORDS)))
+    np.testing.assert_allclose(expected, 200_000 * chances, rtol=1e-5)
+
+
+def test_one_generator_draws_the_same_words_everywhere() -> None:
+    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=20)
+    drawn = [layer.sample(torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*drawn)
+
+
+def test_a_sampled_step_touches_its_rows_only(
+    batch: "tuple[torch.Tensor, torch.Tensor]",
+) -> None:
+    hidden, targets = batch
+    layer = SampledSoftmax(1_000_000, WIDTH, n_samples=7)
+    negatives = layer.sample()
+    layer(hidden, targets, negatives).sum().backward()
+    gradient = layer.weight.grad
+    assert gradient is not None
+    assert gradient.is_sparse
+    touched = set(gradient.coalesce().indices()[0].tolist())
+    assert touched == {*targets.tolist(), *negatives.tolist()}
+
+
+def test_the_sampled_gradient_tends_to_the_full_one(
+    batch: "tuple[torch.Tensor, torch.Tensor]",
+) -> None:
+    """In the mean over many draws; with few draws a bias of the order 1/n remains."""
+    hidden, targets = batch
+    torch.manual_seed(2)
+    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=400)
+    full = torch.autograd.grad(
+        FullSoftmax.forward(layer, hidden, targets).sum(), [layer.weight, layer.bias]
+    )
+    sums = [torch.zeros_like(gradient) for gradient in full]
+    for _ in range(300):
+        layer.zero_grad()
+        layer(hidden, targets).sum().backward()
+        for total, parameter in zip(sums, (layer.weight, layer.bias)):
+            assert parameter.grad is not None
+            total += parameter.grad.to_dense() / 300
+    for total, expected in zip(sums, full):
+        error = (total - expected).norm() / expected.norm()
+        assert error < 0.02, error
+
+
+def test_adaptive_is_a_distribution(batch: "tuple[torch.Tensor, torch.Tensor]") -> None:
+    hidden, targets = batch
+    layer = AdaptiveSoftmax(N_WORDS, WIDTH, cutoffs=[5, 15, 100], div_value=2.0)
+    everywhere = [
+        torch.exp(-layer(hidden, torch.full((9,), word))) for word in range(N_WORDS)
+    ]
+    torch.testing.assert_close(torch.stack(everywhere).sum(dim=0), torch.ones(9))
+    expected = F.nll_loss(layer.softmax.log_prob(hidden), targets, reduction="none")
+    torch.testing.assert_close(layer.nll(hidden, targets), expected.detach())
+    assert layer.n_words == N_WORDS
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FullSoftmax(1, WIDTH), "n_words: expected at least 2, found 1"),
+        (lambda: SampledSoftmax(9, WIDTH, 0), "n_samples: expected at least 1"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, []), "cutoffs: expected rising ranks"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, [9]), "cutoffs: expected rising ranks"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, [5, 2]), "cutoffs: expected rising ranks"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(make: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()  # type: ignore[operator]
