@@ -11,6 +11,7 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 import pytest
+import zstandard
 
 from spacy_elmo.pretraining.shards import Shards, read_sentences
 from spacy_elmo.pretraining.text import CorpusError
@@ -24,7 +25,6 @@ Documents = list[list[list[str]]]
 
 def pack(data: bytes, packing: str) -> bytes:
     if packing == ".zst":
-        zstandard = pytest.importorskip("zstandard")
         return zstandard.ZstdCompressor(write_checksum=True).compress(data)
     compress = {
         "": bytes,

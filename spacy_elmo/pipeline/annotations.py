@@ -68,26 +68,24 @@ def apply_mix(layers: Floats3d, mix: Mix) -> Floats2d:
 
 def get_vectors(doc: Doc) -> Floats2d:
     """The component's mix on a doc, (n_tokens, width). Raises ValueError if none."""
-    vectors: Any = doc.user_data.get(VECTORS_KEY)
-    tensor: Any = doc.tensor  # None after a doc_cleaner
-    if tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc):
-        # spaCy fits the tensor to tokens that are merged or split.
-        is_ours = vectors is None or tensor.shape[1] == vectors.shape[1]
-        if is_ours and (vectors is None or len(vectors) != len(doc)):
-            vectors = tensor
-    if vectors is None and MIX_KEY in doc.user_data:
-        layers = get_layers(doc)
-        if layers is not None:
-            vectors = apply_mix(layers, doc.user_data[MIX_KEY])
-            doc.tensor = vectors
-    if vectors is None or len(vectors) != len(doc):
-        found = "none" if vectors is None else f"vectors of {len(vectors)}"
-        raise ValueError(
-            f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
-            "retokenised, cleaned, or cut out of another after the elmo component had "
-            "run: run it again on this doc."
-        )
-    return cast(Floats2d, vectors)
+    apart: Any = doc.user_data.get(VECTORS_KEY)
+    if apart is not None and len(apart) == len(doc):
+        return cast(Floats2d, apart)
+    # spaCy fits the tensor to merged and split tokens; a doc_cleaner leaves None.
+    tensor: Any = doc.tensor
+    fits = tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc)
+    if fits and (apart is None or tensor.shape[1] == apart.shape[1]):
+        return cast(Floats2d, tensor)
+    layers = get_layers(doc) if apart is None else None
+    if layers is not None and MIX_KEY in doc.user_data:
+        doc.tensor = apply_mix(layers, doc.user_data[MIX_KEY])  # type: ignore[assignment]
+        return cast(Floats2d, doc.tensor)
+    found = "none" if apart is None else f"vectors of {len(apart)}"
+    raise ValueError(
+        f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
+        "retokenised, cleaned, or cut out of another after the elmo component had "
+        "run: run it again on this doc."
+    )
 
 
 def set_vectors(
