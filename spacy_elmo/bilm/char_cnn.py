@@ -23,6 +23,8 @@ class Highway(nn.Module):
         super().__init__()
         self.transform = nn.Linear(width, width)
         self.gate = nn.Linear(width, width)
+        # A new highway carries its input through (Srivastava et al. 2015, section 2.2).
+        nn.init.constant_(self.gate.bias, -2.0)
 
     def forward(self, inputs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """inputs: (n, width). RETURNS: (n, width)."""
@@ -70,11 +72,15 @@ class CharacterEncoder(nn.Module):
 
         char_ids: (n, max_characters_per_token), int64.
         word_ids: (n,), int64; read only where there is a word embedding.
-        longest: the ids of the longest word that are not padding. Windows of nothing
-            but padding all give one value, so one of them is enough for the maximum.
+        longest: the ids of the longest word that are not padding.
         dtype: of the matrix products, float32 or bfloat16.
         RETURNS: (n, projection_dim), float32.
         """
+        return self.project(self.convolve(char_ids, longest, dtype), word_ids, dtype)
+
+    def convolve(self, char_ids: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
+        """The features that the filters find, (n, n_filters). Windows of nothing but
+        padding all give one value, so one of them is enough for the maximum."""
         char_ids = char_ids[:, : longest + self.widest]
         characters = self.char_embedding(char_ids).to(dtype).transpose(1, 2)
         features: List[Tensor] = []
@@ -85,7 +91,11 @@ class CharacterEncoder(nn.Module):
             # The bias is the same at all positions: it may follow the maximum.
             best = windows.amax(dim=2).to(bias.dtype) + bias
             features.append(self.activation(best))
-        vectors = torch.cat(features, dim=1)
+        return torch.cat(features, dim=1)
+
+    def project(self, features: Tensor, word_ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """features -> highways -> x_k, (n, projection_dim)."""
+        vectors = features
         for highway in self.highways:
             vectors = highway(vectors, dtype)
         if self.word_embedding is not None:

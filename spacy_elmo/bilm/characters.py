@@ -122,3 +122,10 @@ class VocabularyCharacters:
 
 
 Characters = Union[ByteCharacters, VocabularyCharacters]
+
+
+def count_characters(char_ids: np.ndarray, padding: int) -> np.ndarray:
+    """How many of each word's ids stand before its padding, (n_words,)."""
+    used = char_ids != padding
+    lengths: np.ndarray = char_ids.shape[1] - np.argmax(used[:, ::-1], axis=1)
+    return lengths

@@ -1,13 +1,13 @@
 """The LSTM of ELMo: a projection (Sak et al. 2014), and bounds on the memory cell and
 on the output, which no library's fused LSTM has."""
 
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from .config import BiLMConfig
-from .precision import linear
+from .recurrence import Clips, recur
 
 _BLOCK_ROWS = 2048
 """Rows whose input products are formed at once: enough for a full-speed matrix product,
@@ -84,39 +84,61 @@ class ProjectedLSTM(nn.Module):
             and each sequence's state after its own last step.
         """
         hidden, cell = state or self.zero_state(batch_sizes[0])
-        w_ih, w_hh = self.weight_ih.to(dtype), self.weight_hh.to(dtype)
-        w_hr = None if self.weight_hr is None else self.weight_hr.to(dtype)
-        bias = self.bias.clone()
-        bias[self.dim : 2 * self.dim] += self.forget_bias
-        outputs: List[Tensor] = []
-        ended: List[LSTMState] = []
-        for first_row, sizes in _blocks(batch_sizes):
-            rows = inputs[first_row : first_row + sum(sizes)]
-            gates_of_inputs = linear(rows, w_ih, bias, dtype).split(sizes)
-            for size, gates_in in zip(sizes, gates_of_inputs):
-                if size < len(hidden):
-                    ended.append(LSTMState(hidden[size:], cell[size:]))
-                    hidden, cell = hidden[:size], cell[:size]
-                gates = linear(hidden, w_hh, None, dtype).add_(gates_in)
-                hidden, cell = self._step(gates, cell, w_hr)
-                outputs.append(hidden)
-        ended.append(LSTMState(hidden, cell))
-        last = LSTMState(*(torch.cat(part[::-1]) for part in zip(*ended)))
-        return torch.cat(outputs), last
+        last, outputs = run_side_by_side(
+            [self], inputs[None], batch_sizes, hidden[None], cell[None], dtype
+        )
+        return outputs[0], LSTMState(last.hidden[0], last.cell[0])
 
-    def _step(
-        self, gates: Tensor, cell: Tensor, w_hr: Optional[Tensor]
-    ) -> Tuple[Tensor, Tensor]:
-        i, f, g, o = gates.chunk(4, dim=1)
-        cell = torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(f) * cell
-        if self.cell_clip is not None:
-            cell = cell.clamp(-self.cell_clip, self.cell_clip)
-        hidden = torch.sigmoid(o) * torch.tanh(cell)
-        if w_hr is not None:
-            hidden = linear(hidden, w_hr, None, w_hr.dtype)
-            if self.proj_clip is not None:
-                hidden = hidden.clamp(-self.proj_clip, self.proj_clip)
-        return hidden, cell
+    @property
+    def clips(self) -> Clips:
+        return Clips(self.cell_clip, self.proj_clip)
+
+
+def run_side_by_side(
+    layers: Sequence[ProjectedLSTM],
+    inputs: Tensor,
+    batch_sizes: Sequence[int],
+    hidden: Tensor,
+    cell: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tuple[LSTMState, Tensor]:
+    """Layers of one shape, each over packed sequences of its own.
+
+    inputs: (n_layers, n_rows, projection_dim), all packed as `batch_sizes` says.
+    hidden, cell: the state to start from, with n_layers as first dimension.
+    RETURNS: the state after each sequence's last step, in these shapes, and the clipped
+        outputs, in that of the inputs.
+    """
+    w_ih = _together([layer.weight_ih for layer in layers]).to(dtype)
+    w_hh = _together([layer.weight_hh for layer in layers])
+    bias = _together([layer.bias for layer in layers]).unsqueeze(1)
+    # The gates are i, f, g, o.
+    always = bias.new_zeros(4, layers[0].dim)
+    always[1] = layers[0].forget_bias
+    bias = bias + always.view(-1)
+    w_hr = None
+    if layers[0].weight_hr is not None:
+        w_hr = _together([cast(Tensor, layer.weight_hr) for layer in layers])
+    outputs: List[Tensor] = []
+    ended: List[LSTMState] = []
+    for first_row, sizes in _blocks(batch_sizes):
+        if sizes[0] < hidden.shape[1]:
+            ended.append(LSTMState(hidden[:, sizes[0] :], cell[:, sizes[0] :]))
+            hidden, cell = hidden[:, : sizes[0]], cell[:, : sizes[0]]
+        rows = inputs[:, first_row : first_row + sum(sizes)]
+        product = torch.bmm(rows.to(dtype), w_ih.transpose(1, 2)).to(inputs.dtype)
+        gates = product.add_(bias)
+        clips = layers[0].clips
+        out, hidden, cell = recur(gates, w_hh, w_hr, hidden, cell, sizes, clips, dtype)
+        outputs.append(out)
+    ended.append(LSTMState(hidden, cell))
+    last = LSTMState(*(torch.cat(part[::-1], dim=1) for part in zip(*ended)))
+    return last, outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+
+def _together(tensors: Sequence[Tensor]) -> Tensor:
+    """As one, without a copy where there is only one."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
 
 def _blocks(batch_sizes: Sequence[int]) -> Iterator[Tuple[int, List[int]]]:

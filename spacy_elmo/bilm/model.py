@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .char_cnn import CharacterEncoder
-from .characters import ByteCharacters, Characters
+from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
 from .lstm import LSTMState, ProjectedLSTM
 from .packing import Packing
@@ -169,23 +169,38 @@ class BiLM(nn.Module):
         RETURNS: (len(words), projection_dim), float32.
         """
         char_ids = self.characters(words)
-        word_ids = torch.from_numpy(self.characters.word_ids(words))
-        used = char_ids != self.characters.padding
-        lengths = char_ids.shape[1] - np.argmax(used[:, ::-1], axis=1)
+        word_ids = self.characters.word_ids(words)
+        lengths = count_characters(char_ids, self.characters.padding)
         # Words of about one length together: nobody computes another's padding.
         order = np.argsort(lengths, kind="stable")
-        vectors = []
-        for chunk in np.array_split(order, -(-len(order) // _CHUNK_WORDS)):
-            vectors.append(
-                self.character_encoder(
-                    torch.from_numpy(char_ids[chunk]).to(self.device),
-                    word_ids[chunk].to(self.device),
-                    int(lengths[chunk[-1]]),
-                    dtype,
-                )
-            )
+        vectors = self.encode_characters(
+            torch.from_numpy(char_ids[order]).to(self.device),
+            torch.from_numpy(word_ids[order]).to(self.device),
+            lengths[order],
+            dtype,
+        )
         back = torch.from_numpy(np.argsort(order)).to(self.device)
-        return torch.cat(vectors).index_select(0, back)
+        return vectors.index_select(0, back)
+
+    def encode_characters(
+        self,
+        char_ids: Tensor,
+        word_ids: Tensor,
+        lengths: np.ndarray,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """The same from what `characters` makes of the words, the shortest first.
+
+        char_ids: (n_words, max_characters_per_token), int64. word_ids: (n_words,),
+        int64. lengths: of the words, without padding, (n_words,), on the host.
+        RETURNS: (n_words, projection_dim), float32.
+        """
+        encoder, features = self.character_encoder, []
+        for first in range(0, len(lengths), _CHUNK_WORDS):
+            chunk = slice(first, first + _CHUNK_WORDS)
+            longest = int(lengths[chunk][-1])
+            features.append(encoder.convolve(char_ids[chunk], longest, dtype))
+        return encoder.project(torch.cat(features), word_ids, dtype)
 
     def contextualize(
         self,

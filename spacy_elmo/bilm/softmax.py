@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import linear
+
 _EVALUATED_AT_ONCE = 1 << 26
 """Logits in memory at once when likelihoods are exact: 256 MB in float32."""
 
@@ -81,17 +83,13 @@ class SampledSoftmax(FullSoftmax):
         return torch.log(self.n_samples * chance).float()
 
     def sample(self, generator: Optional[torch.Generator] = None) -> Tensor:
-        """Draw word ids, (n_samples,).
+        """Draw word ids, (n_samples,), on the CPU: training knows which rows a step
+        touches without a look at the device.
 
-        generator: on the weights' device; the same on each process of a group draws the
-            same words. None: PyTorch's own.
+        generator: a CPU one; the same on each process of a group draws the same words.
+            None: PyTorch's own.
         """
-        uniform = torch.rand(
-            self.n_samples,
-            device=self.weight.device,
-            dtype=torch.float64,
-            generator=generator,
-        )
+        uniform = torch.rand(self.n_samples, dtype=torch.float64, generator=generator)
         ranks = torch.exp(uniform * math.log(self.n_words + 1)) - 1
         return ranks.long().clamp_(max=self.n_words - 1)
 
@@ -106,14 +104,32 @@ class SampledSoftmax(FullSoftmax):
         """
         if negatives is None:
             negatives = self.sample()
-        ids = torch.cat([targets, negatives])
+        ids = torch.cat([targets, negatives.to(targets.device)])
         rows = F.embedding(ids, self.weight, sparse=True)
         bias = F.embedding(ids, self.bias, sparse=True)[:, 0]
         bias = bias - self.log_expected_count(ids)
         n = len(targets)
-        true = (hidden * rows[:n]).sum(dim=1).float() + bias[:n]
-        drawn = (hidden @ rows[n:].t()).float() + bias[n:]
-        return torch.logaddexp(true, torch.logsumexp(drawn, dim=1)) - true
+        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:])
+
+
+def sampled_loss(
+    hidden: Tensor,
+    true_rows: Tensor,
+    true_bias: Tensor,
+    drawn_rows: Tensor,
+    drawn_bias: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The loss of `SampledSoftmax` from the rows that it touches.
+
+    hidden, true_rows: (n, width); drawn_rows: (n_samples, width). Biases, corrected by
+    the log of the expected count: (n,), (n_samples,).
+    dtype: of the product with the drawn rows.
+    RETURNS: (n,) float32.
+    """
+    true = (hidden * true_rows).sum(dim=1) + true_bias
+    drawn = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
+    return torch.logaddexp(true, torch.logsumexp(drawn, dim=1)) - true
 
 
 class AdaptiveSoftmax(nn.Module):
