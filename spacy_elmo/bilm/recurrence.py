@@ -137,39 +137,37 @@ class _Run:
         w_hh, w_hr, hidden, cell."""
         sizes, dim = self.batch_sizes, cell.shape[2]
         d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
-        # All that the gradients are multiplied by is known before: formed at once for
-        # all steps, in few large operations. sigmoid' = s - s², tanh' = 1 - t².
-        i, f, g, o = (gate.clone() for gate in self.gates.chunk(4, dim=2))
-        to_cell = o * (1 - self.tanh_cells.square())
+        # What the gradients are multiplied by is known before: it is formed at once for
+        # all steps, in few large operations.
+        i, f, g, o = self.gates.chunk(4, dim=2)
         factors = torch.empty_like(self.gates)
         for_i, for_f, for_g, for_o = factors.chunk(4, dim=2)
-        torch.mul(i - i * i, g, out=for_i)
-        torch.mul(f - f * f, self._before(self.cells, cell), out=for_f)
-        torch.mul(i, 1 - g * g, out=for_g)
-        torch.mul(o - o * o, self.tanh_cells, out=for_o)
-        if self.clips.cell is not None:
-            inside = self.cells.abs() < self.clips.cell
-            factors[:, :, : 3 * dim].view(*i.shape[:2], 3, dim).mul_(
-                inside.unsqueeze(2)
-            )
-            f *= inside
+        aten = torch.ops.aten
+        aten.sigmoid_backward.grad_input(g, i, grad_input=for_i)
+        before = self._before(self.cells, cell)
+        aten.sigmoid_backward.grad_input(before, f, grad_input=for_f)
+        aten.tanh_backward.grad_input(i, g, grad_input=for_g)
+        aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
+        to_cell = aten.tanh_backward(o, self.tanh_cells)
+        inside = _inside(self.cells, self.clips.cell)
         d_projected, unclipped = None, None
         if self.w_hr is not None:
             d_projected = torch.empty_like(outputs)
-            if self.clips.projection is not None:
-                unclipped = outputs.abs() < self.clips.projection
+            unclipped = _inside(outputs, self.clips.projection)
         row = outputs.shape[1]
         for size in reversed(sizes):
             row -= size
             rows = slice(row, row + size)
             dh, dc = d_hidden[:, :size], d_cell[:, :size]
-            d_row = dh + d_outputs[:, rows]
+            d_row = dh.add_(d_outputs[:, rows])
             if d_projected is not None and self.w_hr is not None:
                 if unclipped is not None:
                     d_row *= unclipped[:, rows]
                 d_projected[:, rows] = d_row
                 d_row = torch.bmm(d_row.to(self.dtype), self.w_hr).to(dc.dtype)
             dc.addcmul_(d_row, to_cell[:, rows])
+            if inside is not None:
+                dc *= inside[:, rows]
             # From here on the factors become the gradients.
             gates = factors[:, rows]
             gates[:, :, 3 * dim :] *= d_row
@@ -179,7 +177,7 @@ class _Run:
         d_w_hh = self._product(factors, self._before(outputs, hidden))
         d_w_hr = None
         if d_projected is not None:
-            d_w_hr = self._product(d_projected, o.mul_(self.tanh_cells))
+            d_w_hr = self._product(d_projected, o * self.tanh_cells)
         return factors, d_w_hh, d_w_hr, d_hidden, d_cell
 
     def _before(self, rows: Tensor, start: Tensor) -> Tensor:
@@ -198,6 +196,11 @@ class _Run:
         """A weight's gradient: the sum over rows of left ⊗ right."""
         product = torch.bmm(left.to(self.dtype).transpose(1, 2), right.to(self.dtype))
         return product.to(left.dtype)
+
+
+def _inside(values: Tensor, clip: Optional[float]) -> Optional[Tensor]:
+    """Where a bounded value has a gradient."""
+    return None if clip is None else values.abs() < clip
 
 
 class _Recurrence(torch.autograd.Function):

@@ -6,8 +6,9 @@ likelihood that held-out perplexity needs (`nll`).
 """
 
 import math
-from typing import List, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,62 +55,95 @@ class FullSoftmax(nn.Module):
         return torch.cat(losses) if losses else hidden.new_zeros(0)
 
 
+class Draw(NamedTuple):
+    """Sampled words.
+
+    words: their ids, each once, (n_samples,), on the CPU.
+    n_tries: draws that it took, those that came again counted.
+    """
+
+    words: Tensor
+    n_tries: int
+
+
 class SampledSoftmax(FullSoftmax):
     """-log p(word) estimated from the target and a few sampled words (Józefowicz et al.
     2016, section 3.1; Bengio and Senécal 2008).
 
     Words are drawn with a chance that falls with their rank, log-uniform, which is
-    right for ids sorted by frequency alone. All targets of a batch share the draws. A
-    word's logit, the target's too, is lowered by the log of how often it is expected
-    among them. A draw that is the target counts as any other: with draws that may
-    repeat, only so does the gradient tend to the full softmax's as the draws grow.
+    right for ids sorted by frequency alone, until there are n_samples different ones.
+    All targets of a batch share them. A word's logit, the target's too, is lowered by
+    the log of its chance to be among them; a target that is drawn counts once. With
+    all words drawn the loss is the full softmax's.
 
     The gradient is sparse: a step costs the rows that it touches, whatever the size of
     the vocabulary.
 
-    n_samples: draws a batch, with replacement: shapes are fixed, the host never waits.
+    n_samples: different words that are drawn for a batch, at most n_words.
     """
 
     def __init__(self, n_words: int, width: int, n_samples: int) -> None:
         super().__init__(n_words, width)
-        if n_samples < 1:
-            raise ValueError(f"n_samples: expected at least 1, found {n_samples}.")
+        if not 1 <= n_samples <= n_words:
+            raise ValueError(
+                f"n_samples: expected at least 1 and at most the {n_words} words of "
+                f"the vocabulary, found {n_samples}. For a vocabulary this small the "
+                "full softmax is as fast."
+            )
         self.n_samples = n_samples
 
-    def log_expected_count(self, words: Tensor) -> Tensor:
-        """The log of how often each word is expected in the draws, in float32."""
+    def log_expected_count(self, words: Tensor, n_tries: int) -> Tensor:
+        """The log of each word's chance to be among a draw's words, in float32."""
         ranks = words.double()
         chance = torch.log1p(1 / (ranks + 1)) / math.log(self.n_words + 1)
-        return torch.log(self.n_samples * chance).float()
+        return torch.log(-torch.expm1(n_tries * torch.log1p(-chance))).float()
 
-    def sample(self, generator: Optional[torch.Generator] = None) -> Tensor:
-        """Draw word ids, (n_samples,), on the CPU: training knows which rows a step
-        touches without a look at the device.
+    def sample(self, generator: Optional[torch.Generator] = None) -> Draw:
+        """Draw words, on the CPU: training knows which rows a step touches without a
+        look at the device.
 
         generator: a CPU one; the same on each process of a group draws the same words.
             None: PyTorch's own.
         """
-        uniform = torch.rand(self.n_samples, dtype=torch.float64, generator=generator)
-        ranks = torch.exp(uniform * math.log(self.n_words + 1)) - 1
-        return ranks.long().clamp_(max=self.n_words - 1)
+        tries = np.zeros(0, dtype=np.int64)
+        while True:
+            uniform = torch.rand(
+                4 * self.n_samples, dtype=torch.float64, generator=generator
+            )
+            ranks = torch.exp(uniform * math.log(self.n_words + 1)).long() - 1
+            tries = np.append(tries, ranks.clamp_(0, self.n_words - 1).numpy())
+            words, first = np.unique(tries, return_index=True)
+            if len(words) >= self.n_samples:
+                break
+            if len(tries) > _MOST_TRIES * self.n_samples:
+                # The last ranks would take for ever: they come in by themselves.
+                rest = np.setdiff1d(np.arange(self.n_words), words)
+                chosen = np.append(words, rest[: self.n_samples - len(words)])
+                return Draw(torch.from_numpy(chosen), len(tries))
+        last = np.sort(first)[self.n_samples - 1]
+        return Draw(torch.from_numpy(words[first <= last]), int(last) + 1)
 
     def forward(
-        self, hidden: Tensor, targets: Tensor, negatives: Optional[Tensor] = None
+        self, hidden: Tensor, targets: Tensor, draw: Optional[Draw] = None
     ) -> Tensor:
         """hidden: (n, width). targets: word ids, (n,).
 
-        negatives: what `sample` drew, (n_samples,); None: drawn now.
+        draw: of `sample`; None: drawn now.
         RETURNS: the loss, (n,) float32. It is no likelihood: only its gradient is near
             to that of one.
         """
-        if negatives is None:
-            negatives = self.sample()
-        ids = torch.cat([targets, negatives.to(targets.device)])
+        draw = draw or self.sample()
+        drawn = draw.words.to(targets.device)
+        ids = torch.cat([targets, drawn])
         rows = F.embedding(ids, self.weight, sparse=True)
         bias = F.embedding(ids, self.bias, sparse=True)[:, 0]
-        bias = bias - self.log_expected_count(ids)
-        n = len(targets)
-        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:])
+        bias = bias - self.log_expected_count(ids, draw.n_tries)
+        n, hits = len(targets), torch.isin(targets, drawn)
+        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:], hits)
+
+
+_MOST_TRIES = 64
+"""Draws a sampled word, after which the rarest words are no longer waited for."""
 
 
 def sampled_loss(
@@ -118,18 +152,21 @@ def sampled_loss(
     true_bias: Tensor,
     drawn_rows: Tensor,
     drawn_bias: Tensor,
+    hits: Tensor,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """The loss of `SampledSoftmax` from the rows that it touches.
 
-    hidden, true_rows: (n, width); drawn_rows: (n_samples, width). Biases, corrected by
-    the log of the expected count: (n,), (n_samples,).
+    hidden, true_rows: (n, width); drawn_rows: (n_samples, width). Biases, lowered by
+    the log of the chance to be drawn: (n,), (n_samples,).
+    hits: targets that are among the drawn words, and must not count twice, (n,) bool.
     dtype: of the product with the drawn rows.
     RETURNS: (n,) float32.
     """
     true = (hidden * true_rows).sum(dim=1) + true_bias
-    drawn = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
-    return torch.logaddexp(true, torch.logsumexp(drawn, dim=1)) - true
+    logits = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
+    drawn = torch.logsumexp(logits, dim=1)
+    return torch.where(hits, drawn, torch.logaddexp(true, drawn)) - true
 
 
 class AdaptiveSoftmax(nn.Module):

@@ -4,15 +4,19 @@ none of them imports PyTorch before it runs."""
 import typer
 from spacy.cli._util import app
 
+from ..pretraining.command import EXTRA, pretrain_cli
 from .convert import convert_cli
+from .evaluate import evaluate_cli
 from .info import info_cli
 
 elmo_cli = typer.Typer(
     name="elmo",
-    help="Look at ELMo biLMs and convert them.",
+    help="Pretrain ELMo biLMs, evaluate, convert and look at them.",
     no_args_is_help=True,
     add_completion=False,
 )
+elmo_cli.command("pretrain", context_settings=EXTRA)(pretrain_cli)
+elmo_cli.command("evaluate")(evaluate_cli)
 elmo_cli.command("convert")(convert_cli)
 elmo_cli.command("info")(info_cli)
 app.add_typer(elmo_cli)

@@ -23,7 +23,7 @@ from .tokenizers import (
     make_tokenizer,
 )
 
-LAYOUT = 1
+LAYOUT = 2
 """Part of the hash: changes with the files' layout."""
 
 

@@ -8,6 +8,7 @@ A folder holds
   documents-00000.npy where documents end in that shard, int64
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Union
@@ -38,6 +39,7 @@ class ShardWriter:
         self._ids: List[np.ndarray] = []
         self._documents: List[int] = []
         self._size = 0
+        self._hash = hashlib.blake2b(digest_size=8)
 
     def add(self, chunk: Tokenized) -> None:
         """Number the chunk's words by the types of the whole corpus."""
@@ -72,11 +74,13 @@ class ShardWriter:
             raise CorpusError("corpus: expected text, found not a single word.")
         text = "\n".join(self.types) + "\n"
         (self.folder / TYPES).write_bytes(text.encode("utf8"))
+        self._hash.update(text.encode("utf8"))
         np.save(self.folder / COUNTS, self.counts[: len(self.types)])
         write_json(
             self.folder / META,
             {
                 **meta,
+                "identity": self._hash.hexdigest(),
                 "n_types": len(self.types),
                 "n_tokens": int(self.counts.sum()),
                 "n_sentences": sum(shard["n_sentences"] for shard in self.shards),
@@ -94,6 +98,7 @@ class ShardWriter:
     def _write_shard(self) -> None:
         ids = np.concatenate(self._ids)
         documents = np.asarray(self._documents, dtype=np.int64)
+        self._hash.update(ids.tobytes())
         number = len(self.shards)
         np.save(self.folder / f"tokens-{number:05}.npy", ids)
         np.save(self.folder / f"documents-{number:05}.npy", documents)
@@ -111,6 +116,7 @@ class Shards:
     """A prepared corpus, read through memory maps.
 
     folder: written by `ShardWriter`.
+    identity: a hash of all ids and types: equal text, equal hash, wherever it lies.
 
     Raises CorpusError where the folder is not one, or is not complete.
     """
@@ -129,6 +135,7 @@ class Shards:
                 (shard["n_ids"], shard["n_documents"]) for shard in self.meta["shards"]
             ]
             n_types = self.meta["n_types"]
+            self.identity: str = self.meta["identity"]
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(
                 f"{meta}: expected the JSON that was written when the shards were, "

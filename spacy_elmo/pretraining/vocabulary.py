@@ -1,6 +1,7 @@
 """The vocabulary of the language model's output layer. Characters have none: a word
 that is not in it still has its own vector."""
 
+import hashlib
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -118,6 +119,11 @@ class Vocabulary:
         ]
         n_words = int(counts.sum())
         return Coverage(n_words, n_words - sum(known))
+
+    def identity(self) -> str:
+        """A hash of the words in their order."""
+        text = "\n".join(self.words)
+        return hashlib.blake2b(text.encode("utf8"), digest_size=8).hexdigest()
 
     def write(self, path: Union[str, Path]) -> None:
         """Lines of word<TAB>count."""

@@ -1,0 +1,119 @@
+"""Perplexity of held-out text: exact likelihoods over the whole vocabulary, each
+direction by itself."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .batches import Batches, prefetch
+from .distributed import Group
+from .lanes import Lanes
+from .language_model import LanguageModel
+from .shards import Shards
+from .types import TypeTable
+from .vocabulary import Vocabulary
+
+_UNROLL_STEPS = 32
+_MOST_LANES, _LANE_IDS = 64, 512
+"""Few breaks of context, and lanes enough to be fast."""
+
+
+class Perplexities(NamedTuple):
+    """How well a text is predicted.
+
+    Every word counts, an unknown one as <UNK>, and so does each sentence's end (the
+    forward LM's) or beginning (the backward LM's).
+
+    forward, backward: exp of the mean negative log likelihood. mean: exp of the mean
+    over both.
+    oov_rate: share of words that the vocabulary does not have, in [0, 1].
+    n_words: of the text, without the ends of sentences.
+    """
+
+    forward: float
+    backward: float
+    mean: float
+    oov_rate: float
+    n_words: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel,
+    shards: Shards,
+    table: TypeTable,
+    vocabulary: Vocabulary,
+    *,
+    group: Group,
+    n_words: "int | None" = None,
+    dtype: torch.dtype = torch.float32,
+) -> Perplexities:
+    """Perplexities of a text, read as in training: state goes on from sentence to
+    sentence, in lanes whose number depends on the text alone.
+
+    table: of these shards. n_words: to read at most, about; None: all.
+    dtype: of the network's matrix products; the softmax is always in float32.
+    """
+    n_ids = prefix(shards, n_words)
+    n_lanes = max(1, min(_MOST_LANES, n_ids // _LANE_IDS))
+    lanes = Lanes(shards, n_lanes, min(_UNROLL_STEPS, n_ids), n_ids=n_ids)
+    own = slice(
+        group.rank * n_lanes // group.size, (group.rank + 1) * n_lanes // group.size
+    )
+    # Negative log likelihoods of both directions, and how many.
+    sums = torch.zeros(3, dtype=torch.float64)
+    if own.stop > own.start:
+        batches = Batches(lanes, own, table, vocabulary)
+        state = model.zero_state(own.stop - own.start)
+        for (batch,) in prefetch(batches.__getitem__, 0, lanes.steps_per_epoch):
+            counted = torch.from_numpy(_counted(lanes, batch.window.step, own))
+            batch = batch.to(model.device)
+            hidden, state = model.contextualize(batch, state, dtype=dtype)
+            losses = model.softmax.nll(hidden.flatten(0, 2), batch.targets.flatten())
+            losses = losses.view(batch.targets.shape).double().cpu() * counted
+            sums[:2] += losses.sum(dim=(1, 2))
+            sums[2] += counted[0].sum()
+    on_device = sums.to(group.device)
+    group.add_up([on_device])
+    forward, backward, count = on_device.tolist()
+    forward, backward = forward / count, backward / count
+    ids = np.concatenate([np.zeros(0, np.int64), lanes.read(np.arange(n_ids))])
+    types, counts = np.unique(ids[ids > 0], return_counts=True)
+    words = shards.types()
+    coverage = vocabulary.coverage([words[i - 1] for i in types.tolist()], counts)
+    return Perplexities(
+        _exp(forward),
+        _exp(backward),
+        _exp((forward + backward) / 2),
+        coverage.oov_rate,
+        coverage.n_words,
+    )
+
+
+def prefix(shards: Shards, n_words: "int | None") -> int:
+    """The ids of the first sentences, of about n_words words."""
+    if n_words is None or n_words >= shards.n_ids:
+        return shards.n_ids
+    first = shards.tokens[0]
+    ends = np.flatnonzero(np.asarray(first) == 0) + 1
+    within = ends[ends <= n_words]
+    return int(within[-1] if len(within) else ends[0])
+
+
+def _counted(lanes: Lanes, step: int, own: slice) -> np.ndarray:
+    """Which of a window's targets are the lane's own, (2, U, B) bool: the last ids that
+    a lane reads are the first of the next one, and count there."""
+    starts = np.append(lanes.lane_starts(0), lanes.n_ids)
+    sizes = np.diff(starts)[own]
+    read = step * lanes.unroll_steps + np.arange(lanes.unroll_steps)[:, None]
+    length = lanes.steps_per_epoch * lanes.unroll_steps
+    return np.stack([read < sizes, length - 1 - read < sizes])
+
+
+def _exp(loss: float) -> float:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

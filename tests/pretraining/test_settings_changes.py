@@ -1,0 +1,119 @@
+"""What differs between two runs and alters the course of training."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from spacy_elmo.pretraining.settings import PretrainSettings, changes
+
+LEAST: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps": 9}}
+
+
+def complete(sections: dict[str, Any]) -> dict[str, Any]:
+    """The least config with these sections' keys added, and all defaults."""
+    merged = {
+        name: {**LEAST.get(name, {}), **sections.get(name, {})}
+        for name in {**LEAST, **sections}
+    }
+    return PretrainSettings.from_dict(merged).to_dict()
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return changes(complete(before), complete(after))
+
+
+def test_changes() -> None:
+    assert differences({}, {"training": {"dropout": 0.2}}) == [
+        "training.dropout: 0.1 -> 0.2"
+    ]
+    assert differences(
+        {"bilm": {"preset": "small"}, "softmax": {"type": "full"}},
+        {"bilm": {"preset": "medium"}, "training": {"seed": 3}},
+    ) == [
+        "bilm.dim: 1024 -> 2048",
+        "bilm.projection_dim: 128 -> 256",
+        'softmax.type: "full" -> "sampled"',
+        "training.seed: 0 -> 3",
+    ]
+    assert differences({}, {"training": {"optimizer": {"name": "adamw"}}}) == [
+        'training.optimizer.name: "adagrad" -> "adamw"',
+        "training.optimizer.initial_accumulator: 1.0 -> unset",
+        "training.optimizer.beta1: unset -> 0.9",
+        "training.optimizer.beta2: unset -> 0.999",
+        "training.optimizer.eps: unset -> 1e-08",
+        "training.optimizer.weight_decay: unset -> 0.01",
+    ]
+    (bilm, weights) = differences({}, {"initialize": {"weights": "w"}})
+    assert bilm.startswith('bilm: {"char_dim": 16')
+    assert bilm.endswith("-> null")
+    assert weights == 'initialize.weights: null -> ["w"]'
+
+
+ASIDE = {
+    "corpus": {
+        "train": "b",
+        "dev": "c",
+        "cache": "d",
+        "n_process": 2,
+        "shard_tokens": 5,
+    },
+    "vocabulary": {"path": "v"},
+    "training": {
+        "max_steps": 8,
+        "max_epochs": 7,
+        "checkpoint_frequency": 2,
+        "keep_checkpoints": 3,
+        "log_frequency": 4,
+        "cuda_graph": False,
+        "logger": {"@loggers": "x"},
+        "n_evaluated": 5,
+        "eval_frequency": 6,
+        "patience": 7,
+    },
+    "export": {"hdf5": True},
+}
+
+
+def test_what_does_not_alter_the_course() -> None:
+    assert differences({}, ASIDE) == []
+    assert changes({"paths": {"a": 1}}, {"paths": {"a": 2}}) == []
+
+
+def test_all_else_does() -> None:
+    """Each setting, named by its path, is either set aside or reported."""
+    aside = {f"{section}.{key}" for section, keys in ASIDE.items() for key in keys}
+    old = complete({"training": {"schedule": {"name": "linear"}}})
+    for path in leaves(old):
+        new = copy.deepcopy(old)
+        *sections, key = path.split(".")
+        node = new
+        for section in sections:
+            node = node[section]
+        node[key] = "another"
+        bounds = {"training.max_steps", "training.max_epochs"}
+        expected = [] if path in aside - bounds else [path]
+        assert [line.split(":")[0] for line in changes(old, new)] == expected
+
+
+def test_the_end_alters_the_course_where_a_schedule_ends_there() -> None:
+    linear = {"schedule": {"name": "linear"}}
+    constant = {"schedule": {"name": "constant"}}
+    for old, new, n in (
+        (constant, constant, 0),
+        (linear, linear, 1),
+        (constant, linear, 2),
+        (linear, constant, 2),
+    ):
+        found = differences(
+            {"training": {"max_steps": 5, **old}}, {"training": {"max_steps": 6, **new}}
+        )
+        assert len(found) == n, found
+
+
+def leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in section.items():
+        path = f"{prefix}{key}"
+        found += leaves(value, f"{path}.") if isinstance(value, dict) else [path]
+    return found
