@@ -1,10 +1,11 @@
 """Character ids -> x_k, a word's vector before any context: convolutions, highways,
 projection (Józefowicz et al. 2016, section 3.3; Srivastava et al. 2015)."""
 
-from typing import Callable, List, Optional, cast
+from typing import Any, Callable, List, Optional, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .config import BiLMConfig
@@ -92,7 +93,7 @@ class CharacterEncoder(nn.Module):
             found = F.linear(windows, convolution.weight.to(dtype).flatten(1))
             bias = cast(Tensor, convolution.bias)
             # The bias is the same at all positions: it may follow the maximum.
-            best = found.amax(dim=1).to(bias.dtype) + bias
+            best = _over_positions(found).to(bias.dtype) + bias
             features.append(self.activation(best))
         return torch.cat(features, dim=1)
 
@@ -106,6 +107,32 @@ class CharacterEncoder(nn.Module):
         if self.projection is not None:
             vectors = _apply(self.projection, vectors, dtype)
         return vectors
+
+
+def _over_positions(found: Tensor) -> Tensor:
+    """The maximum, (n, n_positions, n_filters) -> (n, n_filters)."""
+    if torch.is_grad_enabled() and found.requires_grad:
+        return cast(Tensor, _Maximum.apply(found))
+    return found.amax(dim=1)
+
+
+class _Maximum(torch.autograd.Function):
+    """`amax`, whose own way back is slow on CPUs. Equal maxima share the gradient: most
+    are windows of the same padding."""
+
+    @staticmethod
+    def forward(ctx: Any, found: Tensor) -> Tensor:
+        best = found.amax(dim=1)
+        ctx.save_for_backward(found, best)
+        return best
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        found, best = ctx.saved_tensors
+        is_best = torch.sub(found, best.unsqueeze(1)).eq_(0)
+        share = gradient / is_best.sum(dim=1)
+        return is_best.mul_(share.unsqueeze(1))
 
 
 def _apply(layer: nn.Linear, inputs: Tensor, dtype: torch.dtype) -> Tensor:

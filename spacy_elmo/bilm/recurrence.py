@@ -149,11 +149,7 @@ class _Run:
         aten.tanh_backward.grad_input(i, g, grad_input=for_g)
         aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
         to_cell = aten.tanh_backward(o, self.tanh_cells)
-        inside = _inside(self.cells, self.clips.cell)
-        d_projected, unclipped = None, None
-        if self.w_hr is not None:
-            d_projected = torch.empty_like(outputs)
-            unclipped = _inside(outputs, self.clips.projection)
+        d_projected = torch.empty_like(outputs) if self.w_hr is not None else None
         row = outputs.shape[1]
         for size in reversed(sizes):
             row -= size
@@ -161,13 +157,11 @@ class _Run:
             dh, dc = d_hidden[:, :size], d_cell[:, :size]
             d_row = dh.add_(d_outputs[:, rows])
             if d_projected is not None and self.w_hr is not None:
-                if unclipped is not None:
-                    d_row *= unclipped[:, rows]
+                _through_clip(d_row, outputs[:, rows], self.clips.projection)
                 d_projected[:, rows] = d_row
                 d_row = torch.bmm(d_row.to(self.dtype), self.w_hr).to(dc.dtype)
             dc.addcmul_(d_row, to_cell[:, rows])
-            if inside is not None:
-                dc *= inside[:, rows]
+            _through_clip(dc, self.cells[:, rows], self.clips.cell)
             # From here on the factors become the gradients.
             gates = factors[:, rows]
             gates[:, :, 3 * dim :] *= d_row
@@ -198,9 +192,12 @@ class _Run:
         return product.to(left.dtype)
 
 
-def _inside(values: Tensor, clip: Optional[float]) -> Optional[Tensor]:
-    """Where a bounded value has a gradient."""
-    return None if clip is None else values.abs() < clip
+def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> None:
+    """In place: where a value lies at its bound, it has no gradient."""
+    if clip is not None:
+        torch.ops.aten.hardtanh_backward.grad_input(
+            gradient, clipped, -clip, clip, grad_input=gradient
+        )
 
 
 class _Recurrence(torch.autograd.Function):

@@ -38,6 +38,16 @@ class FullSoftmax(nn.Module):
     def n_words(self) -> int:
         return self.weight.shape[0]
 
+    @torch.no_grad()
+    def start_from(self, counts: Sequence[int]) -> None:
+        """Let the biases tell how frequent words are: what rows that are seldom
+        sampled would take many steps to learn.
+
+        counts: of the words in the training text, (n_words,).
+        """
+        often = torch.as_tensor(counts, dtype=torch.float64) + 1
+        self.bias.copy_(torch.log(often / often.sum())[:, None])
+
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden: (n, width). targets: word ids, (n,). RETURNS: the loss, (n,)."""
         logits = F.linear(hidden, self.weight, self.bias[:, 0])
@@ -58,7 +68,7 @@ class FullSoftmax(nn.Module):
 class Draw(NamedTuple):
     """Sampled words.
 
-    words: their ids, each once, (n_samples,), on the CPU.
+    words: their ids, each once, rising, (n_samples,), on the CPU.
     n_tries: draws that it took, those that came again counted.
     """
 
@@ -119,7 +129,7 @@ class SampledSoftmax(FullSoftmax):
                 # The last ranks would take for ever: they come in by themselves.
                 rest = np.setdiff1d(np.arange(self.n_words), words)
                 chosen = np.append(words, rest[: self.n_samples - len(words)])
-                return Draw(torch.from_numpy(chosen), len(tries))
+                return Draw(torch.from_numpy(np.sort(chosen)), len(tries))
         last = np.sort(first)[self.n_samples - 1]
         return Draw(torch.from_numpy(words[first <= last]), int(last) + 1)
 
@@ -138,8 +148,10 @@ class SampledSoftmax(FullSoftmax):
         rows = F.embedding(ids, self.weight, sparse=True)
         bias = F.embedding(ids, self.bias, sparse=True)[:, 0]
         bias = bias - self.log_expected_count(ids, draw.n_tries)
-        n, hits = len(targets), torch.isin(targets, drawn)
-        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:], hits)
+        place = torch.searchsorted(drawn, targets).clamp_(max=len(drawn) - 1)
+        columns = torch.where(drawn[place] == targets, place + 1, 0)
+        n = len(targets)
+        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:], columns)
 
 
 _MOST_TRIES = 64
@@ -152,21 +164,23 @@ def sampled_loss(
     true_bias: Tensor,
     drawn_rows: Tensor,
     drawn_bias: Tensor,
-    hits: Tensor,
+    columns: Tensor,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """The loss of `SampledSoftmax` from the rows that it touches.
 
     hidden, true_rows: (n, width); drawn_rows: (n_samples, width). Biases, lowered by
     the log of the chance to be drawn: (n,), (n_samples,).
-    hits: targets that are among the drawn words, and must not count twice, (n,) bool.
+    columns: 0, or for a target that is among the drawn words and must not count twice,
+    its place there, from 1, (n,).
     dtype: of the product with the drawn rows.
     RETURNS: (n,) float32.
     """
     true = (hidden * true_rows).sum(dim=1) + true_bias
-    logits = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
-    drawn = torch.logsumexp(logits, dim=1)
-    return torch.where(hits, drawn, torch.logaddexp(true, drawn)) - true
+    true = true.masked_fill(columns > 0, -math.inf)
+    drawn = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
+    logits = torch.cat([true[:, None], drawn], dim=1)
+    return F.cross_entropy(logits, columns, reduction="none")
 
 
 class AdaptiveSoftmax(nn.Module):

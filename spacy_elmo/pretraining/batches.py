@@ -22,14 +22,14 @@ class Sample(NamedTuple):
     correction: the log of each one's chance to be drawn, (n_rows,).
     true: which of the rows is the target, (2, U, B). drawn: the negatives',
     (n_samples,).
-    hits: whether the target was drawn too, (2, U, B) bool.
+    columns: 0, or which of the drawn rows, from 1, is the target's, (2, U, B).
     """
 
     rows: Tensor
     correction: Tensor
     true: Tensor
     drawn: Tensor
-    hits: Tensor
+    columns: Tensor
 
 
 @dataclass
@@ -118,8 +118,8 @@ class Batches:
             both = np.concatenate([targets.ravel(), draw.words.numpy()])
             rows, where = np.unique(both, return_inverse=True)
             true, drawn = np.split(where, [targets.size])
-            is_drawn = np.zeros(len(rows), dtype=bool)
-            is_drawn[drawn] = True
+            column = np.zeros(len(rows), dtype=np.int64)
+            column[drawn] = np.arange(1, len(drawn) + 1)
             true = true.reshape(targets.shape)
             for part, batch in zip(self.parts, batches):
                 batch.sample = Sample(
@@ -129,7 +129,7 @@ class Batches:
                     ),
                     true=_copy(true[:, :, part]),
                     drawn=torch.from_numpy(drawn),
-                    hits=_copy(is_drawn[true[:, :, part]]),
+                    columns=_copy(column[true[:, :, part]]),
                 )
         return batches
 
@@ -162,6 +162,21 @@ def generator_of(*numbers: int) -> torch.Generator:
     """Randomness that belongs to these numbers, whatever was drawn before."""
     state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def each(
+    make: Callable[[int], List[Batch]], first: int, end: int, device: torch.device
+) -> Generator[List[Batch], None, None]:
+    """make(first), make(first + 1), ... up to end, ahead of a device's steps.
+
+    On a CPU they are made between the steps: a thread of its own would take from those
+    of the matrix products far more than it gives.
+    """
+    if device.type != "cpu":
+        yield from prefetch(make, first, end)
+        return
+    for step in range(first, end):
+        yield make(step)
 
 
 def prefetch(

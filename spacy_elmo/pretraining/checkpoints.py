@@ -1,7 +1,7 @@
 """Checkpoints: all that a killed run needs to go on as if nothing had happened.
 
 Each is a folder `step-00001000` with state.safetensors and, written last, state.json,
-which has the other file's checksum. It is written beside and renamed into place: a
+which has the checksums of both. It is written beside and renamed into place: a
 folder of that name is complete, unless the disk damaged it later.
 """
 
@@ -52,7 +52,13 @@ def save(
             raise OSError(f"{path}: {error}") from error
         _sync(path)
         write_json(
-            beside / META, {"step": step, "checksum": _checksum(path), "meta": meta}
+            beside / META,
+            {
+                "step": step,
+                "checksum": _checksum(path),
+                "own_checksum": _own_checksum(step, meta),
+                "meta": meta,
+            },
         )
         if target.exists():
             shutil.rmtree(target)
@@ -100,6 +106,10 @@ def _load(path: Path) -> Checkpoint:
     found = _checksum(path / TENSORS)
     if found != state["checksum"]:
         raise ValueError(f"{TENSORS} has checksum {found}, not {state['checksum']}")
+    found = _own_checksum(state["step"], state["meta"])
+    # The first runs' checkpoints have none.
+    if found != state.get("own_checksum", found):
+        raise ValueError(f"{META} has checksum {found}, not {state['own_checksum']}")
     return Checkpoint(state["step"], load_file(path / TENSORS), state["meta"])
 
 
@@ -119,6 +129,10 @@ def _checksum(path: Path) -> str:
         while block := file.read(1 << 22):
             checksum = zlib.crc32(block, checksum)
     return f"{path.stat().st_size}-{checksum:08x}"
+
+
+def _own_checksum(step: int, meta: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps([step, meta]).encode('utf8')):08x}"
 
 
 def _sync(path: Path) -> None:

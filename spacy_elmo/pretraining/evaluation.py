@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .batches import Batches, prefetch
+from .batches import Batches, each
 from .distributed import Group
 from .lanes import Lanes
 from .language_model import LanguageModel
@@ -67,7 +67,9 @@ def evaluate(
     if own.stop > own.start:
         batches = Batches(lanes, own, table, vocabulary)
         state = model.zero_state(own.stop - own.start)
-        for (batch,) in prefetch(batches.__getitem__, 0, lanes.steps_per_epoch):
+        for (batch,) in each(
+            batches.__getitem__, 0, lanes.steps_per_epoch, model.device
+        ):
             counted = torch.from_numpy(_counted(lanes, batch.window.step, own))
             batch = batch.to(model.device)
             hidden, state = model.contextualize(batch, state, dtype=dtype)
@@ -96,10 +98,15 @@ def prefix(shards: Shards, n_words: "int | None") -> int:
     """The ids of the first sentences, of about n_words words."""
     if n_words is None or n_words >= shards.n_ids:
         return shards.n_ids
-    first = shards.tokens[0]
-    ends = np.flatnonzero(np.asarray(first) == 0) + 1
+    # Each shard ends with a sentence.
+    start = 0
+    for tokens in shards.tokens:
+        if start + len(tokens) > n_words:
+            break
+        start += len(tokens)
+    ends = start + np.flatnonzero(np.asarray(tokens) == 0) + 1
     within = ends[ends <= n_words]
-    return int(within[-1] if len(within) else ends[0])
+    return int(within[-1]) if len(within) else start or int(ends[0])
 
 
 def _counted(lanes: Lanes, step: int, own: slice) -> np.ndarray:

@@ -45,7 +45,7 @@ class SampledRows:
             F.embedding(true, bias)[:, 0],
             F.embedding(sample.drawn, self.weight),
             F.embedding(sample.drawn, bias)[:, 0],
-            sample.hits.flatten(),
+            sample.columns.flatten(),
             dtype,
         )
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..bilm import BiLM
 from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
-from ..bilm.softmax import SampledSoftmax
+from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
 from . import checkpoints
-from .batches import Batch, Batches, generator_of, prefetch
+from .batches import Batch, Batches, each, generator_of
 from .corpus import load_corpus
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
@@ -86,6 +86,8 @@ def _train(
     softmax = make_softmax(
         settings.softmax, len(corpus.vocabulary), bilm.config.projection_dim
     )
+    if isinstance(softmax, FullSoftmax):
+        softmax.start_from(corpus.vocabulary.counts)
     model = LanguageModel(bilm, softmax).to(group.device)
     sampled = softmax if isinstance(softmax, SampledSoftmax) else None
     dtype = resolve_precision(training.precision, group.device)
@@ -187,7 +189,7 @@ def _train(
 
     if progress.is_finished(total_steps, training.patience):
         records.say(f"Training ended at step {progress.step} already.")
-    source = prefetch(batches.__getitem__, progress.step, total_steps)
+    source = each(batches.__getitem__, progress.step, total_steps, group.device)
     stack.callback(source.close)
     while not progress.is_finished(total_steps, training.patience):
         parts = [part.to(group.device) for part in next(source)]

@@ -25,7 +25,7 @@ HDF5 = "hdf5"
 
 
 class PretrainedModel(NamedTuple):
-    """meta: "tokenizer", "sentences", "step", "words", "perplexities"."""
+    """meta: "tokenizer", "sentences", "step", "words", "held_out"."""
 
     model: LanguageModel
     vocabulary: Vocabulary
@@ -95,8 +95,8 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
             "have no perplexity."
         )
     bilm = load_bilm(folder)
-    vocabulary = Vocabulary.read(folder / VOCABULARY)
     try:
+        vocabulary = Vocabulary.read(folder / VOCABULARY)
         meta = json.loads((folder / META).read_text(encoding="utf8"))
         names = [field.name for field in fields(SoftmaxSettings)]
         settings = SoftmaxSettings(**{name: meta["softmax"][name] for name in names})
@@ -104,8 +104,8 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
         softmax.load_state_dict(load_file(folder / SOFTMAX))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
-            f"{folder}: expected {META} and {SOFTMAX} as pretraining wrote them, found "
-            f"others ({error}). Train again, or copy the folder anew."
+            f"{folder}: expected {META}, {VOCABULARY} and {SOFTMAX} as pretraining "
+            f"wrote them, found others ({error}). Train again, or copy the folder anew."
         ) from error
     return PretrainedModel(LanguageModel(bilm, softmax), vocabulary, meta)
 

@@ -45,7 +45,7 @@ class Optimizer:
         self.rows: Dict[str, _Rows] = {}
         for name in ("softmax.weight", "softmax.bias") if sampled else ():
             self.rows[name] = _Rows(self.names.pop(name), settings)
-        self.dense = _dense(list(self.names.values()), settings)
+        self.dense = _dense(self.names, settings)
 
     def gradients(self, rows: Optional[SampledRows]) -> List[Tensor]:
         """All leaves of the step's gradient, to clip or exchange."""
@@ -82,17 +82,20 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Raises KeyError where something is missing."""
+        # PyTorch's fused AdamW counts steps on the device, its Adagrad on the host.
+        on_host = self.settings.name == "adagrad"
         for name, parameter in self.names.items():
             own = self.dense.state[parameter]
             prefix = name + "."
-            keys = [
+            keys = {
                 key[len(prefix) :]
                 for key in state
                 if key.startswith(prefix) and "." not in key[len(prefix) :]
-            ]
-            for key in keys:
+            }
+            for key in sorted({*own, *keys}):
                 value = state[prefix + key].clone()
-                own[key] = value if key == "step" else value.to(parameter.device)
+                stays = key == "step" and on_host
+                own[key] = value if stays else value.to(parameter.device)
         for name, part in self.rows.items():
             for key in part.state:
                 part.state[key].copy_(state[f"{name}.{key}"])
@@ -103,10 +106,7 @@ def clip(leaves: List[Tensor], bound: Optional[float]) -> Tensor:
 
     RETURNS: the norm before, on the device: nothing waits for it.
     """
-    norm = torch.nn.utils.get_total_norm([leaf.grad for leaf in leaves])  # type: ignore
-    if bound is not None:
-        torch.nn.utils.clip_grads_with_norm_(leaves, bound, norm)
-    return norm
+    return torch.nn.utils.clip_grad_norm_(leaves, math.inf if bound is None else bound)
 
 
 class _Rows:
@@ -152,8 +152,9 @@ _ADAGRAD_EPS = 1e-10
 
 
 def _dense(
-    parameters: List[nn.Parameter], settings: OptimizerSettings
+    names: Mapping[str, nn.Parameter], settings: OptimizerSettings
 ) -> torch.optim.Optimizer:
+    parameters = list(names.values())
     on_cpu = parameters[0].device.type == "cpu"
     if settings.name == "adagrad":
         return torch.optim.Adagrad(
@@ -161,13 +162,14 @@ def _dense(
             lr=settings.learn_rate,
             initial_accumulator_value=settings.initial_accumulator,
             eps=_ADAGRAD_EPS,
-            foreach=None if on_cpu else True,
+            fused=on_cpu,
+            foreach=not on_cpu,
         )
-    matrices, rest = _by_decay(parameters)
+    matrices, biases = _by_decay(names)
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
+            {"params": biases, "weight_decay": 0.0},
         ],
         lr=settings.learn_rate,
         betas=(settings.beta1, settings.beta2),
@@ -177,8 +179,8 @@ def _dense(
 
 
 def _by_decay(
-    parameters: List[nn.Parameter],
+    names: Mapping[str, nn.Parameter],
 ) -> Tuple[List[nn.Parameter], List[nn.Parameter]]:
-    """Weight decay is for matrices; biases have none."""
-    matrices = [parameter for parameter in parameters if parameter.dim() > 1]
-    return matrices, [parameter for parameter in parameters if parameter.dim() < 2]
+    """Weight decay is for matrices; biases have none, the softmax's column neither."""
+    matrices = [names[name] for name in names if not name.endswith("bias")]
+    return matrices, [names[name] for name in names if name.endswith("bias")]

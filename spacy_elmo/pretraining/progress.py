@@ -1,5 +1,6 @@
 """How far a run is: what a checkpoint holds beside tensors."""
 
+import math
 import time
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, Optional
@@ -138,7 +139,7 @@ class Progress:
     def evaluated(self, found: Perplexities) -> bool:
         """Note an evaluation. RETURNS: whether it is the best so far."""
         self.last = found._asdict()
-        if self.best is not None and found.mean >= self.best:
+        if not found.mean < (math.inf if self.best is None else self.best):
             return False
         self.best, self.best_step = found.mean, self.step
         return True

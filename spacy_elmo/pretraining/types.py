@@ -60,6 +60,7 @@ class TypeTable(NamedTuple):
 def _is_complete(path: Path, shape: "tuple[int, int]") -> bool:
     try:
         found: np.ndarray = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+    except Exception:
+        # A damaged header is read as Python and may raise anything.
         return False
     return found.shape == shape and found.dtype == np.int32
