@@ -1,6 +1,7 @@
 """`elmo pretrain`, as a command of spaCy's and, where there is no spaCy, by itself:
 python -m spacy_elmo.pretraining CONFIG OUTPUT."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,8 @@ def pretrain_cli(
         pretrain(settings, output, gpu_id=gpu_id, show=not quiet)
     except Interrupted as interrupted:
         raise typer.Exit(interrupted.exit_status) from interrupted
+    except KeyboardInterrupt as error:  # before training began
+        raise typer.Exit(128 + signal.SIGINT) from error
     except (OSError, ValueError) as error:
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error

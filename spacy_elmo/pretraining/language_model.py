@@ -1,7 +1,7 @@
 """The biLM with its output layer: the objective of pretraining (Peters et al. 2018,
 section 3.1)."""
 
-from typing import List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.bilm = bilm
         self.softmax = softmax
+        self._recorded: Dict[Any, Callable[..., Tuple[Tensor, ...]]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -118,24 +119,89 @@ class LanguageModel(nn.Module):
         vectors = self.bilm.encode_characters(
             batch.char_ids, batch.word_ids, batch.lengths, dtype
         )
-        n_directions, unroll_steps, n_lanes = batch.inputs.shape
         inputs = F.embedding(batch.inputs.flatten(1), vectors)
-        after: State = []
-        for number, layers in enumerate(self._layers()):
-            inputs = F.dropout(inputs, dropout, training=dropout > 0)
+        stack = self._stack(batch.inputs.shape, dropout, dtype)
+        outputs, *after = stack(
+            inputs, *(tensor for layer in state for tensor in layer)
+        )
+        # What a recorded step gives is overwritten by the next one.
+        ends = [tensor.detach().clone() for tensor in after]
+        pairs = zip(ends[::2], ends[1::2])
+        return outputs.view(*batch.inputs.shape, -1), [LSTMState(*p) for p in pairs]
+
+    def record(
+        self,
+        unroll_steps: int,
+        n_lanes: int,
+        dropout: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Record the LSTMs' pass over windows of this shape, and the way back, as CUDA
+        graphs, to be replayed in training: the GPU does not wait for the host's small
+        operations.
+
+        Raises RuntimeError where the device cannot.
+        """
+        shape = torch.Size([2, unroll_steps, n_lanes])
+        stack = _Stack(self.bilm, shape, dropout, dtype)
+        rows = self.bilm.config.projection_dim
+        inputs = torch.zeros(
+            2, unroll_steps * n_lanes, rows, device=self.device, requires_grad=True
+        )
+        state = [t for layer in self.zero_state(n_lanes) for t in layer]
+        recorded: Any = torch.cuda.make_graphed_callables(
+            stack, (inputs, *state), allow_unused_input=True
+        )
+        self._recorded[(shape, dropout, dtype)] = recorded
+
+    def _stack(
+        self, shape: torch.Size, dropout: float, dtype: torch.dtype
+    ) -> Callable[..., Tuple[Tensor, ...]]:
+        trained = next(self.bilm.parameters()).requires_grad
+        recorded = self._recorded.get((shape, dropout, dtype))
+        if recorded is not None and trained and torch.is_grad_enabled():
+            return recorded
+        return _Stack(self.bilm, shape, dropout, dtype)
+
+
+class _Stack(nn.Module):
+    """The LSTMs of both directions over windows of one shape: the part of a step whose
+    shapes never change.
+
+    shape: of the windows, (2, U, B).
+    """
+
+    def __init__(
+        self, bilm: BiLM, shape: torch.Size, dropout: float, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.forward_layers = bilm.forward_layers
+        self.backward_layers = bilm.backward_layers
+        self.use_skip_connections = bilm.config.use_skip_connections
+        self.batch_sizes = [shape[2]] * shape[1]
+        self.dropout = dropout
+        self.dtype = dtype
+
+    def forward(self, inputs: Tensor, *state: Tensor) -> Tuple[Tensor, ...]:
+        """inputs: (2, U B, projection_dim). state: hidden and cell of each layer.
+        RETURNS: the top layer, in the inputs' shape, and the state after."""
+        after: List[Tensor] = []
+        pairs = zip(self.forward_layers, self.backward_layers)
+        for number, pair in enumerate(pairs):
+            inputs = self._drop(inputs)
+            layers = [cast(ProjectedLSTM, layer) for layer in pair]
+            hidden, cell = state[2 * number : 2 * number + 2]
             last, outputs = run_side_by_side(
-                layers, inputs, [n_lanes] * unroll_steps, *state[number], dtype
+                layers, inputs, self.batch_sizes, hidden, cell, self.dtype
             )
-            after.append(LSTMState(last.hidden.detach(), last.cell.detach()))
-            if number and self.bilm.config.use_skip_connections:
+            after += last
+            if number and self.use_skip_connections:
                 outputs = outputs + inputs
             inputs = outputs
-        inputs = F.dropout(inputs, dropout, training=dropout > 0)
-        return inputs.view(n_directions, unroll_steps, n_lanes, -1), after
+        return (self._drop(inputs), *after)
 
-    def _layers(self) -> List[List[ProjectedLSTM]]:
-        pairs = zip(self.bilm.forward_layers, self.bilm.backward_layers)
-        return [list(pair) for pair in pairs]  # type: ignore[arg-type]
+    def _drop(self, inputs: Tensor) -> Tensor:
+        return F.dropout(inputs, self.dropout, training=self.dropout > 0)
 
 
 def make_softmax(settings: SoftmaxSettings, n_words: int, width: int) -> Softmax:

@@ -2,23 +2,21 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
-from torch import Tensor
 
 from ..bilm import BiLM
-from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
 from . import checkpoints
-from .batches import Batch, Batches, each, generator_of
+from .batches import Batches, each, generator_of
 from .corpus import load_corpus
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .lanes import Lanes
-from .language_model import LanguageModel, SampledRows, State, make_softmax
+from .language_model import LanguageModel, make_softmax
 from .memory import keep_freed_memory
 from .model_folder import recover, write_model
 from .optimizers import Optimizer, clip, learn_rate
@@ -28,9 +26,11 @@ from .records import Records
 from .reporting import DevRecord
 from .settings import PretrainSettings
 from .signals import Interrupted, Requests
+from .snapshot import restore, take_snapshot
+from .step import compute_gradient, freeze
 
-_WEIGHTS, _NEGATIVES, _DROPOUT = range(3)
-"""What a seed is for."""
+_WEIGHTS = 0
+"""What a generator is for, beside the seed."""
 
 
 def pretrain(
@@ -55,8 +55,7 @@ def pretrain(
     group = Group.join(gpu_id)
     try:
         with ExitStack() as stack:
-            requests = stack.enter_context(Requests())
-            _train(settings, Path(output), group, requests, show, stack)
+            _train(settings, Path(output), group, show, stack)
     finally:
         group.leave()
 
@@ -65,7 +64,6 @@ def _train(
     settings: PretrainSettings,
     output: Path,
     group: Group,
-    requests: Requests,
     show: bool,
     stack: ExitStack,
 ) -> None:
@@ -118,7 +116,7 @@ def _train(
     state = model.zero_state(own.stop - own.start)
     if checkpoint is not None:
         progress = progress.resumed(checkpoint)
-        state = _restore(checkpoint.tensors, model, optimizer, own)
+        state = restore(checkpoint.tensors, model, optimizer, own)
     for name in ("model-best", "model-last"):
         if group.is_first:
             recover(output / name)
@@ -135,10 +133,18 @@ def _train(
     )
     for note in notes:
         records.say(note)
+    # Until here a signal ends the program at once: there is nothing to keep.
+    requests = stack.enter_context(Requests())
+    if training.cuda_graph and group.device.type == "cuda":
+        n_lanes = (own.stop - own.start) // training.accumulate_gradient
+        try:
+            model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
+        except RuntimeError as error:
+            records.say(f"No CUDA graph: {error}. Steps run without one.")
     clock = progress.start_clock()
 
     def save() -> None:
-        tensors = _tensors(model, optimizer, state, group)
+        tensors = take_snapshot(model, optimizer, state, group)
         if group.is_first:
             progress.seconds = clock()
             checkpoints.save(folder, progress.step, tensors, progress.to_meta())
@@ -199,9 +205,16 @@ def _train(
         )
         if step % lanes.steps_per_epoch == 0:
             state = model.zero_state(own.stop - own.start)
-        _freeze(model, step < settings.initialize.softmax_steps)
-        numbers, lane_losses, rows, state = _gradient(
-            model, parts, state, settings, dtype, step, group, requests
+        freeze(model, step < settings.initialize.softmax_steps)
+        numbers, lane_losses, rows, state = compute_gradient(
+            model,
+            parts,
+            state,
+            training,
+            dtype,
+            step,
+            group,
+            stop=requests.received is not None,
         )
         numbers[2] = clip(optimizer.gradients(rows), training.optimizer.grad_clip)
         optimizer.step(rate, step, rows)
@@ -241,67 +254,6 @@ def _train(
     records.finish()
 
 
-def _gradient(
-    model: LanguageModel,
-    parts: List[Batch],
-    state: State,
-    settings: PretrainSettings,
-    dtype: torch.dtype,
-    step: int,
-    group: Group,
-    requests: Requests,
-) -> Tuple[Tensor, Tensor, Optional[SampledRows], State]:
-    """Forward and backward; afterwards all processes have the whole batch's gradient:
-    that of the window's summed loss, averaged over lanes and directions.
-
-    RETURNS: the losses of both directions, nats a word, 0 and how many processes were
-        asked to end, (4,); this process's lanes' sums; the output layer's rows; the
-        state after the window.
-    """
-    training = settings.training
-    if training.dropout:
-        generator = generator_of(training.seed, step, _DROPOUT, group.rank)
-        torch.manual_seed(generator.initial_seed())
-    rows = None
-    if isinstance(model.softmax, SampledSoftmax) and parts[0].sample is not None:
-        rows = SampledRows(model.softmax, parts[0].sample)
-    sums, states, first = [], [], 0
-    for part in parts:
-        n_lanes = part.inputs.shape[2]
-        of_part = [
-            LSTMState(*(t[:, first : first + n_lanes] for t in layer))
-            for layer in state
-        ]
-        losses, after = model(
-            part, of_part, rows=rows, dropout=training.dropout, dtype=dtype
-        )
-        (losses.sum() / (2 * training.batch_size)).backward()
-        sums.append(losses.detach().sum(dim=1))
-        states.append(after)
-        first += n_lanes
-    lane_losses = torch.cat(sums, dim=1)
-    numbers = lane_losses.new_zeros(4)
-    numbers[:2] = lane_losses.sum(dim=1)
-    numbers[:2] /= training.batch_size * training.unroll_steps
-    numbers[3] = float(requests.received is not None)
-    leaves = [*model.parameters(), *([rows.weight, rows.bias] if rows else [])]
-    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    group.add_up([*gradients, numbers])
-    if len(states) > 1:
-        states = [[_join(layer) for layer in zip(*states)]]
-    return numbers, lane_losses, rows, states[0]
-
-
-def _join(parts: Tuple[LSTMState, ...]) -> LSTMState:
-    return LSTMState(*(torch.cat(tensors, dim=1) for tensors in zip(*parts)))
-
-
-def _freeze(model: LanguageModel, frozen: bool) -> None:
-    """While the output layer is trained alone, the biLM has no gradient."""
-    for parameter in model.bilm.parameters():
-        parameter.requires_grad_(not frozen)
-
-
 def _make_bilm(settings: PretrainSettings) -> BiLM:
     weights = settings.initialize.weights
     generator = generator_of(settings.training.seed, _WEIGHTS)
@@ -320,41 +272,6 @@ def _total_steps(settings: PretrainSettings, steps_per_epoch: int) -> int:
 
 def _is_due(step: int, frequency: int) -> bool:
     return bool(frequency) and step % frequency == 0
-
-
-def _tensors(
-    model: LanguageModel, optimizer: Optimizer, state: State, group: Group
-) -> Dict[str, Tensor]:
-    """All of a checkpoint; each process must ask, for the lanes come from all."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for name, value in optimizer.state_dict().items():
-        tensors[f"optimizer.{name}"] = value
-    for number, layer in enumerate(state):
-        tensors[f"state.{number}.hidden"] = group.gather_lanes(layer.hidden)
-        tensors[f"state.{number}.cell"] = group.gather_lanes(layer.cell)
-    return tensors
-
-
-def _restore(
-    tensors: Dict[str, Tensor], model: LanguageModel, optimizer: Optimizer, own: slice
-) -> State:
-    """The inverse of `_tensors`, for any number of processes."""
-
-    def under(prefix: str) -> Dict[str, Tensor]:
-        length = len(prefix)
-        return {n[length:]: t for n, t in tensors.items() if n.startswith(prefix)}
-
-    model.load_state_dict(under("model."))
-    optimizer.load_state_dict(under("optimizer."))
-    return [
-        LSTMState(
-            *(
-                tensors[f"state.{number}.{name}"][:, own].to(model.device)
-                for name in ("hidden", "cell")
-            )
-        )
-        for number in range(model.bilm.config.n_layers)
-    ]
 
 
 def _dev_record(

@@ -8,6 +8,7 @@ from typing import Any, Optional, Type
 
 from .curves import plot_curves
 from .distributed import Group
+from .loggers import make_logger
 from .reporting import LOG, DevRecord, Reporter, TrainRecord
 from .settings import PretrainSettings
 
@@ -42,16 +43,15 @@ class Records:
             )
 
     def __enter__(self) -> "Records":
+        config = self._settings.training.logger
         if self._reporter is not None:
-            self._stack.enter_context(self._reporter)
-            config = self._settings.training.logger
             if config is not None:
-                from .loggers import make_logger
-
+                # First: a name that is wrong must leave nothing open.
                 self._logger = make_logger(
                     config, self._settings.to_dict(), self.output
                 )
                 self._stack.callback(self._logger.close)
+            self._stack.enter_context(self._reporter)
         return self
 
     def __exit__(

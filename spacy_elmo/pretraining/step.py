@@ -1,0 +1,77 @@
+"""One step: forward, backward, and the exchange between processes."""
+
+from typing import List, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ..bilm.lstm import LSTMState
+from ..bilm.softmax import SampledSoftmax
+from .batches import Batch, generator_of
+from .distributed import Group
+from .language_model import LanguageModel, SampledRows, State
+from .settings import TrainingSettings
+
+DROPOUT = 2
+"""What a generator is for, beside seed and step."""
+
+
+def compute_gradient(
+    model: LanguageModel,
+    parts: List[Batch],
+    state: State,
+    training: TrainingSettings,
+    dtype: torch.dtype,
+    step: int,
+    group: Group,
+    *,
+    stop: bool = False,
+) -> Tuple[Tensor, Tensor, Optional[SampledRows], State]:
+    """Forward and backward; afterwards all processes have the whole batch's gradient:
+    that of the window's summed loss, averaged over lanes and directions.
+
+    RETURNS: the losses of both directions, nats a word, 0 and how many processes were
+        asked to end, (4,); this process's lanes' sums; the output layer's rows; the
+        state after the window.
+    """
+    if training.dropout:
+        generator = generator_of(training.seed, step, DROPOUT, group.rank)
+        torch.manual_seed(generator.initial_seed())
+    rows = None
+    if isinstance(model.softmax, SampledSoftmax) and parts[0].sample is not None:
+        rows = SampledRows(model.softmax, parts[0].sample)
+    sums, states, first = [], [], 0
+    for part in parts:
+        n_lanes = part.inputs.shape[2]
+        of_part = [
+            LSTMState(*(t[:, first : first + n_lanes] for t in layer))
+            for layer in state
+        ]
+        losses, after = model(
+            part, of_part, rows=rows, dropout=training.dropout, dtype=dtype
+        )
+        (losses.sum() / (2 * training.batch_size)).backward()
+        sums.append(losses.detach().sum(dim=1))
+        states.append(after)
+        first += n_lanes
+    lane_losses = torch.cat(sums, dim=1)
+    numbers = lane_losses.new_zeros(4)
+    numbers[:2] = lane_losses.sum(dim=1)
+    numbers[:2] /= training.batch_size * training.unroll_steps
+    numbers[3] = float(stop)
+    leaves = [*model.parameters(), *([rows.weight, rows.bias] if rows else [])]
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    group.add_up([*gradients, numbers])
+    if len(states) > 1:
+        states = [[_join(layer) for layer in zip(*states)]]
+    return numbers, lane_losses, rows, states[0]
+
+
+def _join(parts: Tuple[LSTMState, ...]) -> LSTMState:
+    return LSTMState(*(torch.cat(tensors, dim=1) for tensors in zip(*parts)))
+
+
+def freeze(model: LanguageModel, frozen: bool) -> None:
+    """While the output layer is trained alone, the biLM has no gradient."""
+    for parameter in model.bilm.parameters():
+        parameter.requires_grad_(not frozen)
