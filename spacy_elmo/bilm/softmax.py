@@ -39,7 +39,7 @@ class FullSoftmax(nn.Module):
         return self.weight.shape[0]
 
     @torch.no_grad()
-    def start_from(self, counts: Sequence[int]) -> None:
+    def start_from(self, counts: np.ndarray) -> None:
         """Let the biases tell how frequent words are: what rows that are seldom
         sampled would take many steps to learn.
 

@@ -1,0 +1,45 @@
+"""Tokenise text into a folder of shards."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, List
+
+import typer
+from wasabi import msg
+
+from spacy_elmo.pretraining.corpus import load_shards
+from spacy_elmo.pretraining.settings import CorpusSettings
+
+
+def main(
+    target: Annotated[Path, typer.Argument(help="Folder of the shards")],
+    text: Annotated[List[str], typer.Argument(help="Files, folders and globs")],
+    tokenizer: str = "whitespace",
+    sentences: str = "lines",
+    n_process: int = 1,
+) -> None:
+    cache = target.parent / "cache"
+    settings = CorpusSettings(
+        train=tuple(text),
+        tokenizer=tokenizer,
+        sentences=sentences,
+        n_process=n_process,
+    )
+    try:
+        shards = load_shards(
+            text, settings, cache, name=target.name, show=sys.stderr.isatty()
+        )
+    except (OSError, ValueError) as error:
+        msg.fail(str(error), exits=1)
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(shards.folder, target)
+    meta = shards.meta
+    msg.good(
+        f"{target}: {meta['n_tokens']:,} words, {meta['n_sentences']:,} sentences, "
+        f"{meta['n_documents']:,} documents, {meta['n_types']:,} types"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

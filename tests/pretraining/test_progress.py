@@ -1,0 +1,268 @@
+"""Progress: what a run remembers, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from language_models import CONFIG, make_shards, random_sentences
+
+from spacy_elmo.pretraining import checkpoints
+from spacy_elmo.pretraining.checkpoints import Checkpoint
+from spacy_elmo.pretraining.evaluation import Perplexities
+from spacy_elmo.pretraining.lanes import Lanes
+from spacy_elmo.pretraining.progress import Progress, TrainingError
+from spacy_elmo.pretraining.readout import StepResult
+from spacy_elmo.pretraining.settings import (
+    CorpusSettings,
+    PretrainSettings,
+    TrainingSettings,
+)
+
+IDENTITY = {"corpus.train": "a1", "corpus.dev": "b2", "vocabulary": "c3"}
+SETTINGS = PretrainSettings(
+    CorpusSettings(train=("text.txt",), dev=("dev.txt",)),
+    TrainingSettings(max_steps=100, dropout=0.1),
+    CONFIG,
+)
+N_LANES, UNROLL_STEPS = 4, 6
+
+
+@pytest.fixture
+def progress() -> Progress:
+    return Progress.new(SETTINGS, IDENTITY)
+
+
+@pytest.fixture
+def lanes(tmp_path: Path) -> Lanes:
+    shards = make_shards(tmp_path / "shards", random_sentences(40), 50)
+    return Lanes(shards, N_LANES, UNROLL_STEPS, seed=1)
+
+
+def result_of(lanes: Lanes, step: int = 0, **changes: Any) -> StepResult:
+    result = StepResult(
+        step,
+        lanes.window(step),
+        rate=0.01 * step,
+        forward_loss=4.0 + step,
+        backward_loss=6.0 + step,
+        grad_norm=0.5 * step,
+        stop=0.0,
+        lane_losses=torch.ones(2, 2),
+    )
+    return result._replace(**changes)
+
+
+def found(mean: float) -> Perplexities:
+    return Perplexities(mean + 1, mean - 1, mean, 0.25, 77)
+
+
+# Going on
+
+
+def test_what_a_checkpoint_holds_comes_back(
+    progress: Progress, lanes: Lanes, tmp_path: Path
+) -> None:
+    progress.step, progress.seconds = 12, 0.1 + 0.2
+    for step in range(3):
+        progress.add(result_of(lanes, step), 24)
+    progress.evaluated(found(30.0))
+    progress.step = 15
+    progress.evaluated(found(31.0))
+    checkpoints.save(tmp_path, 15, {}, progress.to_meta())
+    checkpoint = checkpoints.load_newest(tmp_path, pytest.fail)
+    assert checkpoint is not None
+    resumed = Progress.new(SETTINGS, IDENTITY).resumed(checkpoint)
+    assert resumed.to_meta() == progress.to_meta()
+    assert (resumed.step, resumed.words, resumed.best_step) == (15, 72, 12)
+    assert resumed.last_evaluation() == found(31.0)
+    assert resumed.unlogged_steps == 3
+    resumed.add(result_of(lanes, 3), 24)
+    progress.add(result_of(lanes, 3), 24)
+    assert resumed.record(9, 5.0) == progress.record(9, 5.0)
+
+
+def checkpoint_of(progress: Progress) -> Checkpoint:
+    return Checkpoint(8, {}, json.loads(json.dumps(progress.to_meta())))
+
+
+def test_settings_that_change_nothing_may_change(progress: Progress) -> None:
+    training = replace(SETTINGS.training, checkpoint_frequency=7, log_frequency=3)
+    settings = replace(SETTINGS, training=training)
+    resumed = Progress.new(settings, IDENTITY).resumed(checkpoint_of(progress))
+    assert resumed.settings == settings.to_dict()
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {**IDENTITY, "corpus.dev": "other"},
+        {name: value for name, value in IDENTITY.items() if name != "corpus.dev"},
+    ],
+)
+def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) -> None:
+    resumed = Progress.new(SETTINGS, identity).resumed(checkpoint_of(progress))
+    assert resumed.identity == identity
+
+
+def test_a_changed_run_is_refused(progress: Progress) -> None:
+    """All that has changed is told at once."""
+    training = replace(SETTINGS.training, dropout=0.2, seed=3)
+    identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
+    new = Progress.new(replace(SETTINGS, training=training), identity)
+    with pytest.raises(TrainingError) as caught:
+        new.resumed(checkpoint_of(progress))
+    message = str(caught.value)
+    assert "is at step 8; expected its own settings and texts" in message
+    assert "found changes:\n" in message
+    lines = [line.strip() for line in message.split("\n")[1:-1]]
+    assert sorted(lines) == [
+        "corpus.train: other contents (a1 -> other)",
+        "training.dropout: 0.1 -> 0.2",
+        "training.seed: 0 -> 3",
+        "vocabulary: other contents (c3 -> another)",
+    ]
+    assert message.endswith("Put them back, or name another output folder.")
+
+
+@pytest.mark.parametrize("name", ["corpus.train", "vocabulary"])
+def test_one_change_is_enough(progress: Progress, name: str) -> None:
+    new = Progress.new(SETTINGS, {**IDENTITY, name: "other"})
+    with pytest.raises(TrainingError, match=f"{name}: other contents"):
+        new.resumed(checkpoint_of(progress))
+
+
+def test_the_clock_goes_on(progress: Progress) -> None:
+    progress.seconds = 100.0
+    clock = progress.start_clock()
+    first = clock()
+    assert 100 <= first < 110
+    time.sleep(0.01)
+    assert first + 0.01 <= clock() < 110
+
+
+# Records
+
+
+def test_a_record_is_the_mean_since_the_last(progress: Progress, lanes: Lanes) -> None:
+    for step in range(3):
+        progress.add(result_of(lanes, step), 24)
+    record = progress.record(steps_per_epoch=2, seconds=6.0)
+    assert record._asdict() == {
+        "step": 3,
+        "epoch": 1.5,
+        "loss": 6.0,
+        "forward_loss": 5.0,
+        "backward_loss": 7.0,
+        "learn_rate": 0.02,
+        "grad_norm": 1.0,
+        "words_per_second": 12.0,
+        "words": 72,
+        "seconds": 6.0,
+    }
+    assert progress.unlogged_steps == 0
+    progress.add(result_of(lanes, 10), 24)
+    record = progress.record(2, 7.0)
+    assert (record.step, record.loss, record.words) == (11, 15.0, 96)
+    assert record.words_per_second == pytest.approx(24.0)
+
+
+def test_no_time_at_all(progress: Progress, lanes: Lanes) -> None:
+    progress.add(result_of(lanes), 24)
+    assert progress.record(2, 0.0).words_per_second > 0
+
+
+# Evaluations
+
+
+def test_the_best_evaluation(progress: Progress) -> None:
+    assert progress.last_evaluation() is None
+    results = []
+    for step, mean in enumerate([50.0, 40.0, 45.0, 40.0, 39.9]):
+        progress.step = step
+        results.append(progress.evaluated(found(mean)))
+        assert progress.last_evaluation() == found(mean)
+    assert results == [True, True, False, False, True]
+    assert (progress.best, progress.best_step) == (39.9, 4)
+
+
+@pytest.mark.parametrize("mean", [math.nan, math.inf])
+def test_what_is_no_number_is_never_the_best(progress: Progress, mean: float) -> None:
+    assert not progress.evaluated(found(mean))
+    assert progress.best_step is None
+    assert progress.evaluated(found(9.0))
+    assert not progress.evaluated(found(mean))
+    assert progress.evaluated(found(8.0))
+
+
+@pytest.mark.parametrize(
+    ("step", "best_step", "patience", "expected"),
+    [
+        (9, None, 0, False),
+        (10, None, 0, True),
+        (11, None, 3, True),
+        (9, 5, 0, False),
+        (7, 5, 3, False),
+        (8, 5, 3, True),
+        (9, None, 3, False),
+        (10, 10, 3, True),
+    ],
+)
+def test_when_a_run_is_finished(
+    progress: Progress,
+    step: int,
+    best_step: int | None,
+    patience: int,
+    expected: bool,
+) -> None:
+    progress.step, progress.best_step = step, best_step
+    assert progress.is_finished(10, patience) is expected
+
+
+# Losses that are no numbers
+
+
+def test_finite_numbers_pass(progress: Progress, lanes: Lanes) -> None:
+    progress.check(result_of(lanes), lanes, slice(0, 2))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("direction", [0, 1])
+def test_the_text_of_a_bad_loss_is_told(
+    progress: Progress, lanes: Lanes, direction: int, value: float
+) -> None:
+    """In the order of the text, whichever LM it was."""
+    own, lane = slice(2, 4), 1
+    types = lanes.shards.types()
+    for step in (0, 3, lanes.steps_per_epoch + 2):
+        losses = torch.ones(2, 2)
+        losses[direction, lane] = value
+        name = ("forward_loss", "backward_loss")[direction]
+        result = result_of(lanes, step, lane_losses=losses, **{name: value})
+        with pytest.raises(TrainingError) as caught:
+            progress.check(result, lanes, own)
+        message = str(caught.value)
+        epoch, batch = divmod(step, lanes.steps_per_epoch)
+        assert message.startswith(
+            f"step {step + 1} (batch {batch} of epoch {epoch}): expected finite losses"
+        )
+        assert f"{('forward', 'backward')[direction]} {value}" in message
+        read = lanes.window(step).tokens[direction, own.start + lane, :-1].tolist()
+        words = [types[i - 1] if i else "|" for i in read]
+        text = " ".join(words if direction == 0 else words[::-1])
+        where = f"lane 3, {('forward', 'backward')[direction]} LM, from token "
+        assert where in message
+        assert f": {text}. The last checkpoint is from before." in message
+        assert "Lower the learning rate" in message
+
+
+def test_a_gradient_that_is_no_number(progress: Progress, lanes: Lanes) -> None:
+    with pytest.raises(TrainingError, match="the gradient alone") as caught:
+        progress.check(result_of(lanes, grad_norm=math.nan), lanes, slice(0, 2))
+    assert "gradient norm nan" in str(caught.value)
