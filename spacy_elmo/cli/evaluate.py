@@ -76,7 +76,7 @@ def evaluate_cli(
             found.vocabulary,
             group=group,
         )
-        figures = {**result._asdict(), "n_vocabulary": len(found.vocabulary)}
+        figures = {**result.to_json(), "n_vocabulary": len(found.vocabulary)}
         if output is not None:
             write_json(output, figures)
     msg.divider(f"{model}")

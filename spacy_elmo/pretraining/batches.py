@@ -160,7 +160,8 @@ def _copy(array: np.ndarray) -> Tensor:
 
 def generator_of(*numbers: int) -> torch.Generator:
     """Randomness that belongs to these numbers, whatever was drawn before."""
-    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    # It passes over zeros at the end: (7, 0) would be (7).
+    state = np.random.SeedSequence([*numbers, 1]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
 

@@ -2,7 +2,7 @@
 direction by itself."""
 
 import math
-from typing import NamedTuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -37,6 +37,16 @@ class Perplexities(NamedTuple):
     mean: float
     oov_rate: float
     n_words: int
+
+    def to_json(self) -> Dict[str, Optional[float]]:
+        """As JSON has it, which knows no infinity: null."""
+        values = self._asdict().items()
+        return {name: v if math.isfinite(v) else None for name, v in values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Perplexities":
+        """The inverse of `to_json`."""
+        return cls(**{n: math.inf if v is None else v for n, v in values.items()})
 
 
 @torch.no_grad()

@@ -303,5 +303,5 @@ def _describe(
         "sentences": settings.corpus.sentences,
         "step": progress.step,
         "words": progress.words,
-        "held_out": None if found is None else found._asdict(),
+        "held_out": None if found is None else found.to_json(),
     }

@@ -141,14 +141,14 @@ class Progress:
 
     def evaluated(self, found: Perplexities) -> bool:
         """Note an evaluation. RETURNS: whether it is the best so far."""
-        self.last = found._asdict()
+        self.last = found.to_json()
         if not found.mean < (math.inf if self.best is None else self.best):
             return False
         self.best, self.best_step = found.mean, self.step
         return True
 
     def last_evaluation(self) -> Optional[Perplexities]:
-        return None if self.last is None else Perplexities(**self.last)
+        return None if self.last is None else Perplexities.from_json(self.last)
 
     def is_finished(self, total_steps: int, patience: int) -> bool:
         waited = 0 if self.best_step is None else self.step - self.best_step

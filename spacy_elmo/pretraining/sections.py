@@ -129,7 +129,8 @@ class OptimizerSettings(Checked):
     initial_accumulator: Adagrad: where each weight's sum of squares starts.
     beta1, beta2: AdamW: shares kept of the running means of gradient and square.
     eps: AdamW: what is added to the root of the square.
-    weight_decay: AdamW: share of a weight, times the rate, that a step takes off.
+    weight_decay: AdamW: share of a weight, times the rate, that a step takes off;
+        biases and the rows of a sampled output layer have none.
     """
 
     name: str = setting("adagrad", one_of("adagrad", "adamw"))

@@ -11,6 +11,7 @@ A folder holds
 import hashlib
 import json
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, Dict, Iterable, List, Union
 
 import numpy as np
@@ -176,7 +177,7 @@ class Shards:
         path = self.folder / name
         try:
             array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
             raise CorpusError(
                 f"{path}: expected {length} numbers, found a file that cannot be read "
                 f"({error}): prepare the corpus again."
