@@ -66,7 +66,7 @@ def evaluate_cli(
             settings,
             Path(cache),
             found.model.bilm.characters,
-            name=model.name,
+            name="text",
             show=shown,
         )
         result = evaluate(
@@ -76,6 +76,7 @@ def evaluate_cli(
             found.vocabulary,
             group=group,
         )
+        del held_out  # its files are to be removed
         figures = {**result.to_json(), "n_vocabulary": len(found.vocabulary)}
         if output is not None:
             write_json(output, figures)

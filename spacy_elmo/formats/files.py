@@ -18,7 +18,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
     beside = path.with_name(path.name + ".part")
     try:
         yield beside
-        with beside.open("rb") as file:
+        with beside.open("r+b") as file:  # Windows flushes no file that is read
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:

@@ -114,7 +114,7 @@ class Batches:
         )
         batches = [self._read(window, tokens, targets, part) for part in self.parts]
         if self.softmax is not None:
-            draw = self.softmax.sample(generator_of(self.seed, step))
+            draw = self.softmax.sample(generator_of(self.seed, NEGATIVES, step))
             both = np.concatenate([targets.ravel(), draw.words.numpy()])
             rows, where = np.unique(both, return_inverse=True)
             true, drawn = np.split(where, [targets.size])
@@ -156,6 +156,10 @@ class Batches:
 
 def _copy(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+WEIGHTS, NEGATIVES, DROPOUT = range(3)
+"""What randomness is for, after the seed."""
 
 
 def generator_of(*numbers: int) -> torch.Generator:

@@ -70,15 +70,24 @@ def save(
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint]:
-    """The newest checkpoint that is whole; None where there is none.
+    """The newest checkpoint that is whole; None where there is none at all.
 
     say: told of each damaged one that is passed over; those are renamed, so that
         nobody takes them for good.
+
+    Raises ValueError where all are damaged: to begin anew would lose the run.
     """
-    for path in reversed(_all(folder)):
+    paths = _all(folder)
+    for path in reversed(paths):
         try:
             return _load(path)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            if path == paths[0]:
+                raise ValueError(
+                    f"{folder}: expected a checkpoint that is whole, found damaged "
+                    f"ones only ({path.name}: {error}). Put a copy back, or name "
+                    "another output folder to begin anew."
+                ) from error
             damaged = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(damaged, ignore_errors=True)
             os.replace(path, damaged)
@@ -87,6 +96,21 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
                 "Going on from the one before it."
             )
     return None
+
+
+def load_step(folder: Path, step: int) -> Checkpoint:
+    """A checkpoint that another process has found whole.
+
+    Raises ValueError where it is not there, as on a machine with another disk.
+    """
+    path = folder / f"{_PREFIX}{step:08}"
+    try:
+        return _load(path)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ValueError(
+            f"{path}: expected the checkpoint that the first process resumes from, "
+            f"found none ({error}). All machines must see one output folder."
+        ) from error
 
 
 def prune(folder: Path, keep: int, best: Optional[int]) -> None:
@@ -107,8 +131,7 @@ def _load(path: Path) -> Checkpoint:
     if found != state["checksum"]:
         raise ValueError(f"{TENSORS} has checksum {found}, not {state['checksum']}")
     found = _own_checksum(state["step"], state["meta"])
-    # The first runs' checkpoints have none.
-    if found != state.get("own_checksum", found):
+    if found != state["own_checksum"]:
         raise ValueError(f"{META} has checksum {found}, not {state['own_checksum']}")
     return Checkpoint(state["step"], load_file(path / TENSORS), state["meta"])
 
@@ -136,7 +159,9 @@ def _own_checksum(step: int, meta: Mapping[str, Any]) -> str:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # it has no such thing
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

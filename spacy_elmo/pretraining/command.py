@@ -49,7 +49,7 @@ def pretrain_cli(
         raise typer.Exit(interrupted.exit_status) from interrupted
     except KeyboardInterrupt as error:  # before training began
         raise typer.Exit(128 + signal.SIGINT) from error
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"\u2714 Trained: {output}", err=True)

@@ -2,15 +2,18 @@
 the same weights."""
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Callable, List, Sequence, TypeVar, cast
+from typing import Callable, Iterator, List, Sequence, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+_FAILED = -(1 << 40)
 
 
 @dataclass(frozen=True)
@@ -96,20 +99,40 @@ class Group:
         """
         if self.size == 1:
             return load()
-        failed = torch.zeros(1, device=self.device)
-        result, error = None, None
         if self.is_first:
-            try:
+            with self.failing_together():
                 result = load()
-            except Exception as caught:
-                error = caught
-                failed += 1
-        dist.broadcast(failed, src=0)
-        if error is not None:
-            raise error
-        if failed.item():
-            raise RuntimeError("The first process has failed; its error says why.")
-        return cast(T, result) if self.is_first else load()
+            self.tell(0)
+            return result
+        self.tell(0)
+        return load()
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """In the first process: an error also ends the others' wait in `tell`."""
+        try:
+            yield
+        except Exception:
+            if self.size > 1:
+                self._broadcast(_FAILED)
+            raise
+
+    def tell(self, number: int) -> int:
+        """The first process's number, in all.
+
+        Raises ValueError in the others where the first one has failed.
+        """
+        if self.size == 1:
+            return number
+        told = self._broadcast(number)
+        if told == _FAILED:
+            raise ValueError("The first process has failed; its error says why.")
+        return told
+
+    def _broadcast(self, number: int) -> int:
+        message = torch.tensor([number], device=self.device)
+        dist.broadcast(message, src=0)
+        return int(message.item())
 
     def leave(self) -> None:
         if self.size > 1 and dist.is_initialized():

@@ -46,7 +46,7 @@ class Perplexities(NamedTuple):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Perplexities":
         """The inverse of `to_json`."""
-        return cls(**{n: math.inf if v is None else v for n, v in values.items()})
+        return cls(**{n: math.inf if v is None else v for n, v in values.items()})  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -91,10 +91,11 @@ def evaluate(
     group.add_up([on_device])
     forward, backward, count = on_device.tolist()
     forward, backward = forward / count, backward / count
-    ids = np.concatenate([np.zeros(0, np.int64), lanes.read(np.arange(n_ids))])
-    types, counts = np.unique(ids[ids > 0], return_counts=True)
-    words = shards.types()
-    coverage = vocabulary.coverage([words[i - 1] for i in types.tolist()], counts)
+    counts = shards.counts
+    if n_ids < shards.n_ids:
+        read = lanes.read(np.arange(n_ids))
+        counts = np.bincount(read, minlength=len(counts) + 1)[1:]
+    coverage = vocabulary.coverage(shards.types(), counts)
     return Perplexities(
         _exp(forward),
         _exp(backward),

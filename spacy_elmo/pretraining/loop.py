@@ -1,8 +1,9 @@
 """The training loop."""
 
-from contextlib import ExitStack
+import signal
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
@@ -11,16 +12,17 @@ from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
 from . import checkpoints
-from .batches import Batches, each, generator_of
+from .batches import WEIGHTS, Batches, each, generator_of
 from .corpus import load_corpus
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .lanes import Lanes
-from .language_model import LanguageModel, make_softmax
+from .language_model import LanguageModel, State, make_softmax
+from .lock import alone_in
 from .memory import keep_freed_memory
 from .model_folder import recover, write_model
 from .optimizers import Optimizer, clip, learn_rate
-from .progress import Progress
+from .progress import Progress, TrainingError
 from .readout import ReadOut
 from .records import Records
 from .reporting import DevRecord
@@ -28,9 +30,7 @@ from .settings import PretrainSettings
 from .signals import Interrupted, Requests
 from .snapshot import restore, take_snapshot
 from .step import compute_gradient, freeze
-
-_WEIGHTS = 0
-"""What a generator is for, beside the seed."""
+from .text import hash_files
 
 
 def pretrain(
@@ -51,10 +51,13 @@ def pretrain(
     finite or the output folder belongs to another run, CorpusError for text that cannot
     be read, OSError where the last checkpoint cannot be written.
     """
-    keep_freed_memory()
+    if gpu_id < 0:
+        keep_freed_memory()
     group = Group.join(gpu_id)
     try:
         with ExitStack() as stack:
+            if group.is_first:
+                stack.enter_context(alone_in(Path(output)))
             _train(settings, Path(output), group, show, stack)
     finally:
         group.leave()
@@ -109,14 +112,10 @@ def _train(
 
     # From where.
     folder = output / "checkpoints"
-    progress = Progress.new(settings, corpus.identity())
-    checkpoint = group.first_then_others(
-        lambda: checkpoints.load_newest(folder, notes.append)
+    progress = Progress.new(settings, {**corpus.identity(), **_identify(settings)})
+    progress, state = _resume(
+        folder, progress, model, optimizer, own, group, notes.append
     )
-    state = model.zero_state(own.stop - own.start)
-    if checkpoint is not None:
-        progress = progress.resumed(checkpoint)
-        state = restore(checkpoint.tensors, model, optimizer, own)
     for name in ("model-best", "model-last"):
         if group.is_first:
             recover(output / name)
@@ -135,24 +134,41 @@ def _train(
         records.say(note)
     # Until here a signal ends the program at once: there is nothing to keep.
     requests = stack.enter_context(Requests())
-    if training.cuda_graph and group.device.type == "cuda":
-        n_lanes = (own.stop - own.start) // training.accumulate_gradient
+    # Replayed twice before a step, a graph would write over its own gradients.
+    whole = training.accumulate_gradient == 1
+    if training.cuda_graph and whole and group.device.type == "cuda":
+        n_lanes = own.stop - own.start
         try:
             model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
         except RuntimeError as error:
             records.say(f"No CUDA graph: {error}. Steps run without one.")
     clock = progress.start_clock()
 
-    def save() -> None:
+    @contextmanager
+    def writing(what: str, over: bool) -> Iterator[None]:
+        """A full disk ends no training that has not come to its own end."""
+        try:
+            yield
+        except OSError as error:
+            if over:
+                raise
+            records.say(
+                f"No {what} at step {progress.step}: {error}. Training goes on."
+            )
+
+    def save(over: bool) -> None:
         tensors = take_snapshot(model, optimizer, state, group)
         if group.is_first:
-            progress.seconds = clock()
-            checkpoints.save(folder, progress.step, tensors, progress.to_meta())
-            best = progress.best_step
-            checkpoints.prune(folder, training.keep_checkpoints, best)
+            with writing("checkpoint", over):
+                progress.seconds = clock()
+                checkpoints.save(folder, progress.step, tensors, progress.to_meta())
+                best = progress.best_step
+                checkpoints.prune(folder, training.keep_checkpoints, best)
 
-    def export(name: str, perplexities: Optional[Perplexities]) -> None:
-        if group.is_first:
+    def export(name: str, perplexities: Optional[Perplexities], over: bool) -> None:
+        if not group.is_first:
+            return
+        with writing(name, over):
             write_model(
                 output / name,
                 model,
@@ -162,7 +178,7 @@ def _train(
                 hdf5=settings.export.hdf5,
             )
 
-    def measure() -> None:
+    def measure(over: bool) -> None:
         """Held-out perplexity; the best model so far is exported."""
         if corpus.dev is None:
             return
@@ -173,12 +189,11 @@ def _train(
             corpus.vocabulary,
             group=group,
             n_words=training.n_evaluated,
-            dtype=dtype,
         )
         is_best = progress.evaluated(found)
         records.dev(_dev_record(progress, found, lanes, clock(), is_best))
         if is_best:
-            export("model-best", found)
+            export("model-best", found, over)
 
     readout = ReadOut(group.device)
 
@@ -193,15 +208,24 @@ def _train(
             stop = stop or result.stop > 0
         return stop
 
-    if progress.is_finished(total_steps, training.patience):
+    def is_finished() -> bool:
+        """Patience ends where an evaluation was due, not between two of them."""
+        evaluated = _is_due(progress.step, training.eval_frequency)
+        return progress.is_finished(total_steps, training.patience if evaluated else 0)
+
+    if is_finished():
         records.say(f"Training ended at step {progress.step} already.")
     source = each(batches.__getitem__, progress.step, total_steps, group.device)
     stack.callback(source.close)
-    while not progress.is_finished(total_steps, training.patience):
+    while not is_finished():
         parts = [part.to(group.device) for part in next(source)]
         step = progress.step
         rate = learn_rate(
-            training.optimizer.learn_rate, training.schedule, step, total_steps
+            training.optimizer.learn_rate,
+            training.schedule,
+            step,
+            total_steps,
+            settings.initialize.softmax_steps,
         )
         if step % lanes.steps_per_epoch == 0:
             state = model.zero_state(own.stop - own.start)
@@ -230,38 +254,72 @@ def _train(
             stop = read(all_of_them=True) or stop
             best_before = progress.best_step
             if to_measure:
-                measure()
-            over = stop or progress.is_finished(total_steps, training.patience)
+                measure(stop or is_last)
+            over = stop or is_finished()
             if to_save or over or progress.best_step != best_before:
-                try:
-                    save()
-                except OSError as error:
-                    if over:
-                        raise
-                    records.say(
-                        f"No checkpoint at step {progress.step}: {error}. Training "
-                        "goes on; a restart would go on from the one before."
-                    )
+                save(over)
         if stop:
-            export("model-last", progress.last_evaluation())
-            number = requests.received or 15
+            export("model-last", progress.last_evaluation(), over=True)
+            number = requests.received or signal.SIGTERM
             message = (
                 f"Ended on request at step {progress.step}; run it again to go on."
             )
             records.say(message)
             raise Interrupted(number, message)
-    export("model-last", progress.last_evaluation())
+    export("model-last", progress.last_evaluation(), over=True)
     records.finish()
+
+
+def _resume(
+    folder: Path,
+    progress: Progress,
+    model: LanguageModel,
+    optimizer: Optimizer,
+    own: slice,
+    group: Group,
+    say: Callable[[str], None],
+) -> Tuple[Progress, State]:
+    """From the newest checkpoint, which the first process chooses, or from the
+    beginning."""
+    found: Optional[checkpoints.Checkpoint] = None
+    step = -1
+    if group.is_first:
+        with group.failing_together():
+            found = checkpoints.load_newest(folder, say)
+            step = -1 if found is None else found.step
+    step = group.tell(step)
+    if step < 0:
+        return progress, model.zero_state(own.stop - own.start)
+    if found is None:
+        found = checkpoints.load_step(folder, step)
+    progress = progress.resumed(found)
+    return progress, restore(found.tensors, model, optimizer, own)
 
 
 def _make_bilm(settings: PretrainSettings) -> BiLM:
     weights = settings.initialize.weights
-    generator = generator_of(settings.training.seed, _WEIGHTS)
+    generator = generator_of(settings.training.seed, WEIGHTS)
     torch.manual_seed(generator.initial_seed())
     if weights is not None:
-        return load_bilm(*weights)
+        bilm = load_bilm(*weights)
+        if settings.export.hdf5 and bilm.config.characters != "bytes":
+            raise TrainingError(
+                "export.hdf5: expected weights of the published byte scheme, found "
+                f"those of {', '.join(weights)}. The published format holds no other: "
+                "leave it out."
+            )
+        return bilm
     assert settings.bilm is not None, "checked by the settings"
     return BiLM(settings.bilm)
+
+
+def _identify(settings: PretrainSettings) -> Dict[str, Any]:
+    """The weights that a run starts from, by what they are."""
+    paths = [Path(path) for path in settings.initialize.weights or ()]
+    files = [path for path in paths if path.is_file()]
+    for folder in paths:
+        files += sorted(path for path in folder.rglob("*") if path.is_file())
+    return {"initialize.weights": hash_files(files)} if files else {}
 
 
 def _total_steps(settings: PretrainSettings, steps_per_epoch: int) -> int:

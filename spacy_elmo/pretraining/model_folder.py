@@ -52,7 +52,11 @@ def write_model(
         state = model.softmax.state_dict()
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
         with replacing(beside / SOFTMAX) as path:
-            save_file(tensors, str(path))
+            try:
+                save_file(tensors, str(path))
+            except SafetensorError as error:
+                # Its writer has an error of its own for a full disk.
+                raise OSError(f"{path}: {error}") from error
         vocabulary.write(beside / VOCABULARY)
         write_json(beside / META, {"softmax": asdict(softmax), **meta})
         if hdf5:

@@ -68,6 +68,7 @@ def prepare(
         return Shards(folder)
     # Fails before any work where the settings are wrong.
     tokenizer = make_tokenizer(settings.tokenizer, settings.sentences)
+    _remove_left_over(Path(cache), key)
     unfinished = Path(cache) / f"{key}.{os.getpid()}.part"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -100,6 +101,19 @@ def prepare(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Shards(folder)
+
+
+def _remove_left_over(cache: Path, key: str) -> None:
+    """What killed preparations of this text have left."""
+    if os.name != "posix":
+        return  # elsewhere a process cannot be asked whether it lives
+    for path in cache.glob(f"{key}.*.part"):
+        try:
+            os.kill(int(path.suffixes[-2][1:]), 0)
+        except (ValueError, IndexError, ProcessLookupError):
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue  # it lives
 
 
 def _key(files: Sequence[Path], settings: PrepareSettings) -> str:

@@ -67,7 +67,11 @@ class Progress:
                 "Put them back, or name another output folder."
             )
         kept = {name: value for name, value in before.items() if name in _KEPT}
-        if before["identity"].get("corpus.dev") != self.identity.get("corpus.dev"):
+        ours, theirs = self.settings["training"], before["settings"]["training"]
+        if (
+            before["identity"].get("corpus.dev") != self.identity.get("corpus.dev")
+            or ours["n_evaluated"] != theirs["n_evaluated"]
+        ):
             # Perplexities of another text are no measure for this one's.
             kept.update(best=None, best_step=None, last=None)
         return Progress(self.settings, self.identity, **kept)

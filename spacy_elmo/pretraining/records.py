@@ -86,5 +86,5 @@ class Records:
             return
         try:
             plot_curves(self.output / LOG, self.output / "curves.png")
-        except (ImportError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             self.say(f"No curves.png: {error}")

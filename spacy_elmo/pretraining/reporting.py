@@ -184,8 +184,12 @@ class Reporter:
         self._print(message)
 
     def _write(self, kind: str, fields: Dict[str, Any]) -> None:
-        self._file.write(_to_line({"type": kind, **fields}))
-        self._file.flush()
+        try:
+            self._file.write(_to_line({"type": kind, **fields}))
+            self._file.flush()
+        except OSError as error:
+            # A full disk ends no training; what the line says stands on stderr.
+            self._print(f"{self.path}: not written ({error}): {fields}")
 
     def _print(self, message: str) -> None:
         if not self.show:

@@ -242,6 +242,7 @@ _ASIDE = {
     "corpus.n_process",
     "corpus.shard_tokens",
     "vocabulary.path",
+    "initialize.weights",
     "training.checkpoint_frequency",
     "training.keep_checkpoints",
     "training.log_frequency",
@@ -252,7 +253,7 @@ _ASIDE = {
     "training.patience",
     "export",
 }
-"""Settings that do not alter the course of training. The text and the vocabulary do;
+"""Settings that do not alter the course of training. Text, vocabulary and weights do;
 they are compared by what they are, not by where they lie."""
 
 

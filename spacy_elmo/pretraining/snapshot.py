@@ -37,7 +37,7 @@ def restore(
     return [
         LSTMState(
             *(
-                tensors[f"state.{number}.{name}"][:, own].to(model.device)
+                tensors[f"state.{number}.{name}"][:, own].clone().to(model.device)
                 for name in ("hidden", "cell")
             )
         )

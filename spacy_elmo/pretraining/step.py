@@ -7,13 +7,10 @@ from torch import Tensor
 
 from ..bilm.lstm import LSTMState
 from ..bilm.softmax import SampledSoftmax
-from .batches import Batch, generator_of
+from .batches import DROPOUT, Batch, generator_of
 from .distributed import Group
 from .language_model import LanguageModel, SampledRows, State
 from .settings import TrainingSettings
-
-DROPOUT = 2
-"""What a generator is for, beside seed and step."""
 
 
 def compute_gradient(
@@ -35,7 +32,7 @@ def compute_gradient(
         state after the window.
     """
     if training.dropout:
-        generator = generator_of(training.seed, step, DROPOUT, group.rank)
+        generator = generator_of(training.seed, DROPOUT, step, group.rank)
         torch.manual_seed(generator.initial_seed())
     rows = None
     if isinstance(model.softmax, SampledSoftmax) and parts[0].sample is not None:
@@ -60,11 +57,27 @@ def compute_gradient(
     numbers[:2] /= training.batch_size * training.unroll_steps
     numbers[3] = float(stop)
     leaves = [*model.parameters(), *([rows.weight, rows.bias] if rows else [])]
+    if group.size > 1:
+        # A cluster of rare words may have no target here, but one in another process.
+        for leaf in leaves:
+            if (
+                leaf.requires_grad
+                and leaf.grad is None
+                and not _is_sampled(leaf, model)
+            ):
+                leaf.grad = torch.zeros_like(leaf)
     gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
     group.add_up([*gradients, numbers])
     if len(states) > 1:
         states = [[_join(layer) for layer in zip(*states)]]
     return numbers, lane_losses, rows, states[0]
+
+
+def _is_sampled(leaf: Tensor, model: LanguageModel) -> bool:
+    """Whether the gradient comes by rows, which are leaves of their own."""
+    softmax = model.softmax
+    sampled = isinstance(softmax, SampledSoftmax)
+    return sampled and any(leaf is parameter for parameter in softmax.parameters())
 
 
 def _join(parts: Tuple[LSTMState, ...]) -> LSTMState:

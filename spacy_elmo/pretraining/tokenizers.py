@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from .text import hash_files
+from .text import CorpusError, hash_files
 
 END_OF_SENTENCE = 0
 """The number that ends each sentence, in chunks and in shards; types count from 1."""
@@ -135,8 +135,14 @@ def identify(name: str) -> str:
     same thing have the same."""
     if name == WHITESPACE:
         return name
-    import spacy
-    from spacy.util import get_package_version
+    try:
+        import spacy
+        from spacy.util import get_package_version
+    except ImportError as error:
+        raise CorpusError(
+            f"tokenizer: expected {WHITESPACE!r} where spaCy is not installed, found "
+            f"{name!r}. Install spaCy, or name a folder of ready shards as the text."
+        ) from error
 
     folder = Path(name)
     if not _is_language(name) and folder.is_dir():

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from language_models import Text, make_text, random_sentences, vocabulary_characters
 
 from spacy_elmo.bilm.softmax import SampledSoftmax
-from spacy_elmo.pretraining.batches import Batch, Batches, each, generator_of, prefetch
+from spacy_elmo.pretraining.batches import (
+    NEGATIVES,
+    Batch,
+    Batches,
+    each,
+    generator_of,
+    prefetch,
+)
 from spacy_elmo.pretraining.lanes import Lanes
 from spacy_elmo.pretraining.vocabulary import BEGIN, END, UNKNOWN
 
@@ -155,7 +162,7 @@ def test_a_sample_covers_all_targets_and_negatives(text: Text, n_samples: int) -
         (batch,) = batches[step]
         sample = batch.sample
         assert sample is not None
-        draw = batches.softmax.sample(generator_of(3, step))
+        draw = batches.softmax.sample(generator_of(3, NEGATIVES, step))
         rows = sample.rows.tolist()
         assert rows == sorted({*batch.targets.flatten().tolist(), *draw.words.tolist()})
         assert torch.equal(sample.rows[sample.true], batch.targets)

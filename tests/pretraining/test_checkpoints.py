@@ -195,8 +195,13 @@ def test_any_flipped_bit_is_found(folder: Path) -> None:
 
 def test_all_are_damaged(tmp_path: Path) -> None:
     save(tmp_path, 2)
-    (tmp_path / "step-00000002" / META).unlink()
-    assert_falls_back(tmp_path, to=None)
+    path = tmp_path / "step-00000002" / META
+    data = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ValueError, match="expected a checkpoint that is whole"):
+        checkpoints.load_newest(tmp_path, silent)
+    path.write_bytes(data)
+    assert_is(checkpoints.load_newest(tmp_path, silent), 2)
 
 
 def test_one_after_another_is_passed_over(tmp_path: Path) -> None:

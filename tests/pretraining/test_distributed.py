@@ -157,7 +157,7 @@ def test_the_others_load_what_the_first_has_made(found: list[dict[str, Any]]) ->
 def test_a_failure_in_the_first_is_one_of_all(found: list[dict[str, Any]]) -> None:
     first, other = (part["failure in 0"] for part in found)
     assert first == "KeyError: 'broken in 0'"
-    assert other.startswith("RuntimeError: The first process has failed")
+    assert other.startswith("ValueError: The first process has failed")
 
 
 def test_a_failure_in_another_is_its_own(found: list[dict[str, Any]]) -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState
 from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from spacy_elmo.pretraining.batches import Batch, Batches, generator_of
+from spacy_elmo.pretraining.batches import NEGATIVES, Batch, Batches, generator_of
 from spacy_elmo.pretraining.lanes import Lanes, Window
 from spacy_elmo.pretraining.language_model import (
     LanguageModel,
@@ -95,7 +95,7 @@ class Slow:
         settings = SOFTMAXES[self.softmax]
         if self.softmax == "sampled":
             layer = SampledSoftmax(len(self.text.vocabulary), 1, settings.n_samples)
-            draw = layer.sample(generator_of(0, step))
+            draw = layer.sample(generator_of(0, NEGATIVES, step))
             return self.model.sampled_loss(
                 hidden, target, draw.words.tolist(), draw.n_tries
             )

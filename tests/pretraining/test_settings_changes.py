@@ -44,10 +44,9 @@ def test_changes() -> None:
         "training.optimizer.eps: unset -> 1e-08",
         "training.optimizer.weight_decay: unset -> 0.01",
     ]
-    (bilm, weights) = differences({}, {"initialize": {"weights": "w"}})
+    (bilm,) = differences({}, {"initialize": {"weights": "w"}})
     assert bilm.startswith('bilm: {"char_dim": 16')
     assert bilm.endswith("-> null")
-    assert weights == 'initialize.weights: null -> ["w"]'
 
 
 ASIDE = {
@@ -83,6 +82,8 @@ def test_what_does_not_alter_the_course() -> None:
 def test_all_else_does() -> None:
     """Each setting, named by its path, is either set aside or reported."""
     aside = {f"{section}.{key}" for section, keys in ASIDE.items() for key in keys}
+    # Compared by what they are, not by where they lie.
+    aside.add("initialize.weights")
     old = complete({"training": {"schedule": {"name": "linear"}}})
     for path in leaves(old):
         new = copy.deepcopy(old)

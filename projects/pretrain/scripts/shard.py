@@ -33,8 +33,11 @@ def main(
     except (OSError, ValueError) as error:
         msg.fail(str(error), exits=1)
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(shards.folder, target)
     meta = shards.meta
+    if cache in shards.folder.parents:
+        shutil.move(shards.folder, target)
+    else:
+        shutil.copytree(shards.folder, target)
     msg.good(
         f"{target}: {meta['n_tokens']:,} words, {meta['n_sentences']:,} sentences, "
         f"{meta['n_documents']:,} documents, {meta['n_types']:,} types"
