@@ -31,9 +31,9 @@ def test_a_folder_is_held_once_and_let_go(tmp_path: Path) -> None:
     )
     assert other.stdout is not None
     assert other.stdout.readline() == b"held\n"
-    with pytest.raises(OSError, match="expected a folder that no run is at work in"):
-        with alone_in(folder):
-            pass
+    message = "expected a folder that no run is at work in"
+    with pytest.raises(OSError, match=message), alone_in(folder):
+        pass
     other.kill()
     other.wait()
     with alone_in(folder):

@@ -1,0 +1,198 @@
+"""A run whose settings or texts have changed is refused, with what changed; what does
+not alter its course may change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+from corpora import contents
+
+from spacy_elmo import load_bilm, save_bilm
+from spacy_elmo.pretraining import records
+from spacy_elmo.pretraining.progress import TrainingError
+
+NO_DEV: runs.Values = {"corpus": {"dev": None}}
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than the steps."""
+    monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.make_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture
+def stopped(texts: Path, tmp_path: Path) -> Path:
+    """A run that was gone after 9 of 12 steps: its newest checkpoint is of step 8."""
+    runs.stop_at(texts, tmp_path / "out", 9)
+    return tmp_path / "out"
+
+
+def assert_refused(texts: Path, output: Path, changes: list[str], **sections: Any) -> None:
+    """Nothing is written; the message has these lines, and no others."""
+    before = contents(output)
+    with pytest.raises(TrainingError) as caught:
+        runs.run(texts, output, **sections)
+    first, *found, last = str(caught.value).splitlines()
+    assert "at step 8" in first
+    assert "expected its own settings and texts" in first
+    assert "found changes" in first
+    assert [line.strip() for line in found] == changes
+    assert "name another output folder" in last
+    after = contents(output)
+    for name in {*before, *after}:
+        if not name.startswith("corpus/"):
+            assert after[name] == before[name], name
+
+
+def other_text(texts: Path, folder: Path, line: str) -> str:
+    """The training text with one more line."""
+    text = (texts / "train.txt").read_text(encoding="utf8")
+    (folder / "other.txt").write_text(f"{text}{line}\n", encoding="utf8")
+    return str(folder / "other.txt")
+
+
+def test_settings_that_alter_the_course(texts: Path, stopped: Path) -> None:
+    assert_refused(
+        texts,
+        stopped,
+        [
+            "bilm.dim: 16 -> 24",
+            "softmax.n_samples: 10 -> 9",
+            "training.seed: 0 -> 7",
+            "training.dropout: 0.0 -> 0.1",
+            "training.optimizer.learn_rate: 0.01 -> 0.02",
+        ],
+        bilm={"dim": 24},
+        softmax={"n_samples": 9},
+        training={"seed": 7, "dropout": 0.1, "optimizer": {"learn_rate": 0.02}},
+    )
+    # Put back, it goes on.
+    runs.run(texts, stopped)
+    assert runs.log(stopped, "train")[-1]["step"] == 12
+
+
+def test_another_text(texts: Path, stopped: Path, tmp_path: Path) -> None:
+    """Of the same words, so that the vocabulary stays."""
+    train = other_text(texts, tmp_path, "rain . Ann")
+    with pytest.raises(TrainingError) as caught:
+        runs.run(texts, stopped, corpus={"train": train})
+    assert "corpus.train: other contents (" in str(caught.value)
+    assert "vocabulary" not in str(caught.value)
+
+
+def test_another_vocabulary(texts: Path, stopped: Path, tmp_path: Path) -> None:
+    """As a file, of the same text."""
+    lines = (texts / "train.txt").read_text(encoding="utf8").split()
+    ready = tmp_path / "vocabulary.txt"
+    words = ["<S>", "</S>", "<UNK>", *sorted(set(lines))]
+    ready.write_text("".join(f"{word}\t9\n" for word in words), encoding="utf8")
+    with pytest.raises(TrainingError) as caught:
+        runs.run(texts, stopped, vocabulary={"path": str(ready)})
+    assert "vocabulary: other contents (" in str(caught.value)
+    assert "corpus.train" not in str(caught.value)
+
+
+def test_other_weights_to_start_from(texts: Path, tmp_path: Path) -> None:
+    """Under the same path."""
+    start = tmp_path / "start"
+    chosen: runs.Values = {"bilm": None, "initialize": {"weights": str(start)}}
+    bilm = load_bilm(runs.run(texts, tmp_path / "first", **NO_DEV) / "model-last")
+    save_bilm(bilm, start)
+    runs.stop_at(texts, tmp_path / "out", 9, **chosen)
+    bilm.forward_layers[0].bias.data += 1
+    save_bilm(bilm, start)
+    with pytest.raises(TrainingError, match=r"initialize\.weights: other contents"):
+        runs.run(texts, tmp_path / "out", **chosen)
+
+
+def test_the_same_text_elsewhere(texts: Path, stopped: Path, tmp_path: Path) -> None:
+    """It is known by what it is; so are ready shards."""
+    folder = tmp_path / "moved"
+    runs.make_texts(folder)
+    runs.stop_at(folder, stopped, 10)
+    shards = [path.parent for path in (folder / "cache").glob("*/meta.json")]
+    sizes = {path: (path / "counts.npy").stat().st_size for path in shards}
+    assert len(sizes) == 2
+    train, dev = sorted(shards, key=lambda path: "dev.txt" in _meta(path))
+    corpus = {"train": str(train), "dev": str(dev)}
+    runs.run(texts, stopped, corpus=corpus)
+    assert [line["step"] for line in runs.log(stopped, "resume")] == [8, 8]
+    assert runs.log(stopped, "train")[-1]["step"] == 12
+
+
+def _meta(shards: Path) -> str:
+    return (shards / "meta.json").read_text(encoding="utf8")
+
+
+HARMLESS: list[runs.Values] = [
+    {"training": {"log_frequency": 3}},
+    {"training": {"keep_checkpoints": 5}},
+    {"training": {"checkpoint_frequency": 1}},
+    {"training": {"eval_frequency": 5}},
+    {"training": {"n_evaluated": 40}},
+    {"training": {"patience": 1000}},
+    {"training": {"max_steps": 11}},
+    {"training": {"max_steps": 13}},
+    {"training": {"max_steps": 0, "max_epochs": 2}},
+    {"training": {"cuda_graph": False}},
+    {"corpus": {"n_process": 2}},
+    {"export": {"hdf5": True}},
+]
+
+
+@pytest.mark.parametrize("sections", HARMLESS, ids=str)
+def test_what_may_change(
+    texts: Path, stopped: Path, tmp_path: Path, sections: runs.Values
+) -> None:
+    """The steps are then those of a run that had it so from the beginning."""
+    whole = runs.run(texts, tmp_path / "whole", **sections)
+    runs.run(texts, stopped, **sections)
+    step = runs.checkpoints(whole)[-1]
+    assert runs.checkpoints(stopped)[-1] == step
+    found, expected = runs.tensors(stopped, step), runs.tensors(whole, step)
+    for name, tensor in expected.items():
+        assert found[name].equal(tensor), name
+
+
+@pytest.mark.parametrize("bound", ["max_steps", "max_epochs"])
+def test_the_end_of_a_falling_rate(texts: Path, tmp_path: Path, bound: str) -> None:
+    training: runs.Values = {
+        "max_steps": 12,
+        "max_epochs": 9,
+        "schedule": {"name": "linear"},
+    }
+    runs.stop_at(texts, tmp_path, 9, training=training)
+    changed = {**training, bound: 20}
+    change = f"training.{bound}: {training[bound]} -> 20"
+    assert_refused(texts, tmp_path, [change], training=changed)
+
+
+def test_another_held_out_text(texts: Path, stopped: Path, tmp_path: Path) -> None:
+    """It is no part of the course; the best so far is no measure for it."""
+    assert [line["best"] for line in runs.log(stopped, "dev")] == [True]
+    dev = runs.write_text(tmp_path / "dev.txt", 5, seed=2)
+    runs.run(texts, stopped, corpus={"dev": str(dev)}, training={"eval_frequency": 10})
+    lines = runs.log(stopped, "dev")
+    assert [line["step"] for line in lines] == [6, 10, 12]
+    assert lines[1]["best"]
+    assert lines[1]["n_words"] == len(dev.read_text(encoding="utf8").split())
+
+
+def test_held_out_text_goes(texts: Path, stopped: Path) -> None:
+    runs.run(texts, stopped, **NO_DEV)
+    assert [line["step"] for line in runs.log(stopped, "dev")] == [6]
+
+
+def test_a_log_that_is_no_log(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text("my notes\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 1: expected a JSON object"):
+        runs.run(texts, tmp_path)
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf8") == "my notes\n"
