@@ -286,3 +286,30 @@ def test_the_log_cannot_be_written(
     steps = [line["step"] for line in runs.log(tmp_path, "train")]
     assert len(steps) == 11
     assert runs.checkpoints(tmp_path) == [8, 12]
+
+
+def test_files_that_the_system_cuts_short(texts: Path, tmp_path: Path) -> None:
+    """By the limit that a process may have: the writers' own errors."""
+    pytest.importorskip("resource")
+    whole = runs.run(texts, tmp_path / "whole")
+    sizes = {path.name: path.stat().st_size for path in whole.rglob("*.safetensors")}
+    limit = 50_000
+    assert sizes.pop("state.safetensors") > limit > max(sizes.values())
+    config = runs.write_config(tmp_path / "run.cfg", texts)
+    program = (
+        "import resource, runpy, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "runpy.run_module('spacy_elmo.pretraining', run_name='__main__')\n"
+    )
+    output = tmp_path / "out"
+    status, shown = runs.finish(runs.start("-c", program, config, output, "--quiet"))
+    assert status == 1, shown
+    assert "Traceback" not in shown
+    assert "state.safetensors" in shown
+    for step in (4, 6, 8):
+        said = [text for text in runs.messages(output) if f"at step {step}:" in text]
+        assert len(said) == 1
+    assert list((output / "checkpoints").iterdir()) == []
+    assert runs.records(output) == runs.records(whole)
+    runs.run(texts, output)
+    runs.assert_same(output, whole)

@@ -52,13 +52,6 @@ def assert_refused(texts: Path, output: Path, changes: list[str], **sections: An
             assert after[name] == before[name], name
 
 
-def other_text(texts: Path, folder: Path, line: str) -> str:
-    """The training text with one more line."""
-    text = (texts / "train.txt").read_text(encoding="utf8")
-    (folder / "other.txt").write_text(f"{text}{line}\n", encoding="utf8")
-    return str(folder / "other.txt")
-
-
 def test_settings_that_alter_the_course(texts: Path, stopped: Path) -> None:
     assert_refused(
         texts,
@@ -81,9 +74,11 @@ def test_settings_that_alter_the_course(texts: Path, stopped: Path) -> None:
 
 def test_another_text(texts: Path, stopped: Path, tmp_path: Path) -> None:
     """Of the same words, so that the vocabulary stays."""
-    train = other_text(texts, tmp_path, "rain . Ann")
+    *lines, last = (texts / "train.txt").read_text(encoding="utf8").splitlines()
+    lines.append(" ".join(reversed(last.split())))
+    (tmp_path / "other.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
     with pytest.raises(TrainingError) as caught:
-        runs.run(texts, stopped, corpus={"train": train})
+        runs.run(texts, stopped, corpus={"train": str(tmp_path / "other.txt")})
     assert "corpus.train: other contents (" in str(caught.value)
     assert "vocabulary" not in str(caught.value)
 
