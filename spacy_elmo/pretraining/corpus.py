@@ -65,6 +65,7 @@ def load_shards(
         disable=not show,
         leave=False,
         mininterval=0.5,
+        delay=0.5,  # nothing where the shards are there already
     ) as bar:
 
         def progress(n_bytes: int, total: int) -> None:

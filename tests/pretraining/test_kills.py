@@ -1,4 +1,4 @@
-"""Runs as processes that are killed or asked to end: what is left, and how they go on."""
+"""Runs as processes that are killed or asked to end, and how they go on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def config(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for_step(
-    process: "subprocess.Popen[str]", output: Path, step: int, timeout: float = 60.0
+    process: subprocess.Popen[str], output: Path, step: int, timeout: float = 60.0
 ) -> None:
     """Until the log tells of that many steps."""
     end = time.monotonic() + timeout

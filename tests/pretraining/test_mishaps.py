@@ -106,7 +106,9 @@ def test_where_it_stands_is_what_the_lane_read(
     }
     with pytest.raises(TrainingError) as caught:
         runs.run(texts, tmp_path / "out", corpus=corpus, **LONG)
-    first, _, shown = str(caught.value).partition("token ")[2].partition(" of shard 0: ")
+    first, _, shown = (
+        str(caught.value).partition("token ")[2].partition(" of shard 0: ")
+    )
     assert "unique" in shown
     assert place - 5 < int(first) <= place
 
@@ -279,9 +281,7 @@ def test_the_log_cannot_be_written(
 ) -> None:
     """What it would say is shown."""
     full(monkeypatch, reporting, "_to_line", 5)
-    loop.pretrain(
-        runs.settings(texts, corpus={"dev": None}), tmp_path, show=True
-    )
+    loop.pretrain(runs.settings(texts, corpus={"dev": None}), tmp_path, show=True)
     assert "No space left on device" in capsys.readouterr().err
     steps = [line["step"] for line in runs.log(tmp_path, "train")]
     assert len(steps) == 11

@@ -35,7 +35,9 @@ def stopped(texts: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def assert_refused(texts: Path, output: Path, changes: list[str], **sections: Any) -> None:
+def assert_refused(
+    texts: Path, output: Path, changes: list[str], **sections: Any
+) -> None:
     """Nothing is written; the message has these lines, and no others."""
     before = contents(output)
     with pytest.raises(TrainingError) as caught:
