@@ -14,11 +14,16 @@ from ._util import errors_as_messages
 def evaluate_cli(
     model: Annotated[
         Path,
-        typer.Argument(help="model-best or model-last, as pretraining wrote it"),
+        typer.Argument(
+            metavar="MODEL", help="model-best or model-last, as pretraining wrote it"
+        ),
     ],
     text: Annotated[
         List[str],
-        typer.Argument(help="Text: files, folders or globs (.txt, .jsonl, compressed)"),
+        typer.Argument(
+            metavar="TEXT",
+            help="Files, folders or globs (.txt, .jsonl, compressed)",
+        ),
     ],
     tokenizer: Annotated[
         Optional[str],

@@ -13,9 +13,12 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 def pretrain_cli(
     ctx: typer.Context,
-    config: Annotated[Path, typer.Argument(help="Config of the run")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of the run")],
     output: Annotated[
-        Path, typer.Argument(help="Folder of the run; one that is there is resumed")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT", help="Folder of the run; one that is there is resumed"
+        ),
     ],
     gpu_id: Annotated[
         int,

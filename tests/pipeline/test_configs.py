@@ -14,7 +14,7 @@ CONFIGS = sorted(
     path
     for folder in (ROOT / "configs", ROOT / "projects")
     for path in folder.rglob("*.cfg")
-    if "[nlp]" in path.read_text(encoding="utf8")
+    if {"[nlp]", "[training]"} <= set(path.read_text(encoding="utf8").split("\n"))
     and not {"assets", "training"} & set(path.parts)
 )
 OURS = [path for path in CONFIGS if path.parent == ROOT / "configs"]

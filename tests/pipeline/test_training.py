@@ -263,7 +263,7 @@ def test_a_handful_of_sentences_is_learned(
         elmo=None if "own" in kind else {"frozen": frozen},
     )
     plain = tok2vec in (LISTENER, own)
-    steps, rate = (60, 0.03) if not plain else (150, 0.05) if frozen else (130, 0.02)
+    steps, rate = (60, 0.03) if not plain else (300, 0.05) if frozen else (130, 0.02)
     history = train(nlp, steps, rate)
     assert history[-1]["tagger"] < 0.2 * history[0]["tagger"]
     assert history[-1]["ner"] < 0.2 * history[0]["ner"]

@@ -1,0 +1,186 @@
+"""python -m spacy elmo pretrain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import runs
+from click.testing import Result
+from typer.testing import CliRunner
+
+from spacy_elmo import load_bilm
+from spacy_elmo.cli import elmo_cli
+from spacy_elmo.pretraining import records
+from spacy_elmo.pretraining.model_folder import read_model
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer than the steps."""
+    monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.make_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def config(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    return runs.write_config(folder / "run.cfg", texts)
+
+
+def pretrain(*arguments: object) -> Result:
+    command = ["pretrain", *(str(argument) for argument in arguments)]
+    return CliRunner().invoke(elmo_cli, command)
+
+
+def assert_refused(result: Result, *parts: object) -> None:
+    """Status 1, a message, no traceback."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    assert result.stderr.count("\u2718") == 1
+    for part in parts:
+        assert str(part) in result.stderr, result.stderr
+
+
+def test_a_run(config: Path, texts: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = pretrain(config, output)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    assert "dev: 135 words, 20 sentences" in result.stderr
+    assert "held-out perplexity" in result.stderr
+    assert result.stderr.endswith(f"\u2714 Trained: {output}\n")
+    runs.assert_same(output, runs.run(texts, tmp_path / "same"))
+
+
+def test_quiet(config: Path, tmp_path: Path) -> None:
+    result = pretrain(config, tmp_path / "out", "-q")
+    assert result.exit_code == 0, result.output
+    assert result.output == f"\u2714 Trained: {tmp_path / 'out'}\n"
+
+
+def test_overrides(config: Path, tmp_path: Path) -> None:
+    """Numbers, strings, lists, null, switches; with blanks or with =."""
+    output = tmp_path / "out"
+    result = pretrain(
+        config,
+        output,
+        *("--training.max_steps", 3),
+        *("--training.optimizer.learn_rate", "0.05"),
+        "--softmax.type=full",
+        *("--corpus.dev", "null"),
+        *("--bilm.filters", "[[1, 3], [2, 5]]"),
+        *("--training.logger", "null"),
+        *("--export.hdf5", "true"),
+        "--quiet",
+    )
+    assert result.exit_code == 0, result.output
+    lines = runs.log(output, "train")
+    assert [line["learn_rate"] for line in lines] == [0.05] * 3
+    assert not any(line["sampled"] for line in lines)
+    assert not (output / "model-best").exists()
+    bilm = load_bilm(output / "model-last")
+    assert bilm.config.filters == ((1, 3), (2, 5))
+    assert (output / "model-last" / "hdf5" / "weights.hdf5").is_file()
+
+
+def test_resume(config: Path, texts: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    runs.stop_at(texts, output, 9)
+    result = pretrain(config, output)
+    assert result.exit_code == 0, result.output
+    runs.assert_same(output, runs.run(texts, tmp_path / "whole"))
+    result = pretrain(config, output)
+    assert result.exit_code == 0
+    assert "Training ended at step 12 already." in result.stderr
+
+
+def test_help() -> None:
+    result = pretrain("--help")
+    assert result.exit_code == 0
+    shown = " ".join(result.output.split())
+    for part in (
+        "CONFIG",
+        "OUTPUT",
+        "--gpu-id",
+        "--quiet",
+        "Run the same command again to resume it.",
+        "--section.key value",
+        "torchrun",
+        "130 after Ctrl-C, 143 after SIGTERM",
+    ):
+        assert part in shown, part
+    group = CliRunner().invoke(elmo_cli, [])
+    assert "pretrain" in group.output
+    assert "evaluate" in group.output
+
+
+def test_missing_arguments() -> None:
+    result = pretrain()
+    assert result.exit_code == 2
+    assert "Missing argument 'CONFIG'" in result.output
+    assert pretrain("run.cfg").exit_code == 2
+
+
+def test_configs_that_are_refused(config: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert_refused(pretrain(tmp_path / "none.cfg", output), "none.cfg")
+    (tmp_path / "broken.cfg").write_text("max_steps = 3\n[training\n", encoding="utf8")
+    assert_refused(pretrain(tmp_path / "broken.cfg", output), "broken.cfg")
+    result = pretrain(config, output, "--training.max_stops", 3)
+    assert_refused(result, "max_stops", "max_steps")
+    result = pretrain(config, output, "--training.dropout", 2, "--bilm.dim", 0)
+    assert_refused(result, "training.dropout: expected", "bilm.dim: expected")
+    assert_refused(pretrain(config, output, "surplus"), "surplus")
+    result = pretrain(config, output, "--export.hdf5")
+    assert_refused(result, "--export.hdf5: expected a value")
+    assert not output.exists()
+
+
+def test_texts_that_are_refused(config: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = pretrain(config, output, "--corpus.train", tmp_path / "none.txt", "-q")
+    assert_refused(result, tmp_path / "none.txt")
+    (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin1"))
+    result = pretrain(config, output, "--corpus.dev", tmp_path / "latin.txt", "-q")
+    assert_refused(result, tmp_path / "latin.txt")
+    assert not (output / "checkpoints").exists()
+
+
+def test_a_changed_run_is_refused(config: Path, texts: Path, tmp_path: Path) -> None:
+    runs.stop_at(texts, tmp_path, 9)
+    result = pretrain(config, tmp_path, "--training.dropout", "0.3")
+    assert_refused(result, "training.dropout: 0.0 -> 0.3", "name another output folder")
+
+
+def test_a_loss_that_is_not_finite(config: Path, tmp_path: Path) -> None:
+    result = pretrain(config, tmp_path, "--training.optimizer.learn_rate", "1e30")
+    assert_refused(result, "expected finite losses", "batch", "of shard 0")
+
+
+def test_a_gpu_that_is_not_there(config: Path, tmp_path: Path) -> None:
+    result = pretrain(config, tmp_path / "out", "--gpu-id", 99)
+    assert_refused(result, "gpu_id: expected one of", "Use --gpu-id -1 for the CPU")
+
+
+@pytest.mark.parametrize("program", [runs.COMMAND, runs.PROGRAM], ids="-".join)
+def test_as_a_process(
+    config: Path, texts: Path, tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    """The whole of it by spaCy's command, and the same by the package's own."""
+    options = ("--training.max_steps", 5, "--gpu-id", "-1")
+    shown = runs.complete(*program, config, tmp_path / "out", *options)
+    assert "Trained:" in shown
+    expected = runs.run(texts, tmp_path / "same", training={"max_steps": 5})
+    runs.assert_same(tmp_path / "out", expected)
+    assert read_model(tmp_path / "out" / "model-last").meta["step"] == 5
+    process = runs.start(*program, config, tmp_path / "out", "--bilm.dim", "many")
+    status, shown = runs.finish(process)
+    assert status == 1
+    assert "bilm.dim: expected" in shown
+    assert "Traceback" not in shown
