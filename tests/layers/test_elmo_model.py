@@ -156,7 +156,7 @@ def test_gradients_of_an_update_agree_with_finite_differences(
     def loss() -> float:
         return float((model.predict([doc])[0].astype("float64") * direction).sum())
 
-    step = 1e-2
+    step = 1e-3
     flat[position] += step
     up = loss()
     flat[position] -= 2 * step

@@ -20,13 +20,13 @@ def main(
     n_process: int = 1,
 ) -> None:
     cache = target.parent / "cache"
-    settings = CorpusSettings(
-        train=tuple(text),
-        tokenizer=tokenizer,
-        sentences=sentences,
-        n_process=n_process,
-    )
     try:
+        settings = CorpusSettings(
+            train=tuple(text),
+            tokenizer=tokenizer,
+            sentences=sentences,
+            n_process=n_process,
+        )
         shards = load_shards(
             text, settings, cache, name=target.name, show=sys.stderr.isatty()
         )
