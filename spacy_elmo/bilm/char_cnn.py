@@ -1,14 +1,14 @@
 """Character ids -> x_k, a word's vector before any context: convolutions, highways,
 projection (Józefowicz et al. 2016, section 3.3; Srivastava et al. 2015)."""
 
-from typing import Any, Callable, List, Optional, cast
+from typing import Callable, Optional, Sequence, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .config import BiLMConfig
+from .convolution import Filters, maximal_response
 from .precision import linear
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
@@ -27,11 +27,20 @@ class Highway(nn.Module):
         # A new highway carries its input through (Srivastava et al. 2015, section 2.2).
         nn.init.constant_(self.gate.bias, -2.0)
 
-    def forward(self, inputs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def forward(self, inputs: Tensor, apply: "Apply") -> Tensor:
         """inputs: (n, width). RETURNS: (n, width)."""
-        gate = torch.sigmoid(_apply(self.gate, inputs, dtype))
-        transformed = torch.relu(_apply(self.transform, inputs, dtype))
+        gate = torch.sigmoid(apply(self.gate, inputs))
+        transformed = torch.relu(apply(self.transform, inputs))
         return torch.lerp(inputs, transformed, gate)
+
+
+Apply = Callable[[nn.Linear, Tensor], Tensor]
+"""How a linear layer is applied: in which dtype, with which layout of its weights."""
+
+
+def in_dtype(dtype: torch.dtype) -> Apply:
+    """The plain way: the product in `dtype`, the rest in float32."""
+    return lambda layer, x: linear(x, layer.weight.to(dtype), layer.bias, dtype)
 
 
 class CharacterEncoder(nn.Module):
@@ -60,80 +69,63 @@ class CharacterEncoder(nn.Module):
             if config.has_token_projection
             else None
         )
-        self.widest = max(width for width, _ in config.filters)
+        self.filters = Filters(tuple(config.filters))
+        self.n_filters = config.n_filters
 
     def forward(
         self,
         char_ids: Tensor,
         word_ids: Tensor,
-        longest: int,
+        lengths: Sequence[int],
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Encode words.
+        """Encode words, the shortest first.
 
         char_ids: (n, max_characters_per_token), int64.
         word_ids: (n,), int64; read only where there is a word embedding.
-        longest: the ids of the longest word that are not padding.
+        lengths: of the words, without padding, on the host, (n,).
         dtype: of the matrix products, float32 or bfloat16.
         RETURNS: (n, projection_dim), float32.
         """
-        return self.project(self.convolve(char_ids, longest, dtype), word_ids, dtype)
+        features = self.convolve(char_ids, lengths, self.filter_weight(), dtype)
+        return self.project(features, word_ids, in_dtype(dtype))
 
-    def convolve(self, char_ids: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
-        """The features that the filters find, (n, n_filters). Windows of nothing but
-        padding all give one value, so one of them is enough for the maximum."""
-        char_ids = char_ids[:, : longest + self.widest]
-        characters = self.char_embedding(char_ids).to(dtype)
-        features: List[Tensor] = []
+    def convolve(
+        self,
+        char_ids: Tensor,
+        lengths: Sequence[int],
+        weight: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """The features that the filters find, (n, n_filters).
+
+        weight: `filter_weight`.
+        """
+        if not len(lengths):
+            return self.char_embedding.weight.new_empty(0, self.n_filters)
+        n_columns = min(int(lengths[-1]) + self.filters.widest, char_ids.shape[1])
+        characters = self.char_embedding(char_ids[:, :n_columns])
+        best = maximal_response(characters, weight, self.filters, lengths, dtype)
+        # The bias is the same at all positions: it may follow the maximum.
+        biases = [cast(Tensor, module.bias) for module in self.convolutions]
+        return self.activation(best + torch.cat(biases))
+
+    def filter_weight(self) -> Tensor:
+        """All filters as one matrix, (n_filters, widest * char_dim)."""
+        rows = []
         for module in self.convolutions:
-            convolution = cast(nn.Conv1d, module)
-            # As one matrix product, far faster on CPUs than a narrow convolution.
-            width = convolution.kernel_size[0]
-            windows = characters.unfold(1, width, 1).flatten(2)
-            found = F.linear(windows, convolution.weight.to(dtype).flatten(1))
-            bias = cast(Tensor, convolution.bias)
-            # The bias is the same at all positions: it may follow the maximum.
-            best = _over_positions(found).to(bias.dtype) + bias
-            features.append(self.activation(best))
-        return torch.cat(features, dim=1)
+            weight = cast(Tensor, module.weight)
+            missing = self.filters.widest - weight.shape[2]
+            rows.append(F.pad(weight, (0, missing)).transpose(1, 2).flatten(1))
+        return torch.cat(rows)
 
-    def project(self, features: Tensor, word_ids: Tensor, dtype: torch.dtype) -> Tensor:
+    def project(self, features: Tensor, word_ids: Tensor, apply: Apply) -> Tensor:
         """features -> highways -> x_k, (n, projection_dim)."""
         vectors = features
         for highway in self.highways:
-            vectors = highway(vectors, dtype)
+            vectors = highway(vectors, apply)
         if self.word_embedding is not None:
             vectors = torch.cat([self.word_embedding(word_ids), vectors], dim=1)
         if self.projection is not None:
-            vectors = _apply(self.projection, vectors, dtype)
+            vectors = apply(self.projection, vectors)
         return vectors
-
-
-def _over_positions(found: Tensor) -> Tensor:
-    """The maximum, (n, n_positions, n_filters) -> (n, n_filters)."""
-    if torch.is_grad_enabled() and found.requires_grad:
-        return cast(Tensor, _Maximum.apply(found))
-    return found.amax(dim=1)
-
-
-class _Maximum(torch.autograd.Function):
-    """`amax`, whose own way back is slow on CPUs. Equal maxima share the gradient: most
-    are windows of the same padding."""
-
-    @staticmethod
-    def forward(ctx: Any, found: Tensor) -> Tensor:
-        best = found.amax(dim=1)
-        ctx.save_for_backward(found, best)
-        return best
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        found, best = ctx.saved_tensors
-        is_best = torch.sub(found, best.unsqueeze(1)).eq_(0)
-        share = gradient / is_best.sum(dim=1)
-        return is_best.mul_(share.unsqueeze(1))
-
-
-def _apply(layer: nn.Linear, inputs: Tensor, dtype: torch.dtype) -> Tensor:
-    return linear(inputs, layer.weight.to(dtype), layer.bias, dtype)

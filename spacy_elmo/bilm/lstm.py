@@ -1,17 +1,22 @@
 """The LSTM of ELMo: a projection (Sak et al. 2014), and bounds on the memory cell and
 on the output, which no library's fused LSTM has."""
 
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from .config import BiLMConfig
-from .recurrence import Clips, recur
+from .products import BatchedProduct, Product, lay_out
+from .recurrence import Clips, Products, Weights, recur, recur_without_gradient
 
-_BLOCK_ROWS = 2048
-"""Rows whose input products are formed at once: enough for a full-speed matrix product,
-few enough to bound the memory (2048 rows of the original size are 134 MB)."""
+_Block = Tuple[Tensor, Tensor, Tensor]
+
+_BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
+"""Of the gates of a block of steps."""
+
+_LEAST_BLOCK_ROWS = 512
+"""With fewer the weights would be read more often than computed with."""
 
 
 class LSTMState(NamedTuple):
@@ -109,44 +114,142 @@ def run_side_by_side(
     RETURNS: the state after each sequence's last step, in these shapes, and the clipped
         outputs, in that of the inputs.
     """
-    w_ih = _together([layer.weight_ih for layer in layers]).to(dtype)
-    w_hh = _together([layer.weight_hh for layer in layers])
-    bias = _together([layer.bias for layer in layers]).unsqueeze(1)
-    # The gates are i, f, g, o.
-    always = bias.new_zeros(4, layers[0].dim)
-    always[1] = layers[0].forget_bias
-    bias = bias + always.view(-1)
-    w_hr = None
-    if layers[0].weight_hr is not None:
-        w_hr = _together([cast(Tensor, layer.weight_hr) for layer in layers])
+    weights = _together(layers)
+    needs_grad = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad
+        for tensor in (inputs, hidden, cell, *weights)
+    )
+    if not needs_grad:
+        ready = ReadyLSTM(layers, dtype, BatchedProduct)
+        return ready.run(inputs, batch_sizes, hidden, cell)
+    clips = layers[0].clips
+    products = [
+        None if weight is None else BatchedProduct(weight, dtype)
+        for weight in (weights.ih, weights.hh, weights.hr)
+    ]
+
+    def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
+        return recur(rows, hidden, cell, weights, sizes, clips, products)
+
+    return _in_blocks(
+        block, inputs, batch_sizes, hidden, cell, _block_rows(weights.bias)
+    )
+
+
+class ReadyLSTM:
+    """Layers of one shape with their present weights laid out to run without gradients.
+
+    layers: one, or several that run side by side.
+    dtype: of the matrix products.
+    lay_out: makes a product of weights (G, n_out, n_in).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[ProjectedLSTM],
+        dtype: torch.dtype,
+        lay_out: Callable[[Tensor, torch.dtype], Product] = lay_out,
+    ) -> None:
+        weights = _together(layers)
+        self.layers = layers
+        self.bias = weights.bias.detach()
+        self.products = Products(
+            lay_out(weights.ih, dtype),
+            lay_out(weights.hh, dtype),
+            None if weights.hr is None else lay_out(weights.hr, dtype),
+        )
+
+    def run(
+        self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
+    ) -> Tuple[LSTMState, Tensor]:
+        """As `run_side_by_side`."""
+        clips = self.layers[0].clips
+
+        def block(
+            rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]
+        ) -> _Block:
+            return recur_without_gradient(
+                rows, hidden, cell, self.bias, sizes, clips, self.products
+            )
+
+        return _in_blocks(
+            block, inputs, batch_sizes, hidden, cell, _block_rows(self.bias)
+        )
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        batch_sizes: Sequence[int],
+        state: Optional[LSTMState] = None,
+    ) -> Tuple[Tensor, LSTMState]:
+        """Of a single layer: as `ProjectedLSTM.forward`."""
+        hidden, cell = state or self.layers[0].zero_state(batch_sizes[0])
+        last, outputs = self.run(inputs[None], batch_sizes, hidden[None], cell[None])
+        return outputs[0], LSTMState(last.hidden[0], last.cell[0])
+
+
+def _in_blocks(
+    block: Callable[[Tensor, Tensor, Tensor, List[int]], _Block],
+    inputs: Tensor,
+    batch_sizes: Sequence[int],
+    hidden: Tensor,
+    cell: Tensor,
+    block_rows: int,
+) -> Tuple[LSTMState, Tensor]:
     outputs: List[Tensor] = []
     ended: List[LSTMState] = []
-    for first_row, sizes in _blocks(batch_sizes):
+    for first_row, sizes in _blocks(batch_sizes, block_rows):
         if sizes[0] < hidden.shape[1]:
             ended.append(LSTMState(hidden[:, sizes[0] :], cell[:, sizes[0] :]))
             hidden, cell = hidden[:, : sizes[0]], cell[:, : sizes[0]]
         rows = inputs[:, first_row : first_row + sum(sizes)]
-        product = torch.bmm(rows.to(dtype), w_ih.transpose(1, 2)).to(inputs.dtype)
-        gates = product.add_(bias)
-        clips = layers[0].clips
-        out, hidden, cell = recur(gates, w_hh, w_hr, hidden, cell, sizes, clips, dtype)
+        out, hidden, cell = block(rows, hidden, cell, sizes)
         outputs.append(out)
     ended.append(LSTMState(hidden, cell))
     last = LSTMState(*(torch.cat(part[::-1], dim=1) for part in zip(*ended)))
     return last, outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
-def _together(tensors: Sequence[Tensor]) -> Tensor:
-    """As one, without a copy where there is only one."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
+def _together(layers: Sequence[ProjectedLSTM]) -> Weights:
+    """The layers' weights as one, the gates in the order of `recurrence`."""
+    dim = layers[0].dim
+    # From i, f, g, o.
+    moved = torch.tensor([3, 0, 1, 2], device=layers[0].bias.device)
+
+    def gates(tensors: Sequence[Tensor]) -> Tensor:
+        together = torch.stack(list(tensors))
+        return together.unflatten(1, (4, dim)).index_select(1, moved).flatten(1, 2)
+
+    bias = gates([layer.bias for layer in layers]).unsqueeze(1)
+    always = bias.new_zeros(4, dim)
+    always[2] = layers[0].forget_bias
+    hr = None
+    if layers[0].weight_hr is not None:
+        hr = torch.stack([cast(Tensor, layer.weight_hr) for layer in layers])
+    return Weights(
+        ih=gates([layer.weight_ih for layer in layers]),
+        hh=gates([layer.weight_hh for layer in layers]),
+        bias=bias + always.view(-1),
+        hr=hr,
+    )
 
 
-def _blocks(batch_sizes: Sequence[int]) -> Iterator[Tuple[int, List[int]]]:
-    """Group steps into blocks of about _BLOCK_ROWS rows: (first row, sizes)."""
+def _block_rows(bias: Tensor) -> int:
+    """Rows of a block: few enough that what it keeps stays in the cache and is reused
+    by the next one, enough for a full-speed matrix product."""
+    bytes_a_row = bias.numel() * bias.element_size()
+    at_once = _BLOCK_BYTES_GPU if bias.is_cuda else _BLOCK_BYTES
+    return max(_LEAST_BLOCK_ROWS, at_once // bytes_a_row)
+
+
+def _blocks(
+    batch_sizes: Sequence[int], block_rows: int
+) -> Iterator[Tuple[int, List[int]]]:
+    """Group steps into blocks of about so many rows: (first row, sizes)."""
     first_row, rows = 0, 0
     sizes: List[int] = []
     for size in batch_sizes:
-        if sizes and rows + size > _BLOCK_ROWS:
+        if sizes and rows + size > block_rows:
             yield first_row, sizes
             first_row, rows, sizes = first_row + rows, 0, []
         sizes.append(size)

@@ -1,6 +1,17 @@
 """The biLM: sentences of words -> all layers of each word."""
 
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from functools import partial
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -12,13 +23,13 @@ from .config import BiLMConfig
 from .lstm import LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision
+from .ready import ReadyBiLM, fingerprint
 
 DEFAULT_BATCH_TOKENS = 4096
-
-_CHUNK_WORDS = 256
-"""Words whose convolutions are formed at once; bounds their memory."""
+DEFAULT_WORD_CACHE_MB = 64
 
 Sentence = Sequence[str]
+Layer = Callable[[Tensor, Sequence[int], Optional[LSTMState]], Tuple[Tensor, LSTMState]]
 
 
 class BiLMState(NamedTuple):
@@ -36,6 +47,9 @@ class BiLM(nn.Module):
     characters: how words become ids. None: the published byte scheme.
 
     A new model has random weights; `spacy_elmo.load_bilm` reads trained ones.
+
+    word_cache_mb: an attribute, MiB for the vectors of words that were met before, so
+        that their characters are not read again. 0 keeps none.
     """
 
     def __init__(
@@ -51,6 +65,8 @@ class BiLM(nn.Module):
             characters = ByteCharacters(config.max_characters_per_token)
         self.config = config
         self.characters = characters
+        self.word_cache_mb: float = DEFAULT_WORD_CACHE_MB
+        self._ready: Optional[ReadyBiLM] = None
         self.character_encoder = CharacterEncoder(config)
         self.forward_layers = nn.ModuleList(
             ProjectedLSTM(config) for _ in range(config.n_layers)
@@ -66,6 +82,29 @@ class BiLM(nn.Module):
     @property
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
+
+    def clear_cache(self) -> None:
+        """Forget what was laid out and kept for the present weights. A change of the
+        weights is seen without this, unless it went through memory that a tensor shares
+        with another library (`weight.numpy()[...] = x`)."""
+        self._ready = None
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_ready": None}
+
+    def _get_ready(self, dtype: torch.dtype) -> Optional[ReadyBiLM]:
+        """For a pass without gradients; None with them."""
+        if torch.is_grad_enabled():
+            return None
+        ready = self._ready
+        if (
+            ready is None
+            or ready.dtype != dtype
+            or ready.word_cache_mb != self.word_cache_mb
+            or ready.fingerprint != fingerprint(self)
+        ):
+            ready = self._ready = ReadyBiLM(self, dtype, self.word_cache_mb)
+        return ready
 
     @torch.no_grad()
     def encode(
@@ -168,6 +207,16 @@ class BiLM(nn.Module):
 
         RETURNS: (len(words), projection_dim), float32.
         """
+        ready = self._get_ready(dtype)
+        if ready is None:
+            return self._read_characters(words, dtype, None)
+        return ready.words.look_up(
+            words, lambda unknown: self._read_characters(unknown, dtype, ready)
+        )
+
+    def _read_characters(
+        self, words: Sequence[str], dtype: torch.dtype, ready: Optional[ReadyBiLM]
+    ) -> Tensor:
         char_ids = self.characters(words)
         word_ids = self.characters.word_ids(words)
         lengths = count_characters(char_ids, self.characters.padding)
@@ -178,6 +227,7 @@ class BiLM(nn.Module):
             torch.from_numpy(word_ids[order]).to(self.device),
             lengths[order],
             dtype,
+            ready,
         )
         back = torch.from_numpy(np.argsort(order)).to(self.device)
         return vectors.index_select(0, back)
@@ -188,6 +238,7 @@ class BiLM(nn.Module):
         word_ids: Tensor,
         lengths: np.ndarray,
         dtype: torch.dtype = torch.float32,
+        ready: Optional[ReadyBiLM] = None,
     ) -> Tensor:
         """The same from what `characters` makes of the words, the shortest first.
 
@@ -195,12 +246,20 @@ class BiLM(nn.Module):
         int64. lengths: of the words, without padding, (n_words,), on the host.
         RETURNS: (n_words, projection_dim), float32.
         """
-        encoder, features = self.character_encoder, []
-        for first in range(0, len(lengths), _CHUNK_WORDS):
-            chunk = slice(first, first + _CHUNK_WORDS)
-            longest = int(lengths[chunk][-1])
-            features.append(encoder.convolve(char_ids[chunk], longest, dtype))
-        return encoder.project(torch.cat(features), word_ids, dtype)
+        encoder = self.character_encoder
+        if ready is None:
+            return encoder(char_ids, word_ids, lengths.tolist(), dtype)
+        features = encoder.convolve(
+            char_ids, lengths.tolist(), ready.filter_weight, dtype
+        )
+        return encoder.project(features, word_ids, ready.apply)
+
+    def _stacks(self, dtype: torch.dtype) -> Sequence[Sequence[Layer]]:
+        """The LSTMs of both directions, for a pass with gradients."""
+        return [
+            [partial(layer, dtype=dtype) for layer in stack]
+            for stack in (self.forward_layers, self.backward_layers)
+        ]
 
     def contextualize(
         self,
@@ -227,9 +286,11 @@ class BiLM(nn.Module):
                     f"{found}. Each sequence goes on from the same place in the batch."
                 )
         packing = Packing.from_lengths(lengths, vectors.device)
+        ready = self._get_ready(dtype)
+        stacks = self._stacks(dtype) if ready is None else ready.stacks
         directions = (
-            (self.forward_layers, packing.forward, packing.unpack_forward),
-            (self.backward_layers, packing.backward, packing.unpack_backward),
+            (stacks[0], packing.forward, packing.unpack_forward),
+            (stacks[1], packing.backward, packing.unpack_backward),
         )
         n_layers, width = self.config.n_layers + 1, self.config.projection_dim
         layers = vectors.new_empty(n_layers, len(vectors), 2 * width)
@@ -243,7 +304,7 @@ class BiLM(nn.Module):
                 start = None
                 if state is not None:
                     start = _rows(state[direction][number], packing.order)
-                hidden, last = layer(inputs, packing.batch_sizes, start, dtype)
+                hidden, last = layer(inputs, packing.batch_sizes, start)
                 if number and self.config.use_skip_connections:
                     hidden = hidden + inputs
                 layers[number + 1, :, half] = hidden[unpack]

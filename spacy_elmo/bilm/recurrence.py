@@ -1,10 +1,11 @@
-"""The recurrent half of the projected, clipped LSTM, with a backward pass of its own:
-it keeps the gates, goes back over time once, and forms each weight's gradient as one
-product over all steps.
+"""The projected, clipped LSTM over one block of packed rows. The backward pass is its
+own: it keeps the gates, goes back over time once, and forms each weight's gradient as
+one product over all steps.
 
 Several LSTMs of one shape (the two directions) run side by side; they never mix.
 
-Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
+Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim. The gates lie
+in the order o, i, f, g: three neighbours have a sigmoid, three act on the cell.
 """
 
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
@@ -12,6 +13,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .products import BatchedProduct, Product
 
 
 class Clips(NamedTuple):
@@ -21,40 +24,49 @@ class Clips(NamedTuple):
     projection: Optional[float]
 
 
+class Weights(NamedTuple):
+    """Of G LSTMs.
+
+    ih, hh: (G, 4 D, P). bias: (G, 1, 4 D). hr: (G, P, D); None: no projection, P = D,
+    no bound of the output.
+    """
+
+    ih: Tensor
+    hh: Tensor
+    bias: Tensor
+    hr: Optional[Tensor]
+
+
+class Products(NamedTuple):
+    """The matrix products of a pass without gradients."""
+
+    ih: Product
+    hh: Product
+    hr: Optional[Product]
+
+
 def recur(
-    gates_in: Tensor,
-    w_hh: Tensor,
-    w_hr: Optional[Tensor],
+    inputs: Tensor,
     hidden: Tensor,
     cell: Tensor,
+    weights: Weights,
     batch_sizes: Sequence[int],
     clips: Clips,
-    dtype: torch.dtype = torch.float32,
+    products: Sequence[Optional[BatchedProduct]],
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Run over packed rows.
+    """One block, with gradients.
 
-    gates_in: the inputs' products with all biases, in the order i, f, g, o,
-        (G, R, 4 D). Without gradients it is used as scratch.
-    w_hh: (G, 4 D, P). w_hr: (G, P, D); None: no projection, P = D, no bound of the
-        output.
+    inputs: (G, R, P).
     hidden, cell: to start from, (G, N, P) and (G, N, D), the longest sequence first.
     batch_sizes: running sequences at each step, never rising; they sum up to R.
-    dtype: of the matrix products.
+    products: of weights.ih, weights.hh and weights.hr, formed once for all blocks.
     RETURNS: outputs (G, R, P), and each sequence's last hidden (G, N, P) and cell
         (G, N, D). The gradient cannot be differentiated again.
     """
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad
-        for tensor in (gates_in, w_hh, w_hr, hidden, cell)
-    )
-    if not needs_grad:
-        run = _Run(w_hh, w_hr, batch_sizes, clips, dtype)
-        return run.forward(gates_in, hidden, cell, keep=False)
+    run = _Run(products, batch_sizes, clips)
     return cast(
         Tuple[Tensor, Tensor, Tensor],
-        _Recurrence.apply(
-            gates_in, w_hh, w_hr, hidden, cell, tuple(batch_sizes), clips, dtype
-        ),
+        _Recurrence.apply(inputs, hidden, cell, *weights, run),
     )
 
 
@@ -63,116 +75,135 @@ class _Run:
 
     def __init__(
         self,
-        w_hh: Tensor,
-        w_hr: Optional[Tensor],
+        products: Sequence[Optional[BatchedProduct]],
         batch_sizes: Sequence[int],
         clips: Clips,
-        dtype: torch.dtype,
     ) -> None:
-        self.w_hh = w_hh.to(dtype)
-        self.w_hr = None if w_hr is None else w_hr.to(dtype)
-        self.batch_sizes = batch_sizes
+        self.ih = cast(BatchedProduct, products[0])
+        self.hh = cast(BatchedProduct, products[1])
+        self.hr = products[2]
+        self.batch_sizes = list(batch_sizes)
         self.clips = clips
-        self.dtype = dtype
 
     def forward(
-        self, gates_in: Tensor, hidden: Tensor, cell: Tensor, *, keep: bool
+        self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        n_rows, dim = gates_in.shape[1], cell.shape[2]
-        group, _, width = hidden.shape
-        outputs = hidden.new_empty(group, n_rows, width)
-        last_hidden, last_cell = hidden, cell
-        if self.batch_sizes[-1] < len(hidden[0]):
-            last_hidden, last_cell = torch.empty_like(hidden), torch.empty_like(cell)
-        # (G, P, 4 D) in memory: the product reads its weights in order.
-        w_hh = self.w_hh.transpose(1, 2)
-        w_hr = None if self.w_hr is None else self.w_hr.transpose(1, 2)
-        if keep:
-            self.gates = torch.empty_like(gates_in)
-            self.cells = cell.new_empty(group, n_rows, dim)
-            self.tanh_cells = torch.empty_like(self.cells)
-        row = 0
-        for size in self.batch_sizes:
-            rows = slice(row, row + size)
+        sizes, dim = self.batch_sizes, cell.shape[2]
+        gates = self.ih(inputs).add_(bias)
+        outputs = torch.empty_like(inputs)
+        cells = cell.new_empty(len(cell), inputs.shape[1], dim)
+        tanh_cells = torch.empty_like(cells)
+        last_hidden, last_cell = hidden.clone(), cell.clone()
+        steps = zip(
+            *(
+                rows.split(sizes, dim=1)
+                for rows in (
+                    gates,
+                    gates[..., : 3 * dim],
+                    *gates.chunk(4, dim=2),
+                    cells,
+                    tanh_cells,
+                    outputs,
+                )
+            )
+        )
+        for step in steps:
+            all_gates, o_i_f, o, i, f, g, new_cell, tanh, output = step
+            size = output.shape[1]
             if size < hidden.shape[1]:
                 last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
                 last_cell[:, size : cell.shape[1]] = cell[:, size:]
                 hidden, cell = hidden[:, :size], cell[:, :size]
-            product = torch.bmm(hidden.to(self.dtype), w_hh)
-            if keep:
-                gates = torch.add(product, gates_in[:, rows], out=self.gates[:, rows])
-            else:
-                gates = gates_in[:, rows].add_(product)
-            i_f, g, o = gates.split([2 * dim, dim, dim], dim=2)
-            i_f.sigmoid_(), g.tanh_(), o.sigmoid_()
-            i, f = i_f.chunk(2, dim=2)
-            cell = torch.mul(f, cell, out=self.cells[:, rows] if keep else None)
-            cell.addcmul_(i, g)
+            self.hh.add_to(all_gates, hidden)
+            o_i_f.sigmoid_(), g.tanh_()
+            torch.mul(f, cell, out=new_cell).addcmul_(i, g)
             if self.clips.cell is not None:
-                cell.clamp_(-self.clips.cell, self.clips.cell)
-            tanh = torch.tanh(cell, out=self.tanh_cells[:, rows] if keep else None)
-            hidden = o * tanh
-            if w_hr is not None:
-                hidden = torch.bmm(hidden.to(self.dtype), w_hr).to(outputs.dtype)
+                new_cell.clamp_(-self.clips.cell, self.clips.cell)
+            cell = new_cell
+            torch.tanh(cell, out=tanh)
+            if self.hr is None:
+                torch.mul(o, tanh, out=output)
+            else:
+                self.hr.write_to(output, o * tanh)
                 if self.clips.projection is not None:
-                    hidden.clamp_(-self.clips.projection, self.clips.projection)
-            outputs[:, rows] = hidden
-            row += size
-        if last_hidden.shape == hidden.shape:
-            return outputs, hidden, cell.clone() if keep else cell
+                    output.clamp_(-self.clips.projection, self.clips.projection)
+            hidden = output
         last_hidden[:, : hidden.shape[1]] = hidden
         last_cell[:, : cell.shape[1]] = cell
+        self.gates, self.cells, self.tanh_cells = gates, cells, tanh_cells
         return outputs, last_hidden, last_cell
 
     def backward(
         self,
-        outputs: Tensor,
+        inputs: Tensor,
         hidden: Tensor,
         cell: Tensor,
+        outputs: Tensor,
         d_outputs: Tensor,
         d_hidden: Tensor,
         d_cell: Tensor,
-    ) -> Tuple[Tensor, Tensor, Optional[Tensor], Tensor, Tensor]:
-        """hidden, cell: what the pass started from. RETURNS: the gradients of gates_in,
-        w_hh, w_hr, hidden, cell."""
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
+        """inputs, hidden, cell: what the pass started from. RETURNS: their gradients,
+        and those of ih, hh, bias, hr."""
         sizes, dim = self.batch_sizes, cell.shape[2]
         d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
-        # What the gradients are multiplied by is known before: it is formed at once for
-        # all steps, in few large operations.
-        i, f, g, o = self.gates.chunk(4, dim=2)
+        # What the gradients are multiplied by is known before: it is formed for all
+        # steps of the block, in few large operations.
+        o, i, f, g = self.gates.chunk(4, dim=2)
         factors = torch.empty_like(self.gates)
-        for_i, for_f, for_g, for_o = factors.chunk(4, dim=2)
+        for_o, for_i, for_f, for_g = factors.chunk(4, dim=2)
         aten = torch.ops.aten
+        aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
         aten.sigmoid_backward.grad_input(g, i, grad_input=for_i)
         before = self._before(self.cells, cell)
         aten.sigmoid_backward.grad_input(before, f, grad_input=for_f)
         aten.tanh_backward.grad_input(i, g, grad_input=for_g)
-        aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
         to_cell = aten.tanh_backward(o, self.tanh_cells)
-        d_projected = torch.empty_like(outputs) if self.w_hr is not None else None
-        row = outputs.shape[1]
-        for size in reversed(sizes):
-            row -= size
-            rows = slice(row, row + size)
+        d_projected = torch.empty_like(outputs)
+        steps = list(
+            zip(
+                *(
+                    rows.split(sizes, dim=1)
+                    for rows in (
+                        d_outputs,
+                        outputs,
+                        d_projected,
+                        to_cell,
+                        self.cells,
+                        f,
+                        factors,
+                        for_o,
+                        factors[..., dim:],
+                    )
+                )
+            )
+        )
+        for step in reversed(steps):
+            d_output, output, d_row, cell_factor, new_cell, forget, *rest = step
+            d_gates, d_o, d_i_f_g = rest
+            size = output.shape[1]
             dh, dc = d_hidden[:, :size], d_cell[:, :size]
-            d_row = dh.add_(d_outputs[:, rows])
-            if d_projected is not None and self.w_hr is not None:
-                _through_clip(d_row, outputs[:, rows], self.clips.projection)
-                d_projected[:, rows] = d_row
-                d_row = torch.bmm(d_row.to(self.dtype), self.w_hr).to(dc.dtype)
-            dc.addcmul_(d_row, to_cell[:, rows])
-            _through_clip(dc, self.cells[:, rows], self.clips.cell)
+            torch.add(dh, d_output, out=d_row)
+            if self.hr is not None:
+                _through_clip(d_row, output, self.clips.projection)
+                d_row = self.hr.back(d_row)
+            dc.addcmul_(d_row, cell_factor)
+            _through_clip(dc, new_cell, self.clips.cell)
             # From here on the factors become the gradients.
-            gates = factors[:, rows]
-            gates[:, :, 3 * dim :] *= d_row
-            gates[:, :, : 3 * dim].unflatten(2, (3, dim)).mul_(dc.unsqueeze(2))
-            dc *= f[:, rows]
-            dh.copy_(torch.bmm(gates.to(self.dtype), self.w_hh))
-        d_w_hh = self._product(factors, self._before(outputs, hidden))
-        d_w_hr = None
-        if d_projected is not None:
-            d_w_hr = self._product(d_projected, o * self.tanh_cells)
-        return factors, d_w_hh, d_w_hr, d_hidden, d_cell
+            d_o *= d_row
+            d_i_f_g.unflatten(2, (3, dim)).mul_(dc.unsqueeze(2))
+            dc *= forget
+            self.hh.write_back_to(dh, d_gates)
+        d_bias = factors.sum(dim=1, keepdim=True)
+        low = factors.to(self.hh.dtype)
+        d_ih = _outer(low, inputs)
+        d_hh = _outer(low, self._before(outputs, hidden))
+        d_hr = None
+        if self.hr is not None:
+            d_hr = _outer(d_projected.to(low.dtype), o * self.tanh_cells)
+        d_inputs = torch.empty_like(inputs)
+        self.ih.write_back_to(d_inputs, low)
+        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias, d_hr
 
     def _before(self, rows: Tensor, start: Tensor) -> Tensor:
         """What each row's step started from: the row of the step before, (G, R, ...).
@@ -186,10 +217,11 @@ class _Run:
             row += size
         return torch.cat(parts, dim=1)
 
-    def _product(self, left: Tensor, right: Tensor) -> Tensor:
-        """A weight's gradient: the sum over rows of left ⊗ right."""
-        product = torch.bmm(left.to(self.dtype).transpose(1, 2), right.to(self.dtype))
-        return product.to(left.dtype)
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    """A weight's gradient: the sum over rows of left ⊗ right, in right's dtype."""
+    product = torch.bmm(left.transpose(1, 2), right.to(left.dtype))
+    return product.to(right.dtype)
 
 
 def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> None:
@@ -203,16 +235,60 @@ def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> N
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
-        gates_in, w_hh, w_hr, hidden, cell, batch_sizes, clips, dtype = arguments
-        run = _Run(w_hh, w_hr, batch_sizes, clips, dtype)
-        outputs, last_hidden, last_cell = run.forward(gates_in, hidden, cell, keep=True)
+        inputs, hidden, cell, _, _, bias, _, run = arguments
+        outputs, last_hidden, last_cell = run.forward(inputs, hidden, cell, bias)
         ctx.run = run
-        ctx.save_for_backward(outputs, hidden, cell)
-        return outputs, last_hidden.clone(), last_cell
+        ctx.save_for_backward(inputs, hidden, cell, outputs)
+        return outputs, last_hidden, last_cell
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Optional[Tensor], ...]:
-        outputs, hidden, cell = ctx.saved_tensors
-        found = ctx.run.backward(outputs, hidden, cell, *gradients)
-        return (*found, None, None, None)
+        return (*ctx.run.backward(*ctx.saved_tensors, *gradients), None)
+
+
+def recur_without_gradient(
+    inputs: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    bias: Tensor,
+    batch_sizes: Sequence[int],
+    clips: Clips,
+    products: Products,
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """The same block; it keeps nothing. Shapes as of `recur`."""
+    sizes, dim = list(batch_sizes), cell.shape[2]
+    gates = products.ih(inputs).add_(bias)
+    outputs = torch.empty_like(inputs)
+    last_hidden, last_cell = hidden.clone(), cell.clone()
+    steps = zip(
+        *(
+            rows.split(sizes, dim=1)
+            for rows in (
+                gates,
+                gates[..., : 3 * dim],
+                *gates.chunk(4, dim=2),
+                outputs,
+            )
+        )
+    )
+    for all_gates, o_i_f, o, i, f, g, output in steps:
+        size = output.shape[1]
+        if size < hidden.shape[1]:
+            last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
+            last_cell[:, size : cell.shape[1]] = cell[:, size:]
+            hidden, cell = hidden[:, :size], cell[:, :size]
+        all_gates.add_(products.hh(hidden))
+        o_i_f.sigmoid_(), g.tanh_()
+        cell = torch.mul(f, cell).addcmul_(i, g)
+        if clips.cell is not None:
+            cell.clamp_(-clips.cell, clips.cell)
+        hidden = torch.tanh(cell).mul_(o)
+        if products.hr is not None:
+            hidden = products.hr(hidden)
+            if clips.projection is not None:
+                hidden.clamp_(-clips.projection, clips.projection)
+        output.copy_(hidden)
+    last_hidden[:, : hidden.shape[1]] = hidden
+    last_cell[:, : cell.shape[1]] = cell
+    return outputs, last_hidden, last_cell

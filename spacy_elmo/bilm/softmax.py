@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .precision import linear
+from .sampled_loss import sampled_loss
 
 _EVALUATED_AT_ONCE = 1 << 26
 """Logits in memory at once when likelihoods are exact: 256 MB in float32."""
@@ -156,31 +156,6 @@ class SampledSoftmax(FullSoftmax):
 
 _MOST_TRIES = 64
 """Draws a sampled word, after which the rarest words are no longer waited for."""
-
-
-def sampled_loss(
-    hidden: Tensor,
-    true_rows: Tensor,
-    true_bias: Tensor,
-    drawn_rows: Tensor,
-    drawn_bias: Tensor,
-    columns: Tensor,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """The loss of `SampledSoftmax` from the rows that it touches.
-
-    hidden, true_rows: (n, width); drawn_rows: (n_samples, width). Biases, lowered by
-    the log of the chance to be drawn: (n,), (n_samples,).
-    columns: 0, or for a target that is among the drawn words and must not count twice,
-    its place there, from 1, (n,).
-    dtype: of the product with the drawn rows.
-    RETURNS: (n,) float32.
-    """
-    true = (hidden * true_rows).sum(dim=1) + true_bias
-    true = true.masked_fill(columns > 0, -math.inf)
-    drawn = linear(hidden, drawn_rows.to(dtype), drawn_bias, dtype)
-    logits = torch.cat([true[:, None], drawn], dim=1)
-    return F.cross_entropy(logits, columns, reduction="none")
 
 
 class AdaptiveSoftmax(nn.Module):

@@ -8,7 +8,7 @@ from thinc.api import Model
 from thinc.types import Floats3d
 
 from ..bilm import BiLM
-from ..bilm.model import DEFAULT_BATCH_TOKENS
+from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
 from . import torch_bilm
 from .spans import get_words
@@ -26,22 +26,28 @@ def build_elmo_model_v1(
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     window: int = DEFAULT_WINDOW,
     precision: str = "float32",
+    word_cache_mb: float = DEFAULT_WORD_CACHE_MB,
 ) -> Model[List[Doc], DocLayers]:
     """A biLM over docs; its sizes come with the weights.
 
     batch_tokens: words in work at once; bounds the memory.
     window: words read at once where a doc has no sentence boundaries.
     precision: of the matrix products, "float32", "bfloat16" or "auto".
+    word_cache_mb: MiB for the vectors of words that were met before; 0 keeps none.
     RETURNS: docs -> for each, (n_layers + 1, n_tokens, width); tokens of white space
         are all zeros.
 
-    Raises ValueError for a number under 1 or an unknown precision.
+    Raises ValueError for a number that is too small or an unknown precision.
     """
     for name, value in (("batch_tokens", batch_tokens), ("window", window)):
         if value < 1:
             raise ValueError(
                 f"{name}: expected a whole number of at least 1, found {value}."
             )
+    if word_cache_mb < 0:
+        raise ValueError(
+            f"word_cache_mb: expected a number of at least 0, found {word_cache_mb}."
+        )
     if precision not in PRECISIONS:
         raise ValueError(
             f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}."
@@ -51,7 +57,7 @@ def build_elmo_model_v1(
     return Model(
         "elmo_model",
         partial(forward, window=window, group_tokens=group_tokens),
-        layers=[torch_bilm.torch_bilm(batch_tokens, precision)],
+        layers=[torch_bilm.torch_bilm(batch_tokens, precision, word_cache_mb)],
         dims={"nO": None},
     )
 

@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any, Callable, List, Tuple
 
 import torch
-from thinc.api import ArgsKwargs, Model, PyTorchShim, PyTorchWrapper_v3
+from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim
+from thinc.layers import pytorchwrapper
 from thinc.types import Floats3d
 from thinc.util import torch2xp, xp2torch
 from torch import nn
 
 from ..bilm import BiLM
+from ..bilm.model import DEFAULT_WORD_CACHE_MB
 from ..formats import native
 
 Sentences = List[List[str]]
@@ -39,22 +41,52 @@ class NoWeights(nn.Module):
         raise ValueError(NO_WEIGHTS)
 
 
-def torch_bilm(batch_tokens: int, precision: str) -> Model[Sentences, Floats3d]:
+class BiLMShim(PyTorchShim):
+    """PyTorchShim around a biLM, whose caches follow the weights."""
+
+    word_cache_mb: float = DEFAULT_WORD_CACHE_MB
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        super().finish_update(optimizer)
+        # Thinc writes through memory shared with NumPy, where PyTorch does not see it.
+        if isinstance(self._model, BiLM):
+            self._model.clear_cache()
+
+    def from_bytes(self, bytes_data: bytes) -> "BiLMShim":
+        super().from_bytes(bytes_data)
+        return self.adopt(self._model)
+
+    def adopt(self, module: nn.Module) -> "BiLMShim":
+        """Take over a biLM, on the device that this is on."""
+        self._model = module.to(self.device)
+        if isinstance(module, BiLM):
+            module.word_cache_mb = self.word_cache_mb
+        return self
+
+
+def torch_bilm(
+    batch_tokens: int, precision: str, word_cache_mb: float
+) -> Model[Sentences, Floats3d]:
     """A biLM without weights, wrapped: sentences -> (n_layers + 1, n_words, width).
 
-    batch_tokens, precision: as in `BiLM.encode`.
+    batch_tokens, precision: as in `BiLM.encode`. word_cache_mb: of the `BiLM`.
     """
-    model: Model[Sentences, Floats3d] = PyTorchWrapper_v3(
-        NoWeights(),
-        convert_inputs=partial(
-            _convert_inputs, batch_tokens=batch_tokens, precision=precision
-        ),
-        convert_outputs=_convert_outputs,
-        serialize_model=_serialize,
-        deserialize_model=_deserialize,
+    shim = BiLMShim(
+        NoWeights(), serialize_model=_serialize, deserialize_model=_deserialize
     )
-    model.name = "bilm"
-    return model
+    shim.word_cache_mb = word_cache_mb
+    return Model(
+        "bilm",
+        pytorchwrapper.forward,
+        attrs={
+            "convert_inputs": partial(
+                _convert_inputs, batch_tokens=batch_tokens, precision=precision
+            ),
+            "convert_outputs": _convert_outputs,
+        },
+        shims=[shim],
+        dims={"nI": None, "nO": None},
+    )
 
 
 def get_bilm(model: Model[Sentences, Floats3d]) -> BiLM:
@@ -71,13 +103,12 @@ def has_bilm(model: Model[Sentences, Floats3d]) -> bool:
 
 def set_bilm(model: Model[Sentences, Floats3d], bilm: BiLM) -> None:
     """Put a biLM into a wrapper, on the device that the wrapper is on."""
-    shim = _shim(model)
-    shim._model = bilm.to(shim.device)
+    _shim(model).adopt(bilm)
 
 
-def _shim(model: Model) -> PyTorchShim:
+def _shim(model: Model) -> BiLMShim:
     shim = model.shims[0]
-    assert isinstance(shim, PyTorchShim)
+    assert isinstance(shim, BiLMShim)
     return shim
 
 

@@ -50,6 +50,7 @@ set_tensor = true
 batch_tokens = 4096
 window = 128
 precision = "float32"
+word_cache_mb = 64
 """
 
 

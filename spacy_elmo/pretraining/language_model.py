@@ -9,12 +9,8 @@ from torch.nn import functional as F
 
 from ..bilm import BiLM
 from ..bilm.lstm import LSTMState, ProjectedLSTM, run_side_by_side
-from ..bilm.softmax import (
-    AdaptiveSoftmax,
-    FullSoftmax,
-    SampledSoftmax,
-    sampled_loss,
-)
+from ..bilm.sampled_loss import sampled_loss
+from ..bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
 from .batches import Batch, Sample
 from .settings import SoftmaxSettings
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm import ByteCharacters
-from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway
+from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway, in_dtype
 
 WORDS = ["", "a", "bank", "Donaudampfschiff", "<S>", "日本語", "x" * 60]
 
@@ -32,7 +32,8 @@ def encoder(**changes: object) -> CharacterEncoder:
 
 
 def encode(module: CharacterEncoder, ids: Tensor, longest: int) -> Tensor:
-    return module(ids, torch.zeros(len(ids), dtype=torch.long), longest, torch.float64)
+    words = torch.zeros(len(ids), dtype=torch.long)
+    return module(ids, words, [longest] * len(ids), torch.float64)
 
 
 def word_ids(*words: str, max_characters: int = 20) -> Tensor:
@@ -94,7 +95,7 @@ def test_highway_formula() -> None:
     weights = {name: p.detach().numpy() for name, p in module.named_parameters()}
     gate = sigmoid(x @ weights["gate.weight"].T + weights["gate.bias"])
     new = np.maximum(x @ weights["transform.weight"].T + weights["transform.bias"], 0)
-    found = module(torch.from_numpy(x), torch.float64).detach().numpy()
+    found = module(torch.from_numpy(x), in_dtype(torch.float64)).detach().numpy()
     np.testing.assert_allclose(found, gate * new + (1 - gate) * x, rtol=1e-12)
 
 
@@ -105,7 +106,7 @@ def test_a_gate_wide_open_transforms_and_a_closed_one_carries(open_gate: bool) -
         module.gate.weight.zero_()
         module.gate.bias.fill_(100.0 if open_gate else -100.0)
     expected = torch.relu(module.transform(x)) if open_gate else x
-    torch.testing.assert_close(module(x), expected)
+    torch.testing.assert_close(module(x, in_dtype(torch.float32)), expected)
 
 
 def test_no_projection_where_the_filters_have_the_right_number() -> None:
@@ -116,13 +117,13 @@ def test_no_projection_where_the_filters_have_the_right_number() -> None:
 def test_a_word_embedding_stands_before_the_characters() -> None:
     module = encoder(n_highway=0, word_dim=3, n_words=5)
     ids, words = word_ids("a", "b"), torch.tensor([4, 2])
-    with_words = module(ids, words, 20, torch.float64)
+    with_words = module(ids, words, [20, 20], torch.float64)
     assert module.word_embedding is not None
     assert module.projection is not None
     with torch.no_grad():
         module.projection.weight[:, 3:] = 0
         module.projection.bias.zero_()
-    alone = module(ids, words, 20, torch.float64)
+    alone = module(ids, words, [20, 20], torch.float64)
     expected = module.word_embedding.weight[words] @ module.projection.weight[:, :3].T
     torch.testing.assert_close(alone, expected)
     assert not torch.allclose(with_words, alone)

@@ -156,19 +156,42 @@ def test_blocks_of_input_products_do_not_matter(
 ) -> None:
     module, inputs = layer(cell_clip=0.4, proj_clip=0.15), random_inputs().detach()
     outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
-    monkeypatch.setattr(lstm, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(lstm, "_block_rows", lambda weights: block_rows)
     again, last_again = module(inputs, BATCH_SIZES, None, DOUBLE)
     torch.testing.assert_close(again, outputs)
     torch.testing.assert_close(last_again.hidden, last.hidden)
     torch.testing.assert_close(last_again.cell, last.cell)
 
 
-def test_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_through_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = layer(cell_clip=0.4, proj_clip=0.15)
+    inputs = random_inputs()
+
+    def gradients() -> list[torch.Tensor]:
+        outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
+        loss = outputs.sin().sum() + last.cell.sum() + last.hidden.sin().sum()
+        return list(torch.autograd.grad(loss, [inputs, *module.parameters()]))
+
+    expected = gradients()
+    monkeypatch.setattr(lstm, "_block_rows", lambda weights: 4)
+    for found, whole in zip(gradients(), expected):
+        torch.testing.assert_close(found, whole)
+
+
+def test_blocks_are_bounded() -> None:
     """No product of the inputs is larger than a block, or than one step."""
-    monkeypatch.setattr(lstm, "_BLOCK_ROWS", 5)
-    blocks = list(lstm._blocks(BATCH_SIZES))
+    blocks = list(lstm._blocks(BATCH_SIZES, 5))
     assert blocks == [(0, [4]), (4, [3]), (7, [3, 1, 1]), (12, [1, 1])]
-    assert list(lstm._blocks([])) == []
+    assert list(lstm._blocks([], 5)) == []
+
+
+def test_a_block_fits_into_the_cache_unless_the_weights_do_not() -> None:
+    def block_rows(dim: int) -> int:
+        config = BiLMConfig(dim=dim, projection_dim=4, filters=[(1, 4)])
+        return lstm._block_rows(ProjectedLSTM(config).bias)
+
+    assert block_rows(1024) * 4 * 1024 * 4 == 16 << 20
+    assert block_rows(4096) == 512
 
 
 @PROJECTIONS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import VocabularyCharacters, model
+from spacy_elmo.bilm import VocabularyCharacters
 from spacy_elmo.bilm.model import group_by_length
 
 SENTENCES = [
@@ -32,8 +32,8 @@ def test_layer_0_is_the_word_twice(tiny_bilm: BiLM) -> None:
     words = SENTENCES[0]
     expected = tiny_bilm.encode_words(words).detach().numpy()
     layer = tiny_bilm.encode([words])[0][0]
-    np.testing.assert_allclose(layer[:, :8], expected, atol=1e-6)
-    np.testing.assert_allclose(layer[:, 8:], expected, atol=1e-6)
+    np.testing.assert_allclose(layer[:, :8], expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(layer[:, 8:], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_each_direction_sees_its_own_side(tiny_bilm: BiLM) -> None:
@@ -106,27 +106,6 @@ def test_each_distinct_word_is_encoded_once_a_batch(
         sorted(["<S>", "a", "b", "</S>"]),
         sorted(["<S>", "a", "</S>"]),
     ]
-
-
-def test_convolutions_are_bounded_and_waste_no_padding(
-    tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model, "_CHUNK_WORDS", 4)
-    words = [letter * n for n in (1, 30, 2, 29) for letter in "abcd"]
-    calls: list[tuple[int, int]] = []
-    convolve = tiny_bilm.character_encoder.convolve
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            tiny_bilm.character_encoder,
-            "convolve",
-            lambda ids, longest, dtype: (
-                calls.append((len(ids), longest)) or convolve(ids, longest, dtype)
-            ),
-        )
-        vectors = tiny_bilm.encode_words(words)
-    assert calls == [(4, 3), (4, 4), (4, 31), (4, 32)]
-    for word, vector in zip(words, vectors):
-        torch.testing.assert_close(tiny_bilm.encode_words([word])[0], vector)
 
 
 def test_a_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:

@@ -1,0 +1,59 @@
+"""A biLM made ready to run without gradients: its weights laid out for fast products,
+and the words that it has met."""
+
+from typing import TYPE_CHECKING, Tuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from .lstm import ProjectedLSTM, ReadyLSTM
+from .products import lay_out
+from .word_cache import WordCache
+
+if TYPE_CHECKING:
+    from .model import BiLM
+
+Fingerprint = Tuple[Tuple[int, int], ...]
+
+
+class ReadyBiLM:
+    """Holds for the weights that the biLM has when it is made.
+
+    bilm: the network. dtype: of the matrix products.
+    word_cache_mb: for the vectors of words, in MiB; 0: none are kept.
+    """
+
+    def __init__(self, bilm: "BiLM", dtype: torch.dtype, word_cache_mb: float) -> None:
+        self.fingerprint = fingerprint(bilm)
+        self.dtype = dtype
+        self.word_cache_mb = word_cache_mb
+        width = bilm.config.projection_dim
+        capacity = int(word_cache_mb * 2**20 / (4 * width))
+        encoder = bilm.character_encoder
+        self.words = WordCache(capacity, width, encoder.char_embedding.weight.detach())
+        self.filter_weight = encoder.filter_weight().detach()
+        linears = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
+        self._products = {
+            id(layer): lay_out(layer.weight[None], dtype) for layer in linears
+        }
+        self.stacks = [
+            [ReadyLSTM([cast(ProjectedLSTM, layer)], dtype) for layer in stack]
+            for stack in (bilm.forward_layers, bilm.backward_layers)
+        ]
+
+    def apply(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
+        """A linear layer of the character encoder."""
+        return self._products[id(layer)](inputs[None])[0].add_(layer.bias)
+
+
+def fingerprint(module: nn.Module) -> Fingerprint:
+    """Changes with the weights, where PyTorch sees the change: it does not see one
+    made through memory that is shared with NumPy."""
+    return tuple(
+        (
+            parameter.data_ptr(),
+            # Made in inference mode, a tensor counts no changes.
+            0 if parameter.is_inference() else parameter._version,
+        )
+        for parameter in module.parameters()
+    )

@@ -1,0 +1,76 @@
+"""Vectors of words that were met before, the least recently used ones dropped first."""
+
+from collections import OrderedDict
+from threading import Lock
+from typing import Callable, List, Sequence
+
+import torch
+from torch import Tensor
+
+
+class WordCache:
+    """Word -> its vector from its characters alone, in bounded memory.
+
+    capacity: words. width: of a vector. like: has the vectors' dtype and device.
+    """
+
+    def __init__(self, capacity: int, width: int, like: Tensor) -> None:
+        self._vectors = like.new_empty(capacity, width)
+        self._rows: OrderedDict[str, int] = OrderedDict()
+        self._n_used = 0
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._rows
+
+    @property
+    def capacity(self) -> int:
+        return len(self._vectors)
+
+    def look_up(
+        self, words: Sequence[str], compute: Callable[[List[str]], Tensor]
+    ) -> Tensor:
+        """The words' vectors, (len(words), width).
+
+        words: each once.
+        compute: gives the vectors of those that are not there; they then are, as far
+            as they fit.
+        """
+        with self._lock:
+            known: List[int] = []
+            rows: List[int] = []
+            unknown: List[int] = []
+            for place, word in enumerate(words):
+                row = self._rows.get(word)
+                if row is None:
+                    unknown.append(place)
+                else:
+                    known.append(place)
+                    rows.append(row)
+                    self._rows.move_to_end(word)
+            if not unknown:
+                return self._vectors[self._index(rows)]
+            new = compute([words[place] for place in unknown])
+            vectors = new
+            if known:
+                vectors = new.new_empty(len(words), new.shape[1])
+                vectors[self._index(known)] = self._vectors[self._index(rows)]
+                vectors[self._index(unknown)] = new
+            # Words of this call do not drop each other.
+            kept = unknown[: self.capacity - len(known)]
+            rows = [self._free_row() for _ in kept]
+            self._vectors[self._index(rows)] = new[: len(rows)]
+            self._rows.update((words[place], row) for place, row in zip(kept, rows))
+            return vectors
+
+    def _free_row(self) -> int:
+        if self._n_used < self.capacity:
+            self._n_used += 1
+            return self._n_used - 1
+        return self._rows.popitem(last=False)[1]
+
+    def _index(self, places: List[int]) -> Tensor:
+        return torch.tensor(places, dtype=torch.long, device=self._vectors.device)
