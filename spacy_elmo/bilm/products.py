@@ -30,13 +30,16 @@ class BatchedProduct:
     """A `Product` by torch.bmm, and its way back.
 
     weight: (G, n_out, n_in). dtype: of the product.
+    lasting: whether it will be read so often that another layout pays.
     """
 
-    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, weight: Tensor, dtype: torch.dtype, lasting: bool = False
+    ) -> None:
         self.weight = weight.detach().to(dtype)
         self.dtype = dtype
         right = self.weight.transpose(1, 2)
-        if right[0].numel() * right.element_size() <= _TRANSPOSED_BYTES:
+        if lasting and right[0].numel() * right.element_size() <= _TRANSPOSED_BYTES:
             right = right.contiguous()
         self.right = right
 
@@ -61,10 +64,11 @@ class BatchedProduct:
         return torch.bmm(gradient.to(self.dtype), self.weight).to(gradient.dtype)
 
     def write_back_to(self, out: Tensor, gradient: Tensor) -> None:
+        """gradient: already in this dtype."""
         if out.dtype == self.dtype:
             torch.bmm(gradient, self.weight, out=out)
         else:
-            out.copy_(torch.bmm(gradient.to(self.dtype), self.weight))
+            out.copy_(torch.bmm(gradient, self.weight))
 
 
 class PackedProduct:
@@ -122,4 +126,4 @@ def lay_out(weight: Tensor, dtype: torch.dtype) -> Product:
         and can_pack(dtype)
     ):
         return PackedProduct(weight, dtype)
-    return BatchedProduct(weight, dtype)
+    return BatchedProduct(weight, dtype, lasting=True)

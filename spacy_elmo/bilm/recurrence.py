@@ -160,6 +160,10 @@ class _Run:
         aten.tanh_backward.grad_input(i, g, grad_input=for_g)
         to_cell = aten.tanh_backward(o, self.tanh_cells)
         d_projected = torch.empty_like(outputs)
+        # The gates' gradients as the products read them.
+        low = factors
+        if self.hh.dtype != factors.dtype:
+            low = torch.empty_like(factors, dtype=self.hh.dtype)
         steps = list(
             zip(
                 *(
@@ -172,6 +176,7 @@ class _Run:
                         self.cells,
                         f,
                         factors,
+                        low,
                         for_o,
                         factors[..., dim:],
                     )
@@ -180,7 +185,7 @@ class _Run:
         )
         for step in reversed(steps):
             d_output, output, d_row, cell_factor, new_cell, forget, *rest = step
-            d_gates, d_o, d_i_f_g = rest
+            d_gates, low_d_gates, d_o, d_i_f_g = rest
             size = output.shape[1]
             dh, dc = d_hidden[:, :size], d_cell[:, :size]
             torch.add(dh, d_output, out=d_row)
@@ -193,9 +198,10 @@ class _Run:
             d_o *= d_row
             d_i_f_g.unflatten(2, (3, dim)).mul_(dc.unsqueeze(2))
             dc *= forget
-            self.hh.write_back_to(dh, d_gates)
+            if low is not factors:
+                low_d_gates.copy_(d_gates)
+            self.hh.write_back_to(dh, low_d_gates)
         d_bias = factors.sum(dim=1, keepdim=True)
-        low = factors.to(self.hh.dtype)
         d_ih = _outer(low, inputs)
         d_hh = _outer(low, self._before(outputs, hidden))
         d_hr = None

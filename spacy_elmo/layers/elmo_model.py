@@ -1,8 +1,8 @@
 """spacy_elmo.ElmoModel.v1: docs -> all layers of each token."""
 
-from functools import partial
-from typing import Callable, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
+import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats3d
@@ -10,16 +10,32 @@ from thinc.types import Floats3d
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
+from ..bilm.ready import fingerprint
 from . import torch_bilm
-from .spans import get_words
+from .layer_cache import LayerCache, join, key_of, narrow
+from .spans import Words, get_words
 
 DocLayers = List[Floats3d]
 
 DEFAULT_WINDOW = 128
+DEFAULT_LAYER_CACHE_MB = 1024
 
 _BATCHES_AT_ONCE = 4
 """Docs of so many batches are sorted into batches together: more leaves the batches
 fuller, less bounds the memory beside what lies on the docs."""
+
+
+class Reading:
+    """How docs are read. An object, for Thinc stores plain attrs, which would then
+    overrule the config that loads a model.
+
+    window: words read at once where a doc has no sentence boundaries.
+    group_tokens: of docs that are sorted into batches together.
+    """
+
+    def __init__(self, window: int, group_tokens: int) -> None:
+        self.window = window
+        self.group_tokens = group_tokens
 
 
 def build_elmo_model_v1(
@@ -27,6 +43,7 @@ def build_elmo_model_v1(
     window: int = DEFAULT_WINDOW,
     precision: str = "float32",
     word_cache_mb: float = DEFAULT_WORD_CACHE_MB,
+    layer_cache_mb: float = DEFAULT_LAYER_CACHE_MB,
 ) -> Model[List[Doc], DocLayers]:
     """A biLM over docs; its sizes come with the weights.
 
@@ -34,6 +51,9 @@ def build_elmo_model_v1(
     window: words read at once where a doc has no sentence boundaries.
     precision: of the matrix products, "float32", "bfloat16" or "auto".
     word_cache_mb: MiB for the vectors of words that were met before; 0 keeps none.
+    layer_cache_mb: MiB for the layers of training docs while the biLM is frozen, which
+        are then computed once and not in each epoch, and are rounded to float16. What
+        is more goes to a temporary file. 0 keeps none.
     RETURNS: docs -> for each, (n_layers + 1, n_tokens, width); tokens of white space
         are all zeros.
 
@@ -44,21 +64,25 @@ def build_elmo_model_v1(
             raise ValueError(
                 f"{name}: expected a whole number of at least 1, found {value}."
             )
-    if word_cache_mb < 0:
-        raise ValueError(
-            f"word_cache_mb: expected a number of at least 0, found {word_cache_mb}."
-        )
+    for name, size in (
+        ("word_cache_mb", word_cache_mb),
+        ("layer_cache_mb", layer_cache_mb),
+    ):
+        if size < 0:
+            raise ValueError(f"{name}: expected a number of at least 0, found {size}.")
     if precision not in PRECISIONS:
         raise ValueError(
             f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}."
         )
-    # Not as attrs: those are stored, and would overrule the config that loads a model.
-    group_tokens = _BATCHES_AT_ONCE * batch_tokens
     return Model(
         "elmo_model",
-        partial(forward, window=window, group_tokens=group_tokens),
+        forward,
         layers=[torch_bilm.torch_bilm(batch_tokens, precision, word_cache_mb)],
         dims={"nO": None},
+        attrs={
+            "reading": Reading(window, _BATCHES_AT_ONCE * batch_tokens),
+            "layer_cache": LayerCache(layer_cache_mb),
+        },
     )
 
 
@@ -78,42 +102,57 @@ def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
 
 
 def forward(
-    model: Model[List[Doc], DocLayers],
-    docs: Sequence[Doc],
-    is_train: bool,
-    *,
-    window: int,
-    group_tokens: int,
+    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], is_train: bool
 ) -> Tuple[DocLayers, Callable]:
+    reading: Reading = model.attrs["reading"]
     if is_train:
-        return _forward_group(model, docs, window, True)
-    layers: DocLayers = []
-    for group in _groups(docs, group_tokens):
-        layers.extend(_forward_group(model, group, window, False)[0])
-    return layers, lambda d_layers: []
+        return _update(model, docs, reading.window)
+    outputs: DocLayers = []
+    for group in _groups(docs, reading.group_tokens):
+        words = get_words(group, reading.window)
+        layers = model.layers[0].predict(words.sentences)
+        outputs.extend(_to_docs(model, layers, words))
+    return outputs, lambda d_layers: []
 
 
-def _forward_group(
-    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], window: int, is_train: bool
+def frozen_layers(model: Model[List[Doc], DocLayers], docs: Sequence[Doc]) -> DocLayers:
+    """What a biLM that stays as it is gives in training: as `predict`, but a sentence
+    is read once for as long as the weights are the same. All is rounded to float16,
+    whether or not it was kept."""
+    cache: LayerCache = model.attrs["layer_cache"]
+    if not cache.is_used:
+        return model.predict(list(docs))
+    cache.follow(fingerprint(get_bilm(model)))
+    words = get_words(docs, model.attrs["reading"].window)
+    if not words.sentences:
+        return model.predict(list(docs))
+    keys = [key_of(sentence) for sentence in words.sentences]
+    found: Dict[bytes, np.ndarray] = {}
+    missing: Dict[bytes, List[str]] = {}
+    for key, sentence in zip(keys, words.sentences):
+        layers = cache.get(key)
+        if layers is None:
+            missing[key] = sentence
+        else:
+            found[key] = layers
+    if missing:
+        new = model.ops.to_numpy(model.layers[0].predict(list(missing.values())))
+        ends = np.cumsum([len(sentence) for sentence in missing.values()])
+        for key, part in zip(missing, np.split(new, ends[:-1], axis=1)):
+            found[key] = narrow(part)
+            cache.put(key, found[key])
+    joined = model.ops.xp.asarray(join([found[key] for key in keys]))
+    return _to_docs(model, joined, words)
+
+
+def _update(
+    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], window: int
 ) -> Tuple[DocLayers, Callable]:
     words = get_words(docs, window)
     # Without a word there is nothing to learn, and autograd has no graph.
-    is_train = is_train and bool(words.sentences)
+    is_train = bool(words.sentences)
     layers, backprop_layers = model.layers[0](words.sentences, is_train)
     xp = model.ops.xp
-    n_layers, _, width = layers.shape
-    outputs: DocLayers = []
-    start = 0
-    for n_words, is_word in zip(words.n_words, words.is_word):
-        part = layers[:, start : start + n_words]
-        if n_words < len(is_word):
-            output = model.ops.alloc3f(n_layers, len(is_word), width)
-            output[:, xp.asarray(is_word)] = part
-        else:
-            # A copy: a view would keep the whole batch in memory with each doc.
-            output = xp.ascontiguousarray(part) if len(docs) == 1 else part.copy()
-        outputs.append(output)
-        start += n_words
 
     def backprop(d_outputs: DocLayers) -> List[Doc]:
         if not is_train:
@@ -125,7 +164,29 @@ def _forward_group(
         backprop_layers(xp.ascontiguousarray(xp.concatenate(parts, axis=1)))
         return []
 
-    return outputs, backprop
+    return _to_docs(model, layers, words), backprop
+
+
+def _to_docs(
+    model: Model[List[Doc], DocLayers], layers: Floats3d, words: Words
+) -> DocLayers:
+    """By doc and token. layers: of the words of all docs, one after the other."""
+    xp = model.ops.xp
+    n_layers, _, width = layers.shape
+    outputs: DocLayers = []
+    start = 0
+    for n_words, is_word in zip(words.n_words, words.is_word):
+        part = layers[:, start : start + n_words]
+        if n_words < len(is_word):
+            output = model.ops.alloc3f(n_layers, len(is_word), width)
+            output[:, xp.asarray(is_word)] = part
+        else:
+            # A copy: a view would keep the whole batch in memory with each doc.
+            is_alone = len(words.n_words) == 1
+            output = xp.ascontiguousarray(part) if is_alone else part.copy()
+        outputs.append(output)
+        start += n_words
+    return outputs
 
 
 def _groups(docs: Sequence[Doc], group_tokens: int) -> Iterator[List[Doc]]:

@@ -76,13 +76,16 @@ def forward(
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     bilm, mix = model.layers
     updates_bilm = is_train and not frozen
-    layers, backprop_bilm = bilm(docs, updates_bilm)
+    if is_train and frozen:
+        layers, backprop_bilm = elmo_model.frozen_layers(bilm, docs), None
+    else:
+        layers, backprop_bilm = bilm(docs, updates_bilm)
     mix.attrs["backprop_layers"] = updates_bilm
     outputs, backprop_mix = mix(layers, is_train)
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
         d_layers = backprop_mix(d_outputs)
-        return backprop_bilm(d_layers) if updates_bilm else []
+        return backprop_bilm(d_layers) if updates_bilm and backprop_bilm else []
 
     return outputs, backprop
 

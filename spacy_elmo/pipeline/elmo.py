@@ -51,6 +51,7 @@ batch_tokens = 4096
 window = 128
 precision = "float32"
 word_cache_mb = 64
+layer_cache_mb = 1024
 """
 
 
@@ -297,7 +298,7 @@ class Elmo(TrainablePipe):
         validate_examples(examples, "Elmo.update")
         docs = [example.predicted for example in examples]
         if self.frozen:
-            layers = self.predict(docs)
+            layers = elmo_model.frozen_layers(self.model, docs)
             send_back = None
         else:
             self._finish_backprop()

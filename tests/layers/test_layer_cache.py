@@ -1,0 +1,154 @@
+"""The layers of training docs, kept while the biLM is frozen."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from spacy_elmo import BiLM
+from spacy_elmo.layers import elmo_model, layer_cache
+from spacy_elmo.layers.elmo_model import build_elmo_model_v1, frozen_layers
+from spacy_elmo.layers.layer_cache import LayerCache, join, key_of, narrow
+
+TEXTS = ["She sat on the bank .", "A bank \n robbed", "", "The end .", "The end ."]
+
+
+@pytest.fixture
+def nlp() -> Language:
+    return spacy.blank("en")
+
+
+@pytest.fixture
+def bilm(tiny_bilm: BiLM) -> BiLM:
+    return copy.deepcopy(tiny_bilm)
+
+
+@pytest.fixture
+def docs(nlp: Language) -> list[Doc]:
+    return [nlp.make_doc(text) for text in TEXTS]
+
+
+def model_with(bilm: BiLM, layer_cache_mb: float) -> tuple[Model, list[list[str]]]:
+    """An ElmoModel, and the sentences that its biLM reads from now on."""
+    model = build_elmo_model_v1(layer_cache_mb=layer_cache_mb)
+    elmo_model.set_bilm(model, bilm)
+    read: list[list[str]] = []
+    bilm.register_forward_pre_hook(lambda module, inputs: read.extend(inputs[0]))
+    return model, read
+
+
+@pytest.mark.parametrize("layer_cache_mb", [1, 1e-6, 3e-4])
+def test_each_sentence_is_read_once(
+    docs: list[Doc], bilm: BiLM, layer_cache_mb: float
+) -> None:
+    """In memory, in a file, in both."""
+    model, read = model_with(bilm, layer_cache_mb)
+    expected = model.predict(docs)
+    read.clear()
+    first = frozen_layers(model, docs)
+    assert sorted(read) == sorted(
+        [text.split() for text in ("She sat on the bank .", "A bank robbed")]
+        + [["The", "end", "."]]
+    )
+    read.clear()
+    again = frozen_layers(model, docs[::-1])[::-1]
+    assert read == []
+    for one, two, exact in zip(first, again, expected):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_allclose(one, exact, rtol=1e-3, atol=1e-6)
+    cache = model.attrs["layer_cache"]
+    assert len(cache) == 3
+    assert bool(cache._in_file) == (layer_cache_mb < 1)
+    assert bool(cache._in_memory) == (layer_cache_mb > 1e-6)
+
+
+def test_without_a_cache_it_is_prediction(docs: list[Doc], bilm: BiLM) -> None:
+    model, read = model_with(bilm, 0)
+    for _ in range(2):
+        read.clear()
+        for found, expected in zip(frozen_layers(model, docs), model.predict(docs)):
+            np.testing.assert_array_equal(found, expected)
+        assert len(read) == 2 * 4
+
+
+def test_docs_without_words(nlp: Language, bilm: BiLM) -> None:
+    model, _ = model_with(bilm, 1)
+    empty, blank = frozen_layers(model, [nlp.make_doc(""), nlp.make_doc(" \n ")])
+    assert empty.shape == (3, 0, 16)
+    assert not blank.any()
+    assert frozen_layers(model, []) == []
+
+
+def test_other_weights_empty_it(docs: list[Doc], bilm: BiLM) -> None:
+    model, _ = model_with(bilm, 1e-6)
+    before = frozen_layers(model, docs)[0]
+    with torch.no_grad():
+        bilm.forward_layers[0].bias.add_(1.0)
+    after = frozen_layers(model, docs)[0]
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(after, model.predict(docs)[0], rtol=1e-3, atol=1e-6)
+
+
+def test_what_float16_cannot_hold_is_kept_whole() -> None:
+    small, large = np.full((1, 1, 2), 1.0, "f4"), np.full((1, 1, 2), 1e6, "f4")
+    assert narrow(small).dtype == np.float16
+    assert narrow(large).dtype == np.float32
+    np.testing.assert_array_equal(
+        join([narrow(small), narrow(large)]), np.concatenate([small, large], axis=1)
+    )
+
+
+def test_keys_tell_sentences_apart() -> None:
+    sentences = [["a", "b"], ["ab"], ["a b"], ["a", "b", ""], ["b", "a"], ["\ud800"]]
+    assert len({key_of(sentence) for sentence in sentences}) == len(sentences)
+    assert key_of(["a", "b"]) == key_of(["a", "b"])
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_lost(
+    docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def seek(self, *args: int) -> int:
+            return 0
+
+        def write(self, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(layer_cache.tempfile, "TemporaryFile", lambda **kwargs: Full())
+    model, read = model_with(bilm, 1e-6)
+    with pytest.warns(UserWarning, match="No space left.*TMPDIR") as caught:
+        first = frozen_layers(model, docs)
+    assert len(caught) == 1
+    read.clear()
+    for one, two in zip(first, frozen_layers(model, docs)):
+        np.testing.assert_allclose(one, two, rtol=1e-3)
+    assert len(read) == 3
+
+
+def test_it_is_not_copied(tmp_path: Path) -> None:
+    cache = LayerCache(1e-6)
+    cache.put(b"key", np.ones((1, 1, 2), dtype=np.float16))
+    copies: list[Any] = [copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))]
+    for other in copies:
+        assert len(other) == 0
+        assert other.memory_mb == 1e-6
+    assert len(cache) == 1
+
+
+def test_a_wrong_size() -> None:
+    with pytest.raises(ValueError, match=r"layer_cache_mb: expected.*at least 0"):
+        build_elmo_model_v1(layer_cache_mb=-1)
