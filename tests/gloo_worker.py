@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ def lanes(rank: int) -> list[torch.Tensor]:
         torch.randn(2, 5, 3)[:, 1:3],
         torch.randn(2, 2, dtype=torch.float64),
     ]
+
+
+def gloo_threads() -> int:
+    """Of this process; 0 where the system does not tell."""
+    number = 0
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # It has ended meanwhile.
+            number += "gloo" in name.read_text(encoding="utf8")
+    return number
 
 
 def main(folder: Path) -> None:
@@ -78,7 +88,15 @@ def main(folder: Path) -> None:
     found["perplexities"] = evaluate(
         model, text.shards, text.table, text.vocabulary, group=group
     )
+    # The first optimizer imports a good deal of PyTorch.
+    torch.optim.AdamW(model.parameters())
+    found["threads"] = [gloo_threads()]
     group.leave()
+    # The system may list a thread a moment longer than it runs.
+    end = time.monotonic() + 10
+    while gloo_threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    found["threads"].append(gloo_threads())
     name = f"{os.environ['RANK']}.json"
     (folder / name).write_text(json.dumps(found), encoding="utf8")
 

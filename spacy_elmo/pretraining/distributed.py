@@ -51,6 +51,11 @@ class Group:
             device = torch.device("cuda", number)
             torch.cuda.set_device(device)
         if size > 1 and not dist.is_initialized():
+            # The group becomes a default argument of this module's functions where it
+            # is first imported later, as optimizers do: then `leave` would not end
+            # gloo's threads, and one of them can abort a process that is at its end.
+            from torch.distributed.nn import functional  # noqa: F401
+
             # The others wait while the first prepares the text.
             backend = "gloo" if gpu_id < 0 else "nccl"
             dist.init_process_group(backend, timeout=timedelta(days=1))

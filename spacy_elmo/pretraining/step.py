@@ -57,15 +57,11 @@ def compute_gradient(
     numbers[:2] /= training.batch_size * training.unroll_steps
     numbers[3] = float(stop)
     leaves = [*model.parameters(), *([rows.weight, rows.bias] if rows else [])]
-    if group.size > 1:
-        # A cluster of rare words may have no target here, but one in another process.
-        for leaf in leaves:
-            if (
-                leaf.requires_grad
-                and leaf.grad is None
-                and not _is_sampled(leaf, model)
-            ):
-                leaf.grad = torch.zeros_like(leaf)
+    # A cluster of rare words may have no target here, but one in another process. Zeros
+    # in one process too: the optimizer would leave the cluster out, momentum and all.
+    for leaf in leaves:
+        if leaf.requires_grad and leaf.grad is None and not _is_sampled(leaf, model):
+            leaf.grad = torch.zeros_like(leaf)
     gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
     group.add_up([*gradients, numbers])
     if len(states) > 1:

@@ -166,6 +166,17 @@ def test_a_failure_in_another_is_its_own(found: list[dict[str, Any]]) -> None:
     assert other == "KeyError: 'broken in 1'"
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="finds threads by Linux's /proc"
+)
+def test_its_threads_end_with_it(found: list[dict[str, Any]]) -> None:
+    """One that is there when Python ends may abort the process."""
+    for part in found:
+        before, after = part["threads"]
+        assert before > 0
+        assert after == 0
+
+
 def test_perplexities_are_those_of_one_process(
     found: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -1,28 +1,21 @@
-"""pretrain(): what a run learns and leaves behind."""
+"""pretrain(): what a run leaves behind, and what cannot be trained."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import runs
 import torch
 
-from spacy_elmo import BiLM, load_bilm
+from spacy_elmo import load_bilm
 from spacy_elmo.pretraining import loop
-from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.text import CorpusError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds"]]
-FULL = {"type": "full"}
-ADAPTIVE = {"type": "adaptive", "cutoffs": [6, 12], "div_value": 2.0}
-CONSTANT = {"dev": None}
-"""No held-out text."""
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +31,6 @@ def plain(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def perplexity_of(name: str, output: Path) -> float:
-    """What the folder says of itself."""
-    meta = json.loads((output / name / "pretraining.json").read_text(encoding="utf8"))
-    return float(meta["held_out"]["mean"])
 
 
 # What it leaves behind
@@ -127,7 +114,9 @@ def test_held_out_figures_are_those_of_the_exported_model(
 
 
 def test_unknown_words_are_told(texts: Path, tmp_path: Path) -> None:
-    output = runs.run(texts, tmp_path, vocabulary={"min_count": 9}, softmax=FULL)
+    output = runs.run(
+        texts, tmp_path, vocabulary={"min_count": 9}, softmax={"type": "full"}
+    )
     counts = Counter((texts / "train.txt").read_text(encoding="utf8").split())
     dev = (texts / "dev.txt").read_text(encoding="utf8").split()
     unknown = sum(counts[word] < 9 for word in dev) / len(dev)
@@ -175,226 +164,6 @@ def test_a_logger_of_spacys(texts: Path, tmp_path: Path) -> None:
     }
     runs.run(texts, tmp_path / "out", training={"logger": logger})
     assert len(file.read_text(encoding="utf8").splitlines()) == 2
-
-
-# What it learns
-
-
-@pytest.mark.parametrize("softmax", [{}, FULL, ADAPTIVE], ids=str)
-@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.02), ("adagrad", 0.5)])
-def test_training_learns(
-    texts: Path, tmp_path: Path, softmax: runs.Values, optimizer: str, rate: float
-) -> None:
-    def perplexity(name: str, rate: float, max_steps: int) -> float:
-        chosen = {"name": optimizer, "learn_rate": rate}
-        training = {
-            "max_steps": max_steps,
-            "eval_frequency": 0,
-            "optimizer": chosen,
-        }
-        runs.run(texts, tmp_path / name, softmax=softmax, training=training)
-        return float(runs.log(tmp_path / name, "dev")[-1]["perplexity"])
-
-    untrained = perplexity("untrained", 1e-20, 1)
-    trained = perplexity("trained", rate, 60)
-    losses = runs.losses(tmp_path / "trained")
-    assert mean(losses[-10:]) < mean(losses[:10]) - 0.2
-    assert trained < 0.6 * untrained
-    # No better than who knows how the text is made.
-    choices = math.log(3) + math.log(2) + math.log(3)
-    assert trained > math.exp(choices / 8)
-
-
-def test_both_optimizers_do_different_things(texts: Path, tmp_path: Path) -> None:
-    training = {"optimizer": {"name": "adagrad", "learn_rate": 0.01}}
-    runs.run(texts, tmp_path / "adagrad", training=training)
-    runs.run(texts, tmp_path / "adamw")
-    losses = [runs.losses(tmp_path / name) for name in ("adagrad", "adamw")]
-    assert losses[0][0] == losses[1][0]
-    assert losses[0][1] != losses[1][1]
-
-
-def test_a_clip_holds_the_weights(texts: Path, tmp_path: Path) -> None:
-    """Of Adagrad, whose steps are as long as the gradient."""
-    kept = {}
-    for clip in (None, 1e-6):
-        optimizer = {"name": "adagrad", "learn_rate": 0.1, "grad_clip": clip}
-        output = tmp_path / str(clip)
-        training = {"max_steps": 4, "seed": 3, "optimizer": optimizer}
-        runs.run(texts, output, training=training, corpus=CONSTANT)
-        state = runs.tensors(output, 4)
-        kept[clip] = state["model.bilm.forward_layers.0.bias"]
-        # It is told as it was before.
-        assert all(line["grad_norm"] > 0.1 for line in runs.log(output, "train"))
-    start = torch.zeros_like(kept[None])
-    start[kept[None] > 0.5] = 1.0
-    assert (kept[None] - start).abs().max() > 1e-3
-    assert (kept[1e-6] - start).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("softmax", [{}, FULL], ids=str)
-@pytest.mark.parametrize("n_parts", [2, 4])
-def test_accumulated_gradients_are_those_of_one_batch(
-    texts: Path, tmp_path: Path, softmax: runs.Values, n_parts: int
-) -> None:
-    for name, parts in (("whole", 1), ("parts", n_parts)):
-        training = {"accumulate_gradient": parts}
-        runs.run(texts, tmp_path / name, softmax=softmax, training=training)
-    runs.assert_close(tmp_path / "parts", tmp_path / "whole", rel=1e-4)
-
-
-def test_bfloat16(texts: Path, plain: Path, tmp_path: Path) -> None:
-    output = runs.run(texts, tmp_path, training={"precision": "bfloat16"})
-    assert runs.losses(output) == pytest.approx(runs.losses(plain), rel=2e-2)
-    assert runs.losses(output) != runs.losses(plain)
-    state = runs.tensors(output, 12)
-    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
-
-
-def test_dropout_is_of_training_alone(texts: Path, plain: Path, tmp_path: Path) -> None:
-    output = runs.run(texts, tmp_path, training={"dropout": 0.5})
-    assert runs.losses(output)[0] != runs.losses(plain)[0]
-    dev = runs.log(output, "dev")[-1]
-    found = runs.perplexities(output / "model-last", texts / "dev.txt")
-    assert dev["perplexity"] == pytest.approx(found.mean, rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
-def test_schedules(texts: Path, tmp_path: Path, name: str) -> None:
-    final = 0.0 if name == "constant" else 0.1
-    schedule = {"name": name, "warmup_steps": 4, "final_factor": final}
-    training = {"schedule": schedule, "optimizer": {"learn_rate": 0.02}}
-    output = runs.run(texts, tmp_path, training=training)
-    rates = [line["learn_rate"] for line in runs.log(output, "train")]
-    assert rates[:5] == pytest.approx([0.005, 0.01, 0.015, 0.02, 0.02])
-    done = [n / 8 for n in range(1, 8)]
-    shares = {
-        "constant": [1.0] * 7,
-        "linear": [1 - part for part in done],
-        "cosine": [(1 + math.cos(math.pi * part)) / 2 for part in done],
-    }
-    expected = [0.02 * (final + (1 - final) * share) for share in shares[name]]
-    assert rates[5:] == pytest.approx(expected)
-
-
-# When it ends
-
-
-@pytest.mark.parametrize(
-    ("max_steps", "max_epochs", "expected"), [(0, 2, 20), (15, 2, 15), (15, 1, 10)]
-)
-def test_ends(
-    texts: Path, tmp_path: Path, max_steps: int, max_epochs: int, expected: int
-) -> None:
-    training = {"max_steps": max_steps, "max_epochs": max_epochs}
-    output = runs.run(texts, tmp_path, training=training)
-    assert runs.log(output, "train")[-1]["step"] == expected
-    assert runs.log(output, "dev")[-1]["step"] == expected
-    assert runs.checkpoints(output)[-1] == expected
-
-
-def test_patience(texts: Path, tmp_path: Path) -> None:
-    """Nothing is learned: the first evaluation stays the best."""
-    training: runs.Values = {
-        "max_steps": 30,
-        "eval_frequency": 2,
-        "checkpoint_frequency": 30,
-        "patience": 5,
-        "optimizer": {"learn_rate": 1e-20},
-    }
-    output = runs.run(texts, tmp_path, training=training)
-    assert [line["step"] for line in runs.log(output, "dev")] == [2, 4, 6, 8]
-    assert [line["best"] for line in runs.log(output, "dev")] == [True, *[False] * 3]
-    assert runs.log(output, "train")[-1]["step"] == 8
-    assert runs.checkpoints(output) == [2, 8]
-    runs.run(texts, tmp_path, training=training)
-    assert "Training ended at step 8 already." in runs.messages(output)
-    assert runs.log(output, "train")[-1]["step"] == 8
-
-
-def test_patience_waits_from_the_best_one(
-    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluations(monkeypatch, [9.0, 8.0, 8.5, 7.0, 7.5, 7.5, 3.0])
-    training = {"max_steps": 30, "eval_frequency": 2, "patience": 4}
-    output = runs.run(texts, tmp_path, training=training)
-    assert [line["step"] for line in runs.log(output, "dev")] == [2, 4, 6, 8, 10, 12]
-    assert runs.log(output, "train")[-1]["step"] == 12
-
-
-def test_no_held_out_text(texts: Path, plain: Path, tmp_path: Path) -> None:
-    output = runs.run(texts, tmp_path, corpus={"dev": None})
-    assert runs.losses(output) == runs.losses(plain)
-    assert runs.log(output, "dev") == []
-    assert not (output / "model-best").exists()
-    assert runs.weights(output / "model-last") == runs.weights(plain / "model-last")
-    assert (output / "curves.png").exists()
-    meta = json.loads(
-        (output / "model-last" / "pretraining.json").read_text(encoding="utf8")
-    )
-    assert meta["held_out"] is None
-
-
-def test_only_some_of_the_held_out_text(
-    texts: Path, plain: Path, tmp_path: Path
-) -> None:
-    output = runs.run(texts, tmp_path, training={"n_evaluated": 60})
-    dev = runs.log(output, "dev")
-    assert all(40 < line["n_words"] <= 60 for line in dev)
-    assert runs.losses(output) == runs.losses(plain)
-    lines = (texts / "dev.txt").read_text(encoding="utf8").splitlines(keepends=True)
-    words = np.cumsum([len(line.split()) for line in lines]).tolist()
-    first = texts / "first.txt"
-    first.write_text(
-        "".join(lines[: words.index(dev[-1]["n_words"]) + 1]), encoding="utf8"
-    )
-    found = runs.perplexities(output / "model-last", first)
-    assert dev[-1]["perplexity"] == pytest.approx(found.mean, rel=1e-5)
-
-
-# The best one
-
-
-def evaluations(monkeypatch: pytest.MonkeyPatch, found: list[float]) -> None:
-    """Have evaluations find these perplexities, one after another."""
-    left = iter(found)
-
-    def patched(*arguments: Any, **named: Any) -> Perplexities:
-        perplexity = next(left)
-        return Perplexities(perplexity, perplexity, perplexity, 0.0, 100)
-
-    monkeypatch.setattr(loop, "evaluate", patched)
-
-
-@pytest.mark.parametrize(("keep", "expected"), [(1, [4, 12]), (2, [4, 10, 12])])
-def test_the_best_is_exported_and_its_checkpoint_kept(
-    texts: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    keep: int,
-    expected: list[int],
-) -> None:
-    evaluations(monkeypatch, [9.0, 6.0, 8.0, math.nan, 6.0, 7.0])
-    training = {
-        "eval_frequency": 2,
-        "checkpoint_frequency": 2,
-        "keep_checkpoints": keep,
-    }
-    output = runs.run(texts, tmp_path, training=training)
-    assert runs.checkpoints(output) == expected
-    best = [line["step"] for line in runs.log(output, "dev") if line["best"]]
-    assert best == [2, 4]
-    assert perplexity_of("model-best", output) == 6.0
-    assert perplexity_of("model-last", output) == 7.0
-    assert_weights_of(output, "model-best", 4)
-    assert_weights_of(output, "model-last", 12)
-
-
-def assert_weights_of(output: Path, name: str, step: int) -> None:
-    bilm: BiLM = load_bilm(output / name)
-    state = runs.tensors(output, step)
-    for key, tensor in bilm.state_dict().items():
-        assert torch.equal(tensor, state[f"model.bilm.{key}"]), key
 
 
 # What cannot be trained

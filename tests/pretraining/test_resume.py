@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 import runs
@@ -184,15 +184,32 @@ def test_a_signal_at_the_last_step(texts: Path, whole: Path, tmp_path: Path) -> 
     runs.assert_same(tmp_path, whole)
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """As in a program that someone has started by hand. Where the tests are a shell's
+    background job SIGINT is ignored: that, too, a run would put back."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_a_second_signal_acts_at_once(texts: Path, tmp_path: Path) -> None:
+    came: list[str] = []
+
     def twice() -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread: sent to the process, both may be waiting as if they were one.
+        signal.raise_signal(signal.SIGINT)
+        came.append("first")
+        signal.raise_signal(signal.SIGINT)
+        came.append("second")
 
     with pytest.MonkeyPatch.context() as patch:
         runs.before_step(patch, 7, twice)
         with pytest.raises(KeyboardInterrupt):
             runs.run(texts, tmp_path, **SECTIONS)
+    assert came == ["first"]
+    assert runs.log(tmp_path, "train")[-1]["step"] == 7
     assert runs.checkpoints(tmp_path)[-1] == 6
 
 

@@ -1,0 +1,156 @@
+"""The project pretrain: its runs, one that is killed, and what comes of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import runs
+import spacy
+from pretrain_project import (
+    PROJECT,
+    ROOT,
+    copy_of_project,
+    good,
+    run,
+    script,
+    write_config,
+)
+
+from spacy_elmo import load_bilm
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """With shards of a small text, and settings of a second or two."""
+    project = copy_of_project(tmp_path)
+    runs.make_texts(project / "corpus" / "text")
+    for name in ("train", "dev"):
+        script(project, "shard", f"corpus/{name}", f"corpus/text/{name}.txt")
+    script(project, "vocabulary", "corpus/train", "corpus/dev", "corpus/vocabulary.txt")
+    write_config(ROOT / "configs" / "pretrain_tiny.cfg", project / "pretrain_own.cfg")
+    return project
+
+
+# pretrain, evaluate, convert, package
+
+
+def start_pretrain(project: Path) -> subprocess.Popen[str]:
+    """In a group of its own, to be killed with all that it has started."""
+    command = ("-m", "spacy", "project", "run", "pretrain", ".")
+    variables = ("--vars.configs", ".", "--vars.size", "own", "--vars.name", "mine")
+    return subprocess.Popen(
+        [sys.executable, *command, *variables],
+        cwd=project,
+        env=runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf8",
+        start_new_session=True,
+    )
+
+
+def kill_after_a_checkpoint(process: subprocess.Popen[str], output: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        if list(output.glob("checkpoints/step-*[0-9]")):
+            break
+        time.sleep(0.02)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    shown = process.communicate()
+    assert process.returncode == -signal.SIGKILL, shown
+
+
+def test_a_killed_run_goes_on_when_it_is_run_again(tiny: Path) -> None:
+    output = tiny / "training" / "mine"
+    kill_after_a_checkpoint(start_pretrain(tiny), output)
+    assert not (output / "model-last").exists()
+    process = start_pretrain(tiny)
+    status, shown = runs.finish(process)
+    assert status == 0, shown
+    assert len(runs.log(output, "resume")) == 1
+    assert runs.log(output, "train")[-1]["step"] == 300
+    steps = [line["step"] for line in runs.log(output, "train")]
+    assert steps == list(range(5, 301, 5))
+    # Now it is done.
+    status, shown = runs.finish(start_pretrain(tiny))
+    assert status == 0, shown
+    assert "Skipping 'pretrain': nothing changed" in shown
+    # It is what the command gives that the project calls.
+    options: list[object] = [
+        "--paths.train",
+        "corpus/train",
+        "--paths.dev",
+        "corpus/dev",
+    ]
+    options += ["--vocabulary.path", "corpus/vocabulary.txt"]
+    options += ["--vocabulary.min_count", 1, "--vocabulary.max_size", "null"]
+    options += ["--corpus.tokenizer", "whitespace"]
+    good(run(tiny, *runs.COMMAND, "pretrain_own.cfg", "alone", *options))
+    runs.assert_same(output, tiny / "alone")
+
+
+def test_the_package_can_be_installed(tiny: Path, tmp_path: Path) -> None:
+    """By pip, and then it is a pipeline with vectors."""
+    variables = ("--vars.configs", ".", "--vars.size", "own", "--vars.version", "1.2.3")
+    for name in ("pretrain", "evaluate", "convert", "package"):
+        command = ("-m", "spacy", "project", "run", name, ".", *variables)
+        good(run(tiny, *command))
+    dev = runs.log(tiny / "training" / "own", "dev")
+    best = min(line["perplexity"] for line in dev)
+    figures = json.loads((tiny / "metrics" / "own.json").read_text(encoding="utf8"))
+    # The presets look at no more words than there are here.
+    assert figures["mean"] == pytest.approx(best, rel=1e-5)
+    (archive,) = tiny.glob("packages/*/dist/*.tar.gz")
+    assert archive.name == "en_elmo_own-1.2.3.tar.gz"
+    target = tmp_path / "installed"
+    pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index")
+    good(run(tmp_path, *pip, "--target", target, archive))
+    (folder,) = target.glob("en_elmo_own/en_elmo_own-1.2.3")
+    nlp = spacy.load(folder)
+    assert any(r.startswith("spacy-elmo>=") for r in nlp.meta["requirements"])
+    doc = nlp("Ann sees the Anns .")
+    bilm = load_bilm(tiny / "weights" / "own")
+    (layers,) = bilm.encode([[token.text for token in doc]])
+    assert doc.vector.any()
+    assert abs(doc._.elmo.layers - layers).max() < 1e-5
+    by_name = "import spacy; assert spacy.load('en_elmo_own')('A b').vector.any()"
+    good(run(tmp_path, "-c", by_name, PYTHONPATH=str(target)))
+
+
+# compare.py, kill.py
+
+
+def test_the_comparison(tiny: Path) -> None:
+    write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
+    command = ("scripts/compare.py", "own.cfg", "corpus/text", "results/own.json")
+    good(run(tiny, *command, "--n-runs", 1))
+    found = json.loads((tiny / "results" / "own.json").read_text(encoding="utf8"))
+    assert found["bilm_tf"]["perplexity"] == 216.0
+    assert set(found["results"]) == {"adagrad", "adamw"}
+    for result in found["results"].values():
+        assert len(result["runs"]) == 1
+        assert 1 < result["perplexity"] < 20
+        assert result["speed_ratio"] == pytest.approx(
+            result["words_per_second"] / found["bilm_tf"]["words_per_second"]
+        )
+
+
+def test_the_kills(tiny: Path) -> None:
+    write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
+    command = ("scripts/kill.py", "own.cfg", "corpus/text", "results/own.json")
+    good(run(tiny, *command, "--n-kills", 2, "--max-steps", 300))
+    found = json.loads((tiny / "results" / "own.json").read_text(encoding="utf8"))
+    assert found["equal"] is True
+    assert len(found["kills"]) == 2
