@@ -15,8 +15,9 @@ _Block = Tuple[Tensor, Tensor, Tensor]
 _BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
 """Of the gates of a block of steps."""
 
-_LEAST_BLOCK_ROWS = 512
-"""With fewer the weights would be read more often than computed with."""
+_LEAST_BLOCK_ROWS, _LEAST_BLOCK_ROWS_TRAINED = 256, 512
+"""With fewer the weights would be read more often than computed with; in training their
+gradients are summed up after each block."""
 
 
 class LSTMState(NamedTuple):
@@ -132,7 +133,12 @@ def run_side_by_side(
         return recur(rows, hidden, cell, weights, sizes, clips, products)
 
     return _in_blocks(
-        block, inputs, batch_sizes, hidden, cell, _block_rows(weights.bias)
+        block,
+        inputs,
+        batch_sizes,
+        hidden,
+        cell,
+        _block_rows(weights.bias, _LEAST_BLOCK_ROWS_TRAINED),
     )
 
 
@@ -173,7 +179,12 @@ class ReadyLSTM:
             )
 
         return _in_blocks(
-            block, inputs, batch_sizes, hidden, cell, _block_rows(self.bias)
+            block,
+            inputs,
+            batch_sizes,
+            hidden,
+            cell,
+            _block_rows(self.bias, _LEAST_BLOCK_ROWS),
         )
 
     def __call__(
@@ -234,12 +245,12 @@ def _together(layers: Sequence[ProjectedLSTM]) -> Weights:
     )
 
 
-def _block_rows(bias: Tensor) -> int:
+def _block_rows(bias: Tensor, least: int) -> int:
     """Rows of a block: few enough that what it keeps stays in the cache and is reused
     by the next one, enough for a full-speed matrix product."""
     bytes_a_row = bias.numel() * bias.element_size()
     at_once = _BLOCK_BYTES_GPU if bias.is_cuda else _BLOCK_BYTES
-    return max(_LEAST_BLOCK_ROWS, at_once // bytes_a_row)
+    return max(least, at_once // bytes_a_row)
 
 
 def _blocks(
