@@ -19,7 +19,7 @@ from .evaluation import Perplexities, evaluate
 from .lanes import Lanes
 from .language_model import LanguageModel, State, make_softmax
 from .lock import alone_in
-from .memory import keep_freed_memory
+from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .model_folder import recover, write_model
 from .optimizers import Optimizer, clip, learn_rate
 from .progress import Progress, TrainingError
@@ -245,6 +245,8 @@ def _train(
         readout.put(step, parts[0].window, rate, numbers, lane_losses)
         progress.step += 1
         records.advance()
+        if group.device.type == "cpu" and progress.step % STEPS_BETWEEN_TRIMS == 0:
+            return_holes()
 
         stop = read()
         is_last = progress.step == total_steps
