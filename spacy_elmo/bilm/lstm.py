@@ -222,24 +222,21 @@ def _in_blocks(
 
 
 def _together(layers: Sequence[ProjectedLSTM]) -> Weights:
-    """The layers' weights as one, the gates in the order of `recurrence`."""
-    dim = layers[0].dim
-    # From i, f, g, o.
-    moved = torch.tensor([3, 0, 1, 2], device=layers[0].bias.device)
+    """The layers' weights as one, without a copy where there is only one."""
 
-    def gates(tensors: Sequence[Tensor]) -> Tensor:
-        together = torch.stack(list(tensors))
-        return together.unflatten(1, (4, dim)).index_select(1, moved).flatten(1, 2)
+    def stack(tensors: Sequence[Tensor]) -> Tensor:
+        return tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))
 
-    bias = gates([layer.bias for layer in layers]).unsqueeze(1)
-    always = bias.new_zeros(4, dim)
-    always[2] = layers[0].forget_bias
+    bias = stack([layer.bias for layer in layers]).unsqueeze(1)
+    # The gates are i, f, g, o.
+    always = bias.new_zeros(4, layers[0].dim)
+    always[1] = layers[0].forget_bias
     hr = None
     if layers[0].weight_hr is not None:
-        hr = torch.stack([cast(Tensor, layer.weight_hr) for layer in layers])
+        hr = stack([cast(Tensor, layer.weight_hr) for layer in layers])
     return Weights(
-        ih=gates([layer.weight_ih for layer in layers]),
-        hh=gates([layer.weight_hh for layer in layers]),
+        ih=stack([layer.weight_ih for layer in layers]),
+        hh=stack([layer.weight_hh for layer in layers]),
         bias=bias + always.view(-1),
         hr=hr,
     )

@@ -5,7 +5,7 @@ one product over all steps.
 Several LSTMs of one shape (the two directions) run side by side; they never mix.
 
 Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim. The gates lie
-in the order o, i, f, g: three neighbours have a sigmoid, three act on the cell.
+in PyTorch's order: i, f, g, o.
 """
 
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
@@ -99,7 +99,7 @@ class _Run:
                 rows.split(sizes, dim=1)
                 for rows in (
                     gates,
-                    gates[..., : 3 * dim],
+                    gates[..., : 2 * dim],
                     *gates.chunk(4, dim=2),
                     cells,
                     tanh_cells,
@@ -108,14 +108,14 @@ class _Run:
             )
         )
         for step in steps:
-            all_gates, o_i_f, o, i, f, g, new_cell, tanh, output = step
+            all_gates, i_f, i, f, g, o, new_cell, tanh, output = step
             size = output.shape[1]
             if size < hidden.shape[1]:
                 last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
                 last_cell[:, size : cell.shape[1]] = cell[:, size:]
                 hidden, cell = hidden[:, :size], cell[:, :size]
             self.hh.add_to(all_gates, hidden)
-            o_i_f.sigmoid_(), g.tanh_()
+            i_f.sigmoid_(), g.tanh_(), o.sigmoid_()
             torch.mul(f, cell, out=new_cell).addcmul_(i, g)
             if self.clips.cell is not None:
                 new_cell.clamp_(-self.clips.cell, self.clips.cell)
@@ -149,9 +149,9 @@ class _Run:
         d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
         # What the gradients are multiplied by is known before: it is formed for all
         # steps of the block, in few large operations.
-        o, i, f, g = self.gates.chunk(4, dim=2)
+        i, f, g, o = self.gates.chunk(4, dim=2)
         factors = torch.empty_like(self.gates)
-        for_o, for_i, for_f, for_g = factors.chunk(4, dim=2)
+        for_i, for_f, for_g, for_o = factors.chunk(4, dim=2)
         aten = torch.ops.aten
         aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
         aten.sigmoid_backward.grad_input(g, i, grad_input=for_i)
@@ -178,7 +178,7 @@ class _Run:
                         factors,
                         low,
                         for_o,
-                        factors[..., dim:],
+                        factors[..., : 3 * dim],
                     )
                 )
             )
@@ -272,20 +272,20 @@ def recur_without_gradient(
             rows.split(sizes, dim=1)
             for rows in (
                 gates,
-                gates[..., : 3 * dim],
+                gates[..., : 2 * dim],
                 *gates.chunk(4, dim=2),
                 outputs,
             )
         )
     )
-    for all_gates, o_i_f, o, i, f, g, output in steps:
+    for all_gates, i_f, i, f, g, o, output in steps:
         size = output.shape[1]
         if size < hidden.shape[1]:
             last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
             last_cell[:, size : cell.shape[1]] = cell[:, size:]
             hidden, cell = hidden[:, :size], cell[:, :size]
         all_gates.add_(products.hh(hidden))
-        o_i_f.sigmoid_(), g.tanh_()
+        i_f.sigmoid_(), g.tanh_(), o.sigmoid_()
         cell = torch.mul(f, cell).addcmul_(i, g)
         if clips.cell is not None:
             cell.clamp_(-clips.cell, clips.cell)
