@@ -1,6 +1,7 @@
 """The LSTM of ELMo: a projection (Sak et al. 2014), and bounds on the memory cell and
 on the output, which no library's fused LSTM has."""
 
+from functools import partial
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
@@ -11,6 +12,11 @@ from .products import BatchedProduct, Product, lay_out
 from .recurrence import Clips, Products, Weights, recur, recur_without_gradient
 
 _Block = Tuple[Tensor, Tensor, Tensor]
+
+_SMALL_BYTES = 4 << 20
+_FEW_SEQUENCES = 96
+"""On a CPU directions run side by side if their weights fit into a core's cache and no
+more sequences than this keep it busy."""
 
 _BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
 """Of the gates of a block of steps."""
@@ -29,6 +35,10 @@ class LSTMState(NamedTuple):
 
     hidden: Tensor
     cell: Tensor
+
+
+Run = Callable[[Tensor, Sequence[int], Tensor, Tensor], Tuple[LSTMState, Tensor]]
+"""`run_side_by_side` with its layers."""
 
 
 class ProjectedLSTM(nn.Module):
@@ -187,16 +197,65 @@ class ReadyLSTM:
             _block_rows(self.bias, _LEAST_BLOCK_ROWS),
         )
 
-    def __call__(
-        self,
-        inputs: Tensor,
-        batch_sizes: Sequence[int],
-        state: Optional[LSTMState] = None,
-    ) -> Tuple[Tensor, LSTMState]:
-        """Of a single layer: as `ProjectedLSTM.forward`."""
-        hidden, cell = state or self.layers[0].zero_state(batch_sizes[0])
-        last, outputs = self.run(inputs[None], batch_sizes, hidden[None], cell[None])
-        return outputs[0], LSTMState(last.hidden[0], last.cell[0])
+
+class Directions:
+    """One layer of the forward LM and the one of the backward LM: side by side, where
+    many small operations cost more than what they compute, else one after the other.
+
+    layers: the two. dtype: of the matrix products.
+    """
+
+    def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
+        self.layers = layers
+        self.dtype = dtype
+        weight = layers[0].weight_hh
+        self.on_gpu = weight.is_cuda
+        self.small = weight.numel() * weight.element_size() <= _SMALL_BYTES
+
+    def run(
+        self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
+    ) -> Tuple[LSTMState, Tensor]:
+        """As `run_side_by_side`."""
+        go_together = self.on_gpu or (self.small and batch_sizes[0] <= _FEW_SEQUENCES)
+        groups = self.together() if go_together else self.apart()
+        size = 2 // len(groups)
+        parts = []
+        for number, group in enumerate(groups):
+            own = slice(number * size, (number + 1) * size)
+            parts.append(group(inputs[own], batch_sizes, hidden[own], cell[own]))
+        if len(parts) == 1:
+            return parts[0]
+        ends, outputs = zip(*parts)
+        return LSTMState(*map(torch.cat, zip(*ends))), torch.cat(outputs)
+
+    def together(self) -> Sequence[Run]:
+        return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
+
+    def apart(self) -> Sequence[Run]:
+        return [
+            partial(run_side_by_side, [layer], dtype=self.dtype)
+            for layer in self.layers
+        ]
+
+
+class ReadyDirections(Directions):
+    """With the present weights laid out to run without gradients."""
+
+    def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
+        super().__init__(layers, dtype)
+        self._together: List[Run] = []
+        self._apart: List[Run] = []
+
+    def together(self) -> Sequence[Run]:
+        if not self._together:
+            product = partial(BatchedProduct, lasting=True)
+            self._together = [ReadyLSTM(self.layers, self.dtype, product).run]
+        return self._together
+
+    def apart(self) -> Sequence[Run]:
+        if not self._apart:
+            self._apart = [ReadyLSTM([layer], self.dtype).run for layer in self.layers]
+        return self._apart
 
 
 def _in_blocks(

@@ -1,9 +1,7 @@
 """The biLM: sentences of words -> all layers of each word."""
 
-from functools import partial
 from typing import (
     Any,
-    Callable,
     Dict,
     Iterator,
     List,
@@ -11,6 +9,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    cast,
 )
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
-from .lstm import LSTMState, ProjectedLSTM
+from .lstm import Directions, LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision
 from .ready import ReadyBiLM, fingerprint
@@ -29,7 +28,6 @@ DEFAULT_BATCH_TOKENS = 4096
 DEFAULT_WORD_CACHE_MB = 64
 
 Sentence = Sequence[str]
-Layer = Callable[[Tensor, Sequence[int], Optional[LSTMState]], Tuple[Tensor, LSTMState]]
 
 
 class BiLMState(NamedTuple):
@@ -254,12 +252,10 @@ class BiLM(nn.Module):
         )
         return encoder.project(features, word_ids, ready.apply)
 
-    def _stacks(self, dtype: torch.dtype) -> Sequence[Sequence[Layer]]:
-        """The LSTMs of both directions, for a pass with gradients."""
-        return [
-            [partial(layer, dtype=dtype) for layer in stack]
-            for stack in (self.forward_layers, self.backward_layers)
-        ]
+    def layer_pairs(self) -> List[List[ProjectedLSTM]]:
+        """Of each layer, the forward LM's LSTM and the backward LM's."""
+        pairs = zip(self.forward_layers, self.backward_layers)
+        return [[cast(ProjectedLSTM, layer) for layer in pair] for pair in pairs]
 
     def contextualize(
         self,
@@ -287,31 +283,38 @@ class BiLM(nn.Module):
                 )
         packing = Packing.from_lengths(lengths, vectors.device)
         ready = self._get_ready(dtype)
-        stacks = self._stacks(dtype) if ready is None else ready.stacks
-        directions = (
-            (stacks[0], packing.forward, packing.unpack_forward),
-            (stacks[1], packing.backward, packing.unpack_backward),
-        )
+        pairs: Sequence[Directions]
+        if ready is not None:
+            pairs = ready.layers
+        else:
+            pairs = [Directions(pair, dtype) for pair in self.layer_pairs()]
         n_layers, width = self.config.n_layers + 1, self.config.projection_dim
         layers = vectors.new_empty(n_layers, len(vectors), 2 * width)
-        states: List[List[LSTMState]] = []
+        layers[0, :, :width] = layers[0, :, width:] = vectors
+        inputs = torch.stack([vectors[packing.forward], vectors[packing.backward]])
+        unpack = (packing.unpack_forward, packing.unpack_backward)
+        states = []
         unsort = torch.argsort(packing.order)
-        for direction, (stack, pack, unpack) in enumerate(directions):
-            half = slice(direction * width, (direction + 1) * width)
-            layers[0, :, half] = vectors
-            inputs, ends = vectors[pack], []
-            for number, layer in enumerate(stack):
-                start = None
-                if state is not None:
-                    start = _rows(state[direction][number], packing.order)
-                hidden, last = layer(inputs, packing.batch_sizes, start)
-                if number and self.config.use_skip_connections:
-                    hidden = hidden + inputs
-                layers[number + 1, :, half] = hidden[unpack]
-                ends.append(_rows(last, unsort))
-                inputs = hidden
-            states.append(ends)
-        return layers, BiLMState(*states)
+        for number, pair in enumerate(pairs):
+            hidden = vectors.new_zeros(2, len(lengths), width)
+            cell = vectors.new_zeros(2, len(lengths), self.config.dim)
+            if state is not None:
+                before = [direction[number] for direction in state]
+                hidden = torch.stack([one.hidden[packing.order] for one in before])
+                cell = torch.stack([one.cell[packing.order] for one in before])
+            last, outputs = pair.run(inputs, packing.batch_sizes, hidden, cell)
+            if number and self.config.use_skip_connections:
+                outputs = outputs + inputs
+            layers[number + 1, :, :width] = outputs[0][unpack[0]]
+            layers[number + 1, :, width:] = outputs[1][unpack[1]]
+            states.append(LSTMState(last.hidden[:, unsort], last.cell[:, unsort]))
+            inputs = outputs
+        return layers, BiLMState(
+            *(
+                [LSTMState(h[direction], c[direction]) for h, c in states]
+                for direction in (0, 1)
+            )
+        )
 
 
 def group_by_length(
@@ -346,7 +349,3 @@ def group_by_length(
         tokens += length
     if batch:
         yield batch
-
-
-def _rows(state: LSTMState, rows: Tensor) -> LSTMState:
-    return LSTMState(state.hidden[rows], state.cell[rows])

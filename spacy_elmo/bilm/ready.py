@@ -1,12 +1,12 @@
 """A biLM made ready to run without gradients: its weights laid out for fast products,
 and the words that it has met."""
 
-from typing import TYPE_CHECKING, Tuple, cast
+from typing import TYPE_CHECKING, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from .lstm import ProjectedLSTM, ReadyLSTM
+from .lstm import ReadyDirections
 from .products import lay_out
 from .word_cache import WordCache
 
@@ -36,10 +36,7 @@ class ReadyBiLM:
         self._products = {
             id(layer): lay_out(layer.weight[None], dtype) for layer in linears
         }
-        self.stacks = [
-            [ReadyLSTM([cast(ProjectedLSTM, layer)], dtype) for layer in stack]
-            for stack in (bilm.forward_layers, bilm.backward_layers)
-        ]
+        self.layers = [ReadyDirections(pair, dtype) for pair in bilm.layer_pairs()]
 
     def apply(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
         """A linear layer of the character encoder."""

@@ -15,7 +15,9 @@ class WordCache:
     """
 
     def __init__(self, capacity: int, width: int, like: Tensor) -> None:
-        self._vectors = like.new_empty(capacity, width)
+        # A tensor of inference mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            self._vectors = like.new_empty(capacity, width)
         self._rows: OrderedDict[str, int] = OrderedDict()
         self._n_used = 0
         self._lock = Lock()
@@ -35,7 +37,7 @@ class WordCache:
     ) -> Tensor:
         """The words' vectors, (len(words), width).
 
-        words: each once.
+        words: each once; one that comes again is computed again.
         compute: gives the vectors of those that are not there; they then are, as far
             as they fit.
         """
@@ -60,10 +62,12 @@ class WordCache:
                 vectors[self._index(known)] = self._vectors[self._index(rows)]
                 vectors[self._index(unknown)] = new
             # Words of this call do not drop each other.
-            kept = unknown[: self.capacity - len(known)]
+            places = {words[place]: number for number, place in enumerate(unknown)}
+            kept = list(places)[: self.capacity - len(set(rows))]
             rows = [self._free_row() for _ in kept]
-            self._vectors[self._index(rows)] = new[: len(rows)]
-            self._rows.update((words[place], row) for place, row in zip(kept, rows))
+            index = self._index([places[word] for word in kept])
+            self._vectors[self._index(rows)] = new[index]
+            self._rows.update(zip(kept, rows))
             return vectors
 
     def _free_row(self) -> int:
