@@ -1,6 +1,6 @@
 """spacy_elmo.ElmoModel.v1: docs -> all layers of each token."""
 
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from spacy.tokens import Doc
@@ -14,6 +14,7 @@ from ..bilm.ready import fingerprint
 from . import torch_bilm
 from .layer_cache import LayerCache, join, key_of, narrow
 from .spans import Words, get_words
+from .weights import Loader
 
 DocLayers = List[Floats3d]
 
@@ -36,6 +37,13 @@ class Reading:
     def __init__(self, window: int, group_tokens: int) -> None:
         self.window = window
         self.group_tokens = group_tokens
+
+
+class Default:
+    """Weights for a model that gets no others, loaded when they are first needed."""
+
+    def __init__(self) -> None:
+        self.loader: Optional[Loader] = None
 
 
 def build_elmo_model_v1(
@@ -82,12 +90,16 @@ def build_elmo_model_v1(
         attrs={
             "reading": Reading(window, _BATCHES_AT_ONCE * batch_tokens),
             "layer_cache": LayerCache(layer_cache_mb),
+            "default": Default(),
         },
     )
 
 
 def get_bilm(model: Model[List[Doc], DocLayers]) -> BiLM:
     """The biLM inside. Raises ValueError where it has no weights yet."""
+    default: Default = model.attrs["default"]
+    if default.loader is not None and not has_bilm(model):
+        set_bilm(model, default.loader())
     return torch_bilm.get_bilm(model.layers[0])
 
 
@@ -104,6 +116,7 @@ def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
 def forward(
     model: Model[List[Doc], DocLayers], docs: Sequence[Doc], is_train: bool
 ) -> Tuple[DocLayers, Callable]:
+    get_bilm(model)
     reading: Reading = model.attrs["reading"]
     if is_train:
         return _update(model, docs, reading.window)

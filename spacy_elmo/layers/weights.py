@@ -37,6 +37,12 @@ def allennlp_weights_v1(
     return partial(_load_pair, options_file, weights_file)
 
 
+def default_weights(lang: str) -> Optional[Loader]:
+    """For a pipeline of this language that names none: the weights that ship, for
+    English and for no language in particular ("xx"), if this version ships any."""
+    return _load_bundled if lang in ("en", "xx") and BUNDLED.is_dir() else None
+
+
 def _load_bundled() -> BiLM:
     if not BUNDLED.is_dir():
         raise WeightsError(

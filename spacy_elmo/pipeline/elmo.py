@@ -1,6 +1,7 @@
 """The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
 components mix its layers for themselves."""
 
+from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -28,7 +29,7 @@ from ..layers.elmo_model import DocLayers
 from ..layers.listener import ListenerState, ReceivedBatch, is_listener
 from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.tok2vec import replace_listener, replace_listener_config
-from ..layers.weights import Loader
+from ..layers.weights import Loader, default_weights
 from .annotations import (
     apply_mix,
     install,
@@ -71,6 +72,7 @@ def make_elmo(
     set_tensor: bool,
 ) -> "Elmo":
     """The factory `elmo`. See `Elmo` for the settings."""
+    model.attrs["default"].loader = default_weights(nlp.lang or "")
     for other_name, other in nlp.components:
         if isinstance(other, Elmo) and other_name != name:
             raise ValueError(_second(other_name, name))
@@ -150,6 +152,20 @@ class Elmo(TrainablePipe):
         """
         elmo_model.set_bilm(self.model, bilm)
         return self
+
+    def to_bytes(self, **kwargs: Any) -> bytes:
+        """With the weights, the default ones too, as are those of `to_disk`."""
+        self._load_default()
+        data: bytes = super().to_bytes(**kwargs)
+        return data
+
+    def to_disk(self, path: Union[str, Path], **kwargs: Any) -> None:
+        self._load_default()
+        super().to_disk(path, **kwargs)
+
+    def _load_default(self) -> None:
+        if self.model.attrs["default"].loader is not None:
+            elmo_model.get_bilm(self.model)
 
     # What spaCy asks of a component that others listen to
 
@@ -272,7 +288,8 @@ class Elmo(TrainablePipe):
 
         weights: a loader from [initialize.components.elmo.weights].
 
-        Raises ValueError where there is no loader and no biLM was set before.
+        Raises ValueError where there is no loader, no biLM was set before, and the
+        language is not that of the weights that ship.
         """
         validate_get_examples(get_examples, "Elmo.initialize")
         if weights is not None:

@@ -1,0 +1,76 @@
+"""The network on a GPU against the same on the CPU. By hand: -m gpu."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from spacy_elmo import BiLM, BiLMConfig
+
+pytestmark = pytest.mark.gpu
+
+SENTENCES = [
+    ["She", "sat", "on", "the", "river", "bank", "."],
+    ["He", "robbed", "the", "bank"],
+    [],
+    ["Donaudampfschifffahrtsgesellschaft" * 3],
+    [f"word{n % 40}" for n in range(700)],
+]
+
+
+@pytest.fixture(scope="module")
+def cpu() -> BiLM:
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        filters=((1, 16), (2, 16), (5, 32)), dim=128, projection_dim=32, n_highway=2
+    )
+    return BiLM(config).eval()
+
+
+@pytest.fixture
+def gpu(cpu: BiLM) -> BiLM:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU that PyTorch sees")
+    return copy.deepcopy(cpu).to("cuda")
+
+
+@pytest.fixture(autouse=True)
+def _exact_products() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_encode_agrees_cold_and_warm(cpu: BiLM, gpu: BiLM) -> None:
+    expected = cpu.encode(SENTENCES)
+    for _ in range(2):
+        for found, exact in zip(gpu.encode(SENTENCES), expected):
+            np.testing.assert_allclose(found, exact, atol=1e-4)
+    gpu.word_cache_mb = 0
+    for found, exact in zip(gpu.encode(SENTENCES, batch_tokens=50), expected):
+        np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+def test_bfloat16_is_near(cpu: BiLM, gpu: BiLM) -> None:
+    expected = np.concatenate(cpu.encode(SENTENCES), axis=1)
+    found = np.concatenate(gpu.encode(SENTENCES, precision="bfloat16"), axis=1)
+    cosine = (found * expected).sum(2) / (
+        np.linalg.norm(found, axis=2) * np.linalg.norm(expected, axis=2)
+    )
+    assert cosine.min() > 0.99
+    assert np.abs(found - expected).max() > 1e-5
+
+
+def test_gradients_agree(cpu: BiLM, gpu: BiLM) -> None:
+    gradients = []
+    for bilm in (copy.deepcopy(cpu), gpu):
+        bilm.train()
+        layers = bilm(SENTENCES)
+        (layers.sin().sum() / layers.numel()).backward()
+        gradients.append(
+            [p.grad.cpu() for p in bilm.parameters() if p.grad is not None]
+        )
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for exact, found in zip(*gradients):
+        torch.testing.assert_close(found, exact, atol=1e-5, rtol=1e-3)
