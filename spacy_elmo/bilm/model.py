@@ -22,7 +22,7 @@ from .config import BiLMConfig
 from .lstm import Directions, LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision
-from .ready import ReadyBiLM, fingerprint
+from .ready import ReadyBiLM, fingerprint, new_stamp
 
 DEFAULT_BATCH_TOKENS = 4096
 DEFAULT_WORD_CACHE_MB = 64
@@ -64,6 +64,7 @@ class BiLM(nn.Module):
         self.config = config
         self.characters = characters
         self.word_cache_mb: float = DEFAULT_WORD_CACHE_MB
+        self.stamp = new_stamp()
         self._ready: Optional[ReadyBiLM] = None
         self.character_encoder = CharacterEncoder(config)
         self.forward_layers = nn.ModuleList(
@@ -83,16 +84,19 @@ class BiLM(nn.Module):
 
     def clear_cache(self) -> None:
         """Forget what was laid out and kept for the present weights. A change of the
-        weights is seen without this, unless it went through memory that a tensor shares
-        with another library (`weight.numpy()[...] = x`)."""
+        weights is seen without this, unless PyTorch does not count it: one through
+        `weight.data`, through memory that a tensor shares with another library
+        (`weight.numpy()[...] = x`), or of weights that were made in inference mode."""
+        self.stamp = new_stamp()
         self._ready = None
 
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_ready": None}
 
     def _get_ready(self, dtype: torch.dtype) -> Optional[ReadyBiLM]:
-        """For a pass without gradients; None with them."""
-        if torch.is_grad_enabled():
+        """For a pass without gradients; None with them, and where autocast changes the
+        dtype: that must not stay in what is kept."""
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
             return None
         ready = self._ready
         if (
@@ -132,7 +136,7 @@ class BiLM(nn.Module):
         results = [np.zeros(shape, dtype=np.float32) for _ in sentences]
         for numbers in group_by_length(sentences, batch_tokens):
             batch = [sentences[number] for number in numbers]
-            layers = self.encode_batch(batch, dtype=dtype)[0].cpu().numpy()
+            layers = self.encode_batch(batch, dtype=dtype)[0].float().cpu().numpy()
             ends = np.cumsum([len(sentence) for sentence in batch])[:-1]
             for number, array in zip(numbers, np.split(layers, ends, axis=1)):
                 results[number] = array.copy() if len(numbers) > 1 else array

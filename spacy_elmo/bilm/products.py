@@ -100,8 +100,10 @@ def can_pack(dtype: torch.dtype) -> bool:
     give the product."""
     if not torch.backends.mkldnn.is_available():
         return False
-    weight = torch.linspace(-1, 1, 48 * 32).sin().view(48, 32)
-    rows = torch.linspace(-1, 1, 5 * 32).cos().view(1, 5, 32)
+    # Whatever the user has made the default dtype and device.
+    numbers = torch.arange(48 * 32, dtype=torch.float32, device="cpu")
+    weight = numbers.sin().view(48, 32)
+    rows = numbers[: 5 * 32].cos().view(1, 5, 32)
     with torch.no_grad():
         try:
             found = PackedProduct(weight[None], dtype)(rows)

@@ -1,6 +1,7 @@
 """A biLM made ready to run without gradients: its weights laid out for fast products,
 and the words that it has met."""
 
+from itertools import count
 from typing import TYPE_CHECKING, Tuple
 
 import torch
@@ -13,7 +14,14 @@ from .word_cache import WordCache
 if TYPE_CHECKING:
     from .model import BiLM
 
-Fingerprint = Tuple[Tuple[int, int], ...]
+Fingerprint = Tuple[int, Tuple[Tuple[int, int], ...]]
+
+_stamps = count()
+
+
+def new_stamp() -> int:
+    """A number that no biLM of this process has had."""
+    return next(_stamps)
 
 
 class ReadyBiLM:
@@ -25,12 +33,15 @@ class ReadyBiLM:
 
     def __init__(self, bilm: "BiLM", dtype: torch.dtype, word_cache_mb: float) -> None:
         self.fingerprint = fingerprint(bilm)
+        # Held, so that no other weights come to lie in their memory.
+        self._weights = [parameter.detach() for parameter in bilm.parameters()]
         self.dtype = dtype
         self.word_cache_mb = word_cache_mb
         width = bilm.config.projection_dim
-        capacity = int(word_cache_mb * 2**20 / (4 * width))
         encoder = bilm.character_encoder
-        self.words = WordCache(capacity, width, encoder.char_embedding.weight.detach())
+        like = encoder.char_embedding.weight.detach()
+        capacity = int(word_cache_mb * 2**20 / (like.element_size() * width))
+        self.words = WordCache(capacity, width, like)
         self.filter_weight = encoder.filter_weight().detach()
         linears = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
         self._products = {
@@ -43,14 +54,14 @@ class ReadyBiLM:
         return self._products[id(layer)](inputs[None])[0].add_(layer.bias)
 
 
-def fingerprint(module: nn.Module) -> Fingerprint:
-    """Changes with the weights, where PyTorch sees the change: it does not see one
-    made through memory that is shared with NumPy."""
-    return tuple(
+def fingerprint(bilm: "BiLM") -> Fingerprint:
+    """Changes with the weights, where PyTorch sees the change, and with each
+    `BiLM.clear_cache`."""
+    return bilm.stamp, tuple(
         (
             parameter.data_ptr(),
             # Made in inference mode, a tensor counts no changes.
             0 if parameter.is_inference() else parameter._version,
         )
-        for parameter in module.parameters()
+        for parameter in bilm.parameters()
     )

@@ -241,16 +241,20 @@ def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> N
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
-        inputs, hidden, cell, _, _, bias, _, run = arguments
+        inputs, hidden, cell, ih, hh, bias, hr, run = arguments
         outputs, last_hidden, last_cell = run.forward(inputs, hidden, cell, bias)
         ctx.run = run
-        ctx.save_for_backward(inputs, hidden, cell, outputs)
+        # In its own dtype a product reads the weights themselves: saved, they may not
+        # change before the way back.
+        read = [weight for weight in (ih, hh, hr) if weight is not None]
+        shared = [weight for weight in read if weight.dtype == run.hh.dtype]
+        ctx.save_for_backward(inputs, hidden, cell, outputs, *shared)
         return outputs, last_hidden, last_cell
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return (*ctx.run.backward(*ctx.saved_tensors, *gradients), None)
+        return (*ctx.run.backward(*ctx.saved_tensors[:4], *gradients), None)
 
 
 def recur_without_gradient(

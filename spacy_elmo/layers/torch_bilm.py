@@ -48,8 +48,11 @@ class BiLMShim(PyTorchShim):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         super().finish_update(optimizer)
-        # Thinc writes through memory shared with NumPy, where PyTorch does not see it.
-        if isinstance(self._model, BiLM):
+        # Thinc writes through memory shared with NumPy, where PyTorch does not see it;
+        # where there is no gradient, as of a frozen biLM, it writes nothing.
+        if isinstance(self._model, BiLM) and any(
+            parameter.grad is not None for parameter in self._model.parameters()
+        ):
             self._model.clear_cache()
 
     def from_bytes(self, bytes_data: bytes) -> "BiLMShim":

@@ -104,3 +104,74 @@ def test_a_long_word_has_its_filters_apart() -> None:
         (slice(3, 7), 1, 12),
         (slice(7, 13), 5, 8),
     ]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_precision_is_near(lengths: list[int], dtype: torch.dtype) -> None:
+    """The result and the gradients are float32, whatever the products are in."""
+    tolerance = 1e-5 if dtype == torch.float32 else 0.02
+    # Numbers that bfloat16 holds, and maxima that it tells apart.
+    characters, weight = (t.detach().bfloat16().float() for t in given(lengths))
+    low = [characters.requires_grad_(), weight.requires_grad_()]
+    exact = [tensor.detach().double().requires_grad_() for tensor in low]
+    found = maximal_response(*low, FILTERS, lengths, dtype)
+    expected = plainly(*exact)
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < tolerance * expected.abs().max()
+    towards = torch.randn_like(found)
+    mine = torch.autograd.grad(found, low, towards)
+    assert {gradient.dtype for gradient in mine} == {torch.float32}
+    plain = torch.autograd.grad(expected, exact[1], towards.double())[0]
+    # Columns that a filter does not have are left out.
+    difference = (mine[1] - plain)[weight != 0].norm() / plain.norm()
+    assert difference < (1e-5 if dtype == torch.float32 else 0.05)
+
+
+def test_no_words() -> None:
+    characters, weight = given([])
+    found = maximal_response(characters, weight, FILTERS, [], torch.float64)
+    assert found.shape == (0, 13)
+    for gradient in torch.autograd.grad(found.sum(), (characters, weight)):
+        assert not gradient.any()
+
+
+def test_words_without_characters() -> None:
+    """All padding: one window says all."""
+    characters, weight = given([0, 0])
+    found = response(characters, weight, [0, 0])
+    torch.testing.assert_close(found, plainly(characters, weight))
+
+
+@pytest.mark.parametrize("needs", [(True, False), (False, True)])
+def test_gradients_of_one_alone(needs: tuple[bool, bool]) -> None:
+    lengths = LENGTHS[0]
+    both = given(lengths)
+    wanted = torch.autograd.grad(response(*both, lengths).sum(), both)
+    for tensor, needed in zip(both, needs):
+        tensor.requires_grad_(needed)
+    response(*both, lengths).sum().backward()
+    for tensor, needed, gradient in zip(both, needs, wanted):
+        assert (tensor.grad is not None) == needed
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensor.grad, gradient)
+
+
+def test_the_way_back_leaves_its_inputs_alone_and_can_be_gone_twice() -> None:
+    lengths = LENGTHS[1]
+    both = given(lengths)
+    before = [tensor.detach().clone() for tensor in both]
+    found = response(*both, lengths)
+    towards = torch.randn_like(found)
+    first = torch.autograd.grad(found, both, towards, retain_graph=True)
+    for one, other in zip(first, torch.autograd.grad(found, both, towards)):
+        assert torch.equal(one, other)
+    for tensor, copy in zip(both, before):
+        assert torch.equal(tensor, copy)
+
+
+def test_not_a_number_is_not_hidden() -> None:
+    characters, weight = given([3])
+    with torch.no_grad():
+        characters[0, 1, 0] = torch.nan
+    assert response(characters, weight, [3]).isnan().all()

@@ -156,7 +156,8 @@ def test_loads_where_the_weight_file_is_not(
     tok2vecs = [n.get_pipe("tagger").model.get_ref("tok2vec") for n in (nlp, other)]
     docs = docs_of(nlp, "the river bank", "a b")
     for ours, theirs in zip(*(tok2vec.predict(docs) for tok2vec in tok2vecs)):
-        np.testing.assert_array_equal(ours, theirs)
+        # One has read some of the words before, among others.
+        assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
     assert all(same_numbers(_bilm_of(nlp), _bilm_of(other)).values())
     assert tok2vecs[1]._func.keywords == {"frozen": frozen}
 

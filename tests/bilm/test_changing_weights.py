@@ -1,0 +1,237 @@
+"""What a biLM keeps is dropped when its weights change, in whatever way."""
+
+from __future__ import annotations
+
+import copy
+from typing import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from spacy_elmo import BiLM, BiLMConfig
+
+SENTENCES = [["She", "sat", "on", "the", "river", "bank"], ["He"], ["robbed", "it"]]
+PRECISIONS = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+
+
+def encode(bilm: BiLM, precision: str = "float32") -> np.ndarray:
+    return np.concatenate(bilm.encode(SENTENCES, precision=precision), axis=1)
+
+
+def fresh(bilm: BiLM, precision: str = "float32") -> np.ndarray:
+    """With the weights that it has now and nothing kept."""
+    made = BiLM(bilm.config, bilm.characters)
+    made.to(next(bilm.parameters()).dtype)
+    made.load_state_dict(bilm.state_dict())
+    return encode(made, precision)
+
+
+def check(bilm: BiLM, precision: str = "float32") -> np.ndarray:
+    found = encode(bilm, precision)
+    np.testing.assert_allclose(found, fresh(bilm, precision), rtol=1e-5, atol=1e-5)
+    return found
+
+
+def names(bilm: BiLM) -> list[str]:
+    return [name for name, _ in bilm.named_parameters()]
+
+
+@PRECISIONS
+def test_each_parameter_counts(bilm: BiLM, precision: str) -> None:
+    for name in names(bilm):
+        before = check(bilm, precision)
+        with torch.no_grad():
+            bilm.get_parameter(name).mul_(1.5)
+        after = check(bilm, precision)
+        # The bias of a new highway's gate and those of the LSTMs begin at a constant.
+        assert np.abs(after - before).max() > 1e-4 or not bilm.get_parameter(name).any()
+
+
+def _adam(bilm: BiLM) -> None:
+    bilm(SENTENCES).square().mean().backward()
+    torch.optim.Adam(bilm.parameters(), lr=0.01).step()
+
+
+def _sgd(bilm: BiLM) -> None:
+    bilm(SENTENCES).square().mean().backward()
+    torch.optim.SGD(bilm.parameters(), lr=0.01, foreach=False).step()
+
+
+def _load_state_dict(bilm: BiLM) -> None:
+    bilm.load_state_dict({k: v * 0.9 for k, v in bilm.state_dict().items()})
+
+
+def _assign_state_dict(bilm: BiLM) -> None:
+    halves = {k: v * 0.9 for k, v in bilm.state_dict().items()}
+    bilm.load_state_dict(halves, assign=True)
+
+
+def _in_place(bilm: BiLM) -> None:
+    with torch.no_grad():
+        for parameter in bilm.parameters():
+            parameter.mul_(0.9)
+
+
+def _element(bilm: BiLM) -> None:
+    with torch.no_grad():
+        bilm.forward_layers[1].weight_ih[3, 2] += 3.0
+
+
+def _through_a_view(bilm: BiLM) -> None:
+    with torch.no_grad():
+        bilm.character_encoder.char_embedding.weight.view(-1)[::2].add_(0.5)
+
+
+def _through_detach(bilm: BiLM) -> None:
+    bilm.backward_layers[0].bias.detach().add_(0.5)
+
+
+def _new_data(bilm: BiLM) -> None:
+    for parameter in bilm.parameters():
+        parameter.data = parameter.data * 0.9
+
+
+def _new_parameter(bilm: BiLM) -> None:
+    layer = bilm.character_encoder.projection
+    assert layer is not None
+    layer.weight = nn.Parameter(layer.weight.detach() * 0.9)
+
+
+def _new_layer(bilm: BiLM) -> None:
+    old = bilm.character_encoder.projection
+    assert old is not None
+    bilm.character_encoder.projection = nn.Linear(old.in_features, old.out_features)
+
+
+def _init(bilm: BiLM) -> None:
+    bilm.forward_layers[0].reset_parameters()
+
+
+def _inference_mode(bilm: BiLM) -> None:
+    with torch.inference_mode():
+        bilm.forward_layers[0].weight_hh.mul_(0.5)
+
+
+def _vector_to_parameters(bilm: BiLM) -> None:
+    vector = nn.utils.parameters_to_vector(bilm.parameters()).detach()
+    nn.utils.vector_to_parameters(vector * 0.9, bilm.parameters())
+
+
+CHANGES = [
+    _adam,
+    _sgd,
+    _load_state_dict,
+    _assign_state_dict,
+    _in_place,
+    _element,
+    _through_a_view,
+    _through_detach,
+    _new_data,
+    _new_parameter,
+    _new_layer,
+    _init,
+    _inference_mode,
+    _vector_to_parameters,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@PRECISIONS
+def test_changes_are_seen(
+    bilm: BiLM, change: Callable[[BiLM], None], precision: str
+) -> None:
+    before = check(bilm, precision)
+    for _ in range(3):
+        change(bilm)
+        after = check(bilm, precision)
+        assert np.abs(after - before).max() > 1e-3
+        before = after
+
+
+def test_training_and_reading_take_turns(bilm: BiLM) -> None:
+    optimizer = torch.optim.Adam(bilm.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = bilm(SENTENCES).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(float((check(bilm) ** 2).mean()))
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "size", [{}, {"dim": 512, "projection_dim": 128, "filters": ((3, 256),)}]
+)
+@PRECISIONS
+def test_memory_that_is_used_again_is_not_taken_for_the_same(
+    tiny_config: BiLMConfig, size: dict[str, int], precision: str
+) -> None:
+    """New data may come to lie where the data before last were."""
+    torch.manual_seed(0)
+    bilm = BiLM(tiny_config.replace(n_layers=1, **size))
+    for name in names(bilm):
+        parameter = bilm.get_parameter(name)
+        for _ in range(3):
+            encode(bilm, precision)
+            for factor in (1.1, 1.2):
+                parameter.data = parameter.data * factor
+            check(bilm, precision)
+
+
+@PRECISIONS
+def test_other_dtypes(bilm: BiLM, precision: str) -> None:
+    check(bilm, precision)
+    bilm.double()
+    exact = check(bilm, precision)
+    bilm.half().float()
+    assert np.abs(check(bilm, precision) - exact).max() > 1e-4
+
+
+def test_double_precision_is_double(bilm: BiLM) -> None:
+    """A fast path in float32 would show."""
+    bilm.double()
+    exact = bilm.encode_batch(SENTENCES, dtype=torch.float64)[0].detach()
+    with torch.no_grad():
+        for _ in range(2):
+            found = bilm.encode_batch(SENTENCES, dtype=torch.float64)[0]
+            torch.testing.assert_close(found, exact, rtol=1e-11, atol=1e-11)
+
+
+def test_functional_call_has_weights_of_its_own(bilm: BiLM) -> None:
+    before = check(bilm)
+    weights = {k: v.detach().clone() for k, v in bilm.named_parameters()}
+    for factor in (0.5, 0.9, 1.5, 2.0):
+        others = {k: v * factor for k, v in weights.items()}
+        expected = copy.deepcopy(bilm)
+        expected.load_state_dict(others)
+        with torch.no_grad():
+            found = torch.func.functional_call(bilm, others, (SENTENCES,))
+        del others
+        np.testing.assert_allclose(found, encode(expected), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(encode(bilm), before, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["numpy", "data"])
+def test_what_is_not_seen_is_told(bilm: BiLM, name: str) -> None:
+    """As `clear_cache` says."""
+    before = check(bilm)
+    for parameter in bilm.parameters():
+        if name == "numpy":
+            parameter.detach().numpy()[...] *= 0.9
+        else:
+            parameter.data.mul_(0.9)
+    bilm.clear_cache()
+    assert np.abs(check(bilm) - before).max() > 1e-3
+
+
+def test_one_bilm_knows_nothing_of_another(bilm: BiLM) -> None:
+    others = [copy.deepcopy(bilm) for _ in range(3)]
+    for number, other in enumerate(others):
+        with torch.no_grad():
+            other.forward_layers[0].bias.add_(number)
+    for _ in range(2):
+        for other in others:
+            check(other)

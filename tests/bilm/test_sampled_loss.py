@@ -1,0 +1,214 @@
+"""The loss of a sampled softmax, against a plain one in PyTorch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spacy_elmo.bilm import sampled_loss as module
+from spacy_elmo.bilm.sampled_loss import sampled_loss
+
+N, WIDTH, N_SAMPLES = 7, 4, 5
+# Of places 1, 4 and 5 the target is among the drawn words: the first, the last, one.
+COLUMNS = [0, 1, 0, 0, 5, 3, 0]
+
+
+def given(
+    columns: list[int] | None = None, dtype: torch.dtype = torch.float64
+) -> tuple[list[Tensor], Tensor]:
+    """hidden, true_rows, true_bias, drawn_rows, drawn_bias; columns."""
+    torch.manual_seed(0)
+    where = torch.tensor(COLUMNS if columns is None else columns)
+    hidden = torch.randn(len(where), WIDTH, dtype=dtype)
+    drawn_rows = torch.randn(N_SAMPLES, WIDTH, dtype=dtype)
+    drawn_bias = torch.randn(N_SAMPLES, dtype=dtype)
+    true_rows = torch.randn(len(where), WIDTH, dtype=dtype)
+    true_bias = torch.randn(len(where), dtype=dtype)
+    for place, column in enumerate(where.tolist()):
+        if column:
+            true_rows[place] = drawn_rows[column - 1]
+            true_bias[place] = drawn_bias[column - 1]
+    tensors = [hidden, true_rows, true_bias, drawn_rows, drawn_bias]
+    return [tensor.requires_grad_() for tensor in tensors], where
+
+
+def plainly(
+    hidden: Tensor,
+    true_rows: Tensor,
+    true_bias: Tensor,
+    drawn_rows: Tensor,
+    drawn_bias: Tensor,
+    columns: Tensor,
+) -> Tensor:
+    """A cross entropy: the target is the first to choose from, or, if it is drawn, has
+    its place among the drawn words and the first is struck out."""
+    true = (hidden * true_rows).sum(dim=1) + true_bias
+    drawn = hidden @ drawn_rows.t() + drawn_bias
+    logits = torch.cat([true.masked_fill(columns > 0, -torch.inf)[:, None], drawn], 1)
+    return F.cross_entropy(logits, columns, reduction="none")
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
+    assert found.shape == expected.shape
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+@pytest.mark.parametrize("columns", [COLUMNS, [0] * N, [2] * N, [4], [0]])
+@pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 3 * N_SAMPLES, 1 << 20])
+def test_it_is_a_cross_entropy_and_its_gradient(
+    columns: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many places are worked on at once."""
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    tensors, where = given(columns)
+    found = sampled_loss(*tensors, where, torch.float64)
+    expected = plainly(*tensors, where)
+    torch.testing.assert_close(found, expected)
+    towards = torch.randn_like(found)
+    mine = torch.autograd.grad(found, tensors, towards, retain_graph=True)
+    plain = torch.autograd.grad(expected, tensors, towards, materialize_grads=True)
+    # A drawn target has its gradient among the drawn words alone.
+    for gradient in mine[1:3]:
+        assert not gradient[where > 0].any()
+    for one, other in zip(mine, plain):
+        torch.testing.assert_close(one, other)
+    for one, other in zip(mine, torch.autograd.grad(found, tensors, towards)):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 1 << 20])
+def test_gradients(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    tensors, where = given()
+    assert torch.autograd.gradcheck(
+        lambda *inputs: sampled_loss(*inputs, where, torch.float64), tensors
+    )
+
+
+def test_rows_are_shared_out_as_in_a_training_step() -> None:
+    """True and drawn rows are gathered from one matrix, in which both gradients meet;
+    one word is the target of several places."""
+    torch.manual_seed(1)
+    matrix = torch.randn(9, WIDTH, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(9, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(6, WIDTH, dtype=torch.float64, requires_grad=True)
+    true, drawn = torch.tensor([0, 3, 3, 8, 0, 5]), torch.tensor([1, 3, 5, 7])
+    columns = torch.tensor([0, 2, 2, 0, 0, 3])
+
+    def gradients(loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss.square().sum(), [hidden, matrix, bias])
+
+    def inputs() -> tuple[Tensor, ...]:
+        drawn_part = (matrix[drawn], bias[drawn])
+        return hidden, matrix[true], bias[true], *drawn_part, columns
+
+    mine = gradients(sampled_loss(*inputs(), torch.float64))
+    for one, other in zip(mine, gradients(plainly(*inputs()))):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("at_once", [N_SAMPLES, 1 << 20])
+def test_each_precision_is_near(
+    dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    exact, where = given()
+    tensors = [t.detach().float().requires_grad_() for t in exact]
+    found, expected = sampled_loss(*tensors, where, dtype), plainly(*exact, where)
+    assert found.dtype == torch.float32
+    assert close(found, expected, tolerance)
+    assert close(found, expected, 1e-5) == (dtype == torch.float32)
+    mine = torch.autograd.grad(found.sum(), tensors)
+    for one, other in zip(mine, torch.autograd.grad(expected.sum(), exact)):
+        assert one.dtype == torch.float32
+        assert close(one, other, tolerance)
+
+
+@pytest.mark.parametrize("which", [[0], [1], [2], [3], [4], [0, 1], [3, 4], [1, 2]])
+def test_some_inputs_may_need_no_gradient(which: list[int]) -> None:
+    tensors, where = given()
+    expected = torch.autograd.grad(plainly(*tensors, where).sum(), tensors)
+    for number, tensor in enumerate(tensors):
+        tensor.requires_grad_(number in which)
+    sampled_loss(*tensors, where, torch.float64).sum().backward()
+    for number, tensor in enumerate(tensors):
+        assert (tensor.grad is not None) == (number in which)
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensor.grad, expected[number])
+
+
+def test_without_gradients() -> None:
+    tensors, where = given()
+    with torch.no_grad():
+        found = sampled_loss(*tensors, where, torch.float64)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, plainly(*tensors, where).detach())
+
+
+def test_logits_that_no_exponential_holds() -> None:
+    """Large ones, either way: the loss and its gradient stay finite and right."""
+    tensors, where = given()
+    with torch.no_grad():
+        tensors[0] *= 2000.0
+        tensors[4][1] = -1e6
+    found, expected = (
+        sampled_loss(*tensors, where, torch.float64),
+        plainly(*tensors, where),
+    )
+    assert expected.max() > 1000
+    torch.testing.assert_close(found, expected)
+    mine = torch.autograd.grad(found.sum(), tensors)
+    for one, other in zip(mine, torch.autograd.grad(expected.sum(), tensors)):
+        assert one.isfinite().all()
+        torch.testing.assert_close(one, other)
+
+
+def test_no_places() -> None:
+    tensors, where = given([])
+    tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+    loss = sampled_loss(*tensors, where.long(), torch.float64)
+    assert loss.shape == (0,)
+    loss.sum().backward()
+    assert all(not tensor.grad.any() for tensor in tensors if tensor.grad is not None)
+
+
+def test_inputs_stay_as_they_are() -> None:
+    tensors, where = given()
+    before = [tensor.detach().clone() for tensor in (*tensors, where)]
+    towards = torch.ones(N, dtype=torch.float64)
+    loss = sampled_loss(*tensors, where, torch.float64)
+    loss.backward(towards)
+    assert torch.equal(towards, torch.ones_like(towards))
+    for tensor, copy in zip((*tensors, where), before):
+        assert torch.equal(tensor, copy)
+
+
+def test_a_change_before_the_way_back_is_refused() -> None:
+    """The logits are formed again from the same rows."""
+    for number in (0, 3, 4):
+        tensors, where = given()
+        loss = sampled_loss(*tensors, where, torch.float64).sum()
+        with torch.no_grad():
+            tensors[number].mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_not_all_logits_lie_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 3 * N_SAMPLES)
+    sizes: list[int] = []
+    original = module._logits
+
+    def spy(*tensors: Tensor) -> Tensor:
+        logits = original(*tensors)
+        sizes.append(logits.numel())
+        return logits
+
+    monkeypatch.setattr(module, "_logits", spy)
+    tensors, where = given()
+    sampled_loss(*tensors, where, torch.float64).sum().backward()
+    assert sizes == [3 * N_SAMPLES, 3 * N_SAMPLES, N_SAMPLES] * 2

@@ -1,0 +1,194 @@
+"""Vectors of words that were met before."""
+
+from __future__ import annotations
+
+import random
+from threading import Thread
+
+import pytest
+import torch
+from torch import Tensor
+
+from spacy_elmo.bilm.word_cache import WordCache
+
+WIDTH = 3
+
+
+def vectors_of(words: list[str]) -> Tensor:
+    """A vector that only this word has."""
+    rows = [[float(n) for n in word.encode()[:WIDTH].ljust(WIDTH)] for word in words]
+    return torch.tensor(rows).view(len(words), WIDTH)
+
+
+class Reader:
+    """Computes vectors and remembers for which words it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __call__(self, words: list[str]) -> Tensor:
+        self.asked.append(list(words))
+        return vectors_of(words)
+
+
+def cache_of(capacity: int) -> WordCache:
+    return WordCache(capacity, WIDTH, torch.zeros(1))
+
+
+def look_up(cache: WordCache, words: list[str]) -> list[str]:
+    """The words that were not there; the vectors are right in any case."""
+    reader = Reader()
+    found = cache.look_up(words, reader)
+    assert found.shape == (len(words), WIDTH)
+    assert torch.equal(found, vectors_of(words))
+    assert len(cache) <= cache.capacity
+    assert len(reader.asked) <= 1
+    return [word for words in reader.asked for word in words]
+
+
+def test_a_word_is_computed_once() -> None:
+    cache = cache_of(10)
+    assert look_up(cache, ["a", "b"]) == ["a", "b"]
+    assert look_up(cache, ["c", "b", "a", "d"]) == ["c", "d"]
+    assert look_up(cache, ["d", "c", "b", "a"]) == []
+    assert len(cache) == 4
+    assert "a" in cache
+    assert "e" not in cache
+
+
+def test_words_that_are_there_come_without_a_computation() -> None:
+    cache, reader = cache_of(2), Reader()
+    cache.look_up(["a"], reader)
+    cache.look_up(["a"], reader)
+    cache.look_up([], reader)
+    assert reader.asked == [["a"]]
+    assert look_up(cache, []) == []
+
+
+def test_the_least_recently_used_go_first() -> None:
+    cache = cache_of(3)
+    look_up(cache, ["a", "b", "c"])
+    look_up(cache, ["a"])
+    look_up(cache, ["d"])
+    assert [word in cache for word in "abcd"] == [True, False, True, True]
+    look_up(cache, ["c", "e"])
+    assert [word in cache for word in "abcde"] == [False, False, True, True, True]
+
+
+def test_words_of_one_call_do_not_drop_each_other() -> None:
+    cache = cache_of(4)
+    look_up(cache, ["a", "b", "c", "d"])
+    # "a" and "b" would be the first to go, but this call uses them.
+    assert look_up(cache, ["e", "f", "g", "a", "b"]) == ["e", "f", "g"]
+    assert {word for word in "abcdefg" if word in cache} == set("abef")
+    assert look_up(cache, ["a", "b", "x", "e", "f"]) == ["x"]
+    assert "x" not in cache
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2])
+def test_more_words_than_there_is_room_for(capacity: int) -> None:
+    cache = cache_of(capacity)
+    words = ["a", "b", "c", "d"]
+    assert look_up(cache, words) == words
+    assert len(cache) == capacity
+    assert look_up(cache, words) == words[capacity:]
+    assert look_up(cache, words[::-1]) == words[:capacity:-1] + words[capacity:][:1]
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2, 3, 8])
+def test_a_word_may_come_twice(capacity: int) -> None:
+    cache = cache_of(capacity)
+    for words in (["a", "a"], ["b"], ["c", "c", "b"], ["d", "c", "d", "a"], ["e"]):
+        for _ in range(3):
+            look_up(cache, words)
+    everything = {"a", "b", "c", "d", "e"}
+    assert len(cache) == min(capacity, len(everything))
+    assert sum(word in cache for word in everything) == len(cache)
+    # No room was lost on the way.
+    fresh = [f"w{n}" for n in range(capacity)]
+    assert look_up(cache, fresh) == fresh
+    assert look_up(cache, fresh) == []
+
+
+def test_a_known_word_that_comes_often_takes_the_room_of_one() -> None:
+    cache = cache_of(3)
+    look_up(cache, ["a"])
+    look_up(cache, ["a", "a", "a", "a", "b", "c"])
+    assert look_up(cache, ["a", "b", "c"]) == []
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 3, 7, 30])
+def test_it_is_a_plain_list_of_the_last_words(capacity: int) -> None:
+    """Against a slow one: the order in which words were used, the newest last."""
+    cache, order, rng = cache_of(capacity), [], random.Random(capacity)
+    for _ in range(400):
+        words = rng.sample([chr(97 + n) for n in range(20)], rng.randint(0, 9))
+        known = [word for word in words if word in order]
+        new = [word for word in words if word not in order]
+        assert look_up(cache, words) == new
+        kept = new[: capacity - len(known)]
+        others = [word for word in order if word not in known]
+        free = capacity - len(known) - len(kept)
+        order = [*others[len(others) - min(free, len(others)) :], *known, *kept]
+        assert {word for word in map(chr, range(97, 117)) if word in cache} == {*order}
+
+
+def test_what_it_gives_is_the_callers() -> None:
+    cache = cache_of(4)
+    for words in (["a", "b"], ["a", "c"], ["a", "b"]):
+        cache.look_up(words, vectors_of).zero_()
+        assert torch.equal(cache.look_up(words, vectors_of), vectors_of(words))
+
+
+def test_a_failed_computation_leaves_it_as_it_was() -> None:
+    def fail(words: list[str]) -> Tensor:
+        raise MemoryError
+
+    cache = cache_of(2)
+    look_up(cache, ["a", "b"])
+    for _ in range(3):
+        with pytest.raises(MemoryError):
+            cache.look_up(["c", "a"], fail)
+    assert look_up(cache, ["a", "b"]) == []
+    assert look_up(cache, ["c"]) == ["c"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_its_vectors_have_the_dtype_that_it_is_told(dtype: torch.dtype) -> None:
+    cache = WordCache(2, 1, torch.zeros(1, dtype=dtype))
+
+    def third(words: list[str]) -> Tensor:
+        return torch.full((len(words), 1), 1 / 3, dtype=dtype)
+
+    for words in (["a"], ["a", "b"], ["a", "b"]):
+        assert torch.equal(cache.look_up(words, third), third(words))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_it_may_be_used_in_and_out_of_inference_mode(first: bool) -> None:
+    with torch.inference_mode(first):
+        cache = WordCache(3, WIDTH, torch.zeros(1))
+        look_up(cache, ["a"])
+    for mode in (not first, first, not first):
+        with torch.inference_mode(mode):
+            look_up(cache, ["a", f"b{mode}"])
+            look_up(cache, [f"c{mode}", "d"])
+
+
+def test_threads_get_their_own_words() -> None:
+    cache, errors = cache_of(6), []
+
+    def run(seed: int) -> None:
+        rng = random.Random(seed)
+        try:
+            for _ in range(200):
+                look_up(cache, rng.sample([chr(97 + n) for n in range(20)], 5))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Thread(target=run, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors

@@ -1,0 +1,240 @@
+"""The biLM in a Thinc model: what it keeps follows the weights, however Thinc changes
+them; its memory is what the config says."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from pipelines import own_bilm
+from spacy.tokens import Doc
+from thinc.api import Adam, Model
+
+from spacy_elmo import BiLM
+from spacy_elmo.layers import torch_bilm
+from spacy_elmo.layers.elmo_model import (
+    build_elmo_model_v1,
+    frozen_layers,
+    get_bilm,
+    set_bilm,
+)
+from spacy_elmo.layers.tok2vec import build_elmo_tok2vec_v1
+
+SENTENCES = [["She", "sat", "on", "the", "bank"], ["He"], ["robbed", "it"]]
+
+
+@pytest.fixture
+def model(bilm: BiLM) -> Model:
+    made = torch_bilm.torch_bilm(100, "float32", 1.0)
+    torch_bilm.set_bilm(made, bilm)
+    return made
+
+
+def fresh(bilm: BiLM) -> np.ndarray:
+    made = BiLM(bilm.config, bilm.characters)
+    made.load_state_dict(bilm.state_dict())
+    return np.concatenate(made.encode(SENTENCES), axis=1)
+
+
+def check(model: Model) -> np.ndarray:
+    """It gives what its present weights give."""
+    found = model.predict(SENTENCES)
+    expected = fresh(torch_bilm.get_bilm(model))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    return found
+
+
+def update(model: Model, optimizer: Any) -> None:
+    layers, backprop = model.begin_update(SENTENCES)
+    backprop(layers)
+    model.finish_update(optimizer)
+
+
+def in_place(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
+    weights -= 0.01 * np.sign(gradient)
+    return weights, gradient
+
+
+def anew(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
+    return weights - 0.01 * np.sign(gradient), gradient
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.01), in_place, anew])
+def test_an_update_is_seen(model: Model, optimizer: Any) -> None:
+    before = check(model)
+    for _ in range(3):
+        update(model, optimizer)
+        after = check(model)
+        assert np.abs(after - before).max() > 1e-3
+        before = after
+
+
+def test_an_update_without_gradients_leaves_what_is_kept(model: Model) -> None:
+    """As of a frozen biLM in a head that learns."""
+    check(model)
+    bilm = torch_bilm.get_bilm(model)
+    kept = bilm._ready
+    assert kept is not None
+    model.finish_update(Adam(0.01))
+    check(model)
+    assert bilm._ready is kept
+
+
+def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
+    nlp = spacy.blank("en")
+    docs = [Doc(nlp.vocab, words=words) for words in SENTENCES]
+    elmo = build_elmo_model_v1()
+    set_bilm(elmo, bilm)
+    tok2vec = build_elmo_tok2vec_v1(elmo)
+    tok2vec.initialize(X=docs)
+    kept = bilm._ready
+    assert kept is not None
+    for _ in range(3):
+        outputs, backprop = tok2vec.begin_update(docs)
+        backprop(outputs)
+        tok2vec.finish_update(Adam(0.01))
+    tok2vec.predict(docs)
+    assert bilm._ready is kept
+    read: list[Any] = []
+    bilm.register_forward_pre_hook(lambda module, inputs: read.append(inputs))
+    tok2vec.begin_update(docs)
+    assert read == []
+
+
+def test_averaged_weights_are_seen_and_gone(model: Model) -> None:
+    plain = check(model)
+    bilm, shim = torch_bilm.get_bilm(model), model.shims[0]
+    averages = {
+        f"pytorch_{shim.id}_{name}": 0.9 * parameter.detach().numpy()
+        for name, parameter in bilm.named_parameters()
+    }
+    for _ in range(2):
+        with model.use_params(averages):
+            assert np.abs(check(model) - plain).max() > 1e-3
+        np.testing.assert_allclose(check(model), plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_bytes(model: Model, is_used: bool) -> None:
+    """Into a wrapper that has read with other weights."""
+    expected = check(model)
+    other = torch_bilm.torch_bilm(100, "float32", 2.0)
+    if is_used:
+        bilm = copy.deepcopy(torch_bilm.get_bilm(model))
+        with torch.no_grad():
+            bilm.forward_layers[0].bias.add_(1.0)
+        torch_bilm.set_bilm(other, bilm)
+        assert np.abs(check(other) - expected).max() > 1e-3
+    other.from_bytes(model.to_bytes())
+    np.testing.assert_array_equal(check(other), expected)
+    # A setting of where it is, not of where it comes from.
+    assert torch_bilm.get_bilm(other).word_cache_mb == 2.0
+
+
+def test_bytes_of_no_weights(model: Model) -> None:
+    model.from_bytes(torch_bilm.torch_bilm(1, "float32", 1.0).to_bytes())
+    assert not torch_bilm.has_bilm(model)
+
+
+def test_another_bilm_takes_the_settings(model: Model, tiny_bilm: BiLM) -> None:
+    before = check(model)
+    other = copy.deepcopy(tiny_bilm)
+    with torch.no_grad():
+        other.backward_layers[1].weight_hh.mul_(-1)
+    assert other.word_cache_mb == 64
+    torch_bilm.set_bilm(model, other)
+    assert other.word_cache_mb == 1.0
+    assert np.abs(check(model) - before).max() > 1e-3
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, Model.copy])
+def test_copies_are_independent(model: Model, way: Callable[[Model], Model]) -> None:
+    before = check(model)
+    other = way(model)
+    bilm, own = torch_bilm.get_bilm(other), torch_bilm.get_bilm(model)
+    assert bilm is not own
+    assert bilm.word_cache_mb == 1.0
+    np.testing.assert_allclose(check(other), before, rtol=1e-5, atol=1e-6)
+    update(other, in_place)
+    assert np.abs(check(other) - before).max() > 1e-3
+    np.testing.assert_array_equal(check(model), before)
+    for parameter in own.parameters():
+        assert parameter.grad is None
+    # What is loaded into the copy has the copy's memory.
+    other.shims[0].word_cache_mb = 0.5
+    for wrapper, expected in ((other, 0.5), (model, 1.0)):
+        wrapper.from_bytes(model.to_bytes())
+        assert torch_bilm.get_bilm(wrapper).word_cache_mb == expected
+
+
+@pytest.mark.parametrize("word_cache_mb", [0, 0.0005, 64])
+def test_the_memory_does_not_matter(tiny_bilm: BiLM, word_cache_mb: float) -> None:
+    model = build_elmo_model_v1(word_cache_mb=word_cache_mb)
+    set_bilm(model, copy.deepcopy(tiny_bilm))
+    nlp = spacy.blank("en")
+    docs = [Doc(nlp.vocab, words=words) for words in SENTENCES]
+    for _ in range(2):
+        found = np.concatenate(model.predict(docs), axis=1)
+        np.testing.assert_allclose(found, fresh(tiny_bilm), rtol=1e-5, atol=1e-5)
+    bilm = get_bilm(model)
+    assert bilm.word_cache_mb == word_cache_mb
+    assert bilm._ready is not None
+    assert bilm._ready.words.capacity == int(word_cache_mb * 2**20) // (4 * 8)
+
+
+def test_the_memory_is_a_setting_of_the_config(tiny_bilm: BiLM) -> None:
+    config = own_bilm(None)["model"]
+    resolved = spacy.registry.resolve({"model": {**config, "word_cache_mb": 3}})
+    set_bilm(resolved["model"], copy.deepcopy(tiny_bilm))
+    assert get_bilm(resolved["model"]).word_cache_mb == 3
+
+
+@pytest.mark.parametrize("size", [-1, -0.5])
+def test_less_than_no_memory_is_refused(size: float) -> None:
+    message = f"word_cache_mb: expected a number of at least 0, found {size}"
+    with pytest.raises(ValueError, match=message):
+        build_elmo_model_v1(word_cache_mb=size)
+
+
+def _by_thinc(model: Model, docs: list[Doc]) -> None:
+    layers, backprop = model.begin_update(docs)
+    backprop(layers)
+    model.finish_update(in_place)
+
+
+def _by_hand(model: Model, docs: list[Doc]) -> None:
+    bilm = get_bilm(model)
+    for parameter in bilm.parameters():
+        parameter.detach().numpy()[...] *= 0.9
+    bilm.clear_cache()
+
+
+@pytest.mark.parametrize("change", [_by_thinc, _by_hand])
+@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_layers_of_a_frozen_bilm_follow_its_weights(
+    bilm: BiLM,
+    change: Callable[[Model, list[Doc]], None],
+    mode: Callable[[], ContextManager],
+) -> None:
+    """They too, where it learns for a while and is then frozen again."""
+    model = build_elmo_model_v1()
+    set_bilm(model, bilm)
+    nlp = spacy.blank("en")
+    docs = [Doc(nlp.vocab, words=words) for words in SENTENCES]
+
+    def layers() -> np.ndarray:
+        with mode():
+            return np.concatenate(frozen_layers(model, docs), axis=1)
+
+    before = layers()
+    for _ in range(2):
+        change(model, docs)
+        after = layers()
+        assert np.abs(after - before).max() > 0.01
+        np.testing.assert_allclose(after, fresh(bilm), rtol=2e-3, atol=1e-3)
+        before = after
