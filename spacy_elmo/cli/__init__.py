@@ -6,12 +6,14 @@ from spacy.cli._util import app
 
 from ..pretraining.command import EXTRA, pretrain_cli
 from .convert import convert_cli
+from .embed import embed_cli
 from .evaluate import evaluate_cli
 from .info import info_cli
+from .neighbors import neighbors_cli
 
 elmo_cli = typer.Typer(
     name="elmo",
-    help="Pretrain ELMo biLMs, evaluate, convert and look at them.",
+    help="Pretrain ELMo biLMs, evaluate, convert and look at them; vectors of texts.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -19,6 +21,8 @@ elmo_cli.command("pretrain", context_settings=EXTRA)(pretrain_cli)
 elmo_cli.command("evaluate")(evaluate_cli)
 elmo_cli.command("convert")(convert_cli)
 elmo_cli.command("info")(info_cli)
+elmo_cli.command("embed")(embed_cli)
+elmo_cli.command("neighbors")(neighbors_cli)
 app.add_typer(elmo_cli)
 
 __all__ = ["elmo_cli"]
