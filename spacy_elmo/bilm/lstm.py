@@ -19,11 +19,14 @@ _FEW_SEQUENCES = 96
 more sequences than this keep it busy."""
 
 _BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
-"""Of the gates of a block of steps."""
+"""Of the gates of a block of steps: on a CPU what stays in its cache."""
 
-_LEAST_BLOCK_ROWS, _LEAST_BLOCK_ROWS_TRAINED = 256, 512
-"""With fewer the weights would be read more often than computed with; in training their
-gradients are summed up after each block."""
+_BLOCK_BYTES_TRAINED = 128 << 20
+"""In training a CPU has them in memory either way; the fewer the blocks, the seldomer
+the weights' gradients are summed up."""
+
+_LEAST_BLOCK_ROWS = 256
+"""With fewer the weights would be read more often than computed with."""
 
 
 class LSTMState(NamedTuple):
@@ -148,7 +151,7 @@ def run_side_by_side(
         batch_sizes,
         hidden,
         cell,
-        _block_rows(weights.bias, _LEAST_BLOCK_ROWS_TRAINED),
+        _block_rows(weights.bias, _BLOCK_BYTES_TRAINED),
     )
 
 
@@ -194,7 +197,7 @@ class ReadyLSTM:
             batch_sizes,
             hidden,
             cell,
-            _block_rows(self.bias, _LEAST_BLOCK_ROWS),
+            _block_rows(self.bias, _BLOCK_BYTES),
         )
 
 
@@ -301,12 +304,12 @@ def _together(layers: Sequence[ProjectedLSTM]) -> Weights:
     )
 
 
-def _block_rows(bias: Tensor, least: int) -> int:
-    """Rows of a block: few enough that what it keeps stays in the cache and is reused
-    by the next one, enough for a full-speed matrix product."""
+def _block_rows(bias: Tensor, at_once: int) -> int:
+    """Rows of a block: few enough for the memory that its gates may take on a CPU,
+    enough for a full-speed matrix product."""
     bytes_a_row = bias.numel() * bias.element_size()
-    at_once = _BLOCK_BYTES_GPU if bias.is_cuda else _BLOCK_BYTES
-    return max(least, at_once // bytes_a_row)
+    at_once = _BLOCK_BYTES_GPU if bias.is_cuda else at_once
+    return max(_LEAST_BLOCK_ROWS, at_once // bytes_a_row)
 
 
 def _blocks(

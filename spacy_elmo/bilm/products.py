@@ -46,12 +46,13 @@ class BatchedProduct:
     def __call__(self, rows: Tensor) -> Tensor:
         return torch.bmm(rows.to(self.dtype), self.right).to(rows.dtype)
 
+    def low(self, rows: Tensor) -> Tensor:
+        """The product in its own dtype."""
+        return torch.bmm(rows.to(self.dtype), self.right)
+
     def add_to(self, sums: Tensor, rows: Tensor) -> None:
-        """In place, sums += the product."""
-        if sums.dtype == self.dtype:
-            sums.baddbmm_(rows, self.right)
-        else:
-            sums.add_(torch.bmm(rows.to(self.dtype), self.right))
+        """In place, sums += the product. sums: in this dtype."""
+        sums.baddbmm_(rows.to(self.dtype), self.right)
 
     def write_to(self, out: Tensor, rows: Tensor) -> None:
         if out.dtype == self.dtype:

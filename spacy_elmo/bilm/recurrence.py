@@ -8,7 +8,7 @@ Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim. The ga
 in PyTorch's order: i, f, g, o.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor
@@ -71,7 +71,9 @@ def recur(
 
 
 class _Run:
-    """One pass over time; what the pass back needs stays in it."""
+    """One pass over time; what the pass back needs stays in it, in the dtype of the
+    products: each step's arithmetic is done in that of the state, on what a core's
+    cache holds, and rounded once."""
 
     def __init__(
         self,
@@ -88,49 +90,49 @@ class _Run:
     def forward(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        sizes, dim = self.batch_sizes, cell.shape[2]
-        gates = self.ih(inputs).add_(bias)
+        n_lstms, n_rows, _ = inputs.shape
+        dim, dtype = cell.shape[2], self.hh.dtype
+        gates = self.ih.low(inputs)
         outputs = torch.empty_like(inputs)
-        cells = cell.new_empty(len(cell), inputs.shape[1], dim)
-        tanh_cells = torch.empty_like(cells)
+        cells = cell.new_empty(n_lstms, n_rows, dim)
+        # What is projected, or without a projection the output.
+        unprojected = torch.empty_like(cells, dtype=dtype)
         last_hidden, last_cell = hidden.clone(), cell.clone()
-        steps = zip(
-            *(
-                rows.split(sizes, dim=1)
-                for rows in (
-                    gates,
-                    gates[..., : 2 * dim],
-                    *gates.chunk(4, dim=2),
-                    cells,
-                    tanh_cells,
-                    outputs,
-                )
-            )
-        )
-        for step in steps:
-            all_gates, i_f, i, f, g, o, new_cell, tanh, output = step
+        exact = _Scratch(gates, cell)
+        if exact.room is None:
+            gates += bias
+        for low_gates, new_cell, low_row, output in self._steps(
+            gates, cells, unprojected, outputs
+        ):
             size = output.shape[1]
             if size < hidden.shape[1]:
                 last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
                 last_cell[:, size : cell.shape[1]] = cell[:, size:]
                 hidden, cell = hidden[:, :size], cell[:, :size]
-            self.hh.add_to(all_gates, hidden)
-            i_f.sigmoid_(), g.tanh_(), o.sigmoid_()
+            self.hh.add_to(low_gates, hidden)
+            all_gates = exact.like(low_gates)
+            if all_gates is not low_gates:
+                torch.add(low_gates, bias, out=all_gates)
+            i, f, g, o = all_gates.chunk(4, dim=2)
+            all_gates[..., : 2 * dim].sigmoid_(), g.tanh_(), o.sigmoid_()
             torch.mul(f, cell, out=new_cell).addcmul_(i, g)
             if self.clips.cell is not None:
                 new_cell.clamp_(-self.clips.cell, self.clips.cell)
             cell = new_cell
-            torch.tanh(cell, out=tanh)
+            row = torch.tanh(cell).mul_(o)
+            low_row.copy_(row)
+            if all_gates is not low_gates:
+                low_gates.copy_(all_gates)
             if self.hr is None:
-                torch.mul(o, tanh, out=output)
+                output.copy_(row)
             else:
-                self.hr.write_to(output, o * tanh)
+                self.hr.write_to(output, low_row)
                 if self.clips.projection is not None:
                     output.clamp_(-self.clips.projection, self.clips.projection)
             hidden = output
         last_hidden[:, : hidden.shape[1]] = hidden
         last_cell[:, : cell.shape[1]] = cell
-        self.gates, self.cells, self.tanh_cells = gates, cells, tanh_cells
+        self.gates, self.cells, self.unprojected = gates, cells, unprojected
         return outputs, last_hidden, last_cell
 
     def backward(
@@ -145,71 +147,55 @@ class _Run:
     ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
         """inputs, hidden, cell: what the pass started from. RETURNS: their gradients,
         and those of ih, hh, bias, hr."""
-        sizes, dim = self.batch_sizes, cell.shape[2]
-        d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
-        # What the gradients are multiplied by is known before: it is formed for all
-        # steps of the block, in few large operations.
-        i, f, g, o = self.gates.chunk(4, dim=2)
-        factors = torch.empty_like(self.gates)
-        for_i, for_f, for_g, for_o = factors.chunk(4, dim=2)
         aten = torch.ops.aten
-        aten.sigmoid_backward.grad_input(self.tanh_cells, o, grad_input=for_o)
-        aten.sigmoid_backward.grad_input(g, i, grad_input=for_i)
-        before = self._before(self.cells, cell)
-        aten.sigmoid_backward.grad_input(before, f, grad_input=for_f)
-        aten.tanh_backward.grad_input(i, g, grad_input=for_g)
-        to_cell = aten.tanh_backward(o, self.tanh_cells)
+        d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
+        d_gates = torch.empty_like(self.gates)
         d_projected = torch.empty_like(outputs)
-        # The gates' gradients as the products read them.
-        low = factors
-        if self.hh.dtype != factors.dtype:
-            low = torch.empty_like(factors, dtype=self.hh.dtype)
+        exact, d_exact = _Scratch(self.gates, cell), _Scratch(d_gates, cell)
         steps = list(
-            zip(
-                *(
-                    rows.split(sizes, dim=1)
-                    for rows in (
-                        d_outputs,
-                        outputs,
-                        d_projected,
-                        to_cell,
-                        self.cells,
-                        f,
-                        factors,
-                        low,
-                        for_o,
-                        factors[..., : 3 * dim],
-                    )
-                )
+            self._steps(
+                d_outputs, outputs, d_projected, self.gates, self.cells, d_gates
             )
         )
-        for step in reversed(steps):
-            d_output, output, d_row, cell_factor, new_cell, forget, *rest = step
-            d_gates, low_d_gates, d_o, d_i_f_g = rest
+        befores = [cell, *(step[4] for step in steps)]
+        for step, before in zip(reversed(steps), reversed(befores[:-1])):
+            d_output, output, d_row, low_gates, new_cell, low_d_gates = step
             size = output.shape[1]
             dh, dc = d_hidden[:, :size], d_cell[:, :size]
             torch.add(dh, d_output, out=d_row)
             if self.hr is not None:
                 _through_clip(d_row, output, self.clips.projection)
                 d_row = self.hr.back(d_row)
-            dc.addcmul_(d_row, cell_factor)
+            all_gates = exact.like(low_gates)
+            if all_gates is not low_gates:
+                all_gates.copy_(low_gates)
+            i, f, g, o = all_gates.chunk(4, dim=2)
+            d_all = d_exact.like(low_d_gates)
+            d_i, d_f, d_g, d_o = d_all.chunk(4, dim=2)
+            tanh = torch.tanh(new_cell)
+            aten.sigmoid_backward.grad_input(tanh * d_row, o, grad_input=d_o)
+            dc += aten.tanh_backward(d_row.mul_(o), tanh)
             _through_clip(dc, new_cell, self.clips.cell)
-            # From here on the factors become the gradients.
-            d_o *= d_row
-            d_i_f_g.unflatten(2, (3, dim)).mul_(dc.unsqueeze(2))
-            dc *= forget
-            if low is not factors:
-                low_d_gates.copy_(d_gates)
+            aten.sigmoid_backward.grad_input(dc * g, i, grad_input=d_i)
+            aten.sigmoid_backward.grad_input(dc * before[:, :size], f, grad_input=d_f)
+            aten.tanh_backward.grad_input(dc * i, g, grad_input=d_g)
+            dc *= f
+            if d_all is not low_d_gates:
+                low_d_gates.copy_(d_all)
             self.hh.write_back_to(dh, low_d_gates)
-        d_bias = factors.sum(dim=1, keepdim=True)
-        d_ih = _outer(low, inputs)
-        d_hh = _outer(low, self._before(outputs, hidden))
+        ones = d_gates.new_ones(*d_gates.shape[:2], 1)
+        d_bias = _outer(ones, d_gates, cell.dtype)
+        d_ih = _outer(d_gates, inputs, cell.dtype)
+        d_hh = _outer(d_gates, self._before(outputs, hidden), cell.dtype)
         d_hr = None
         if self.hr is not None:
-            d_hr = _outer(d_projected.to(low.dtype), o * self.tanh_cells)
+            d_hr = _outer(d_projected.to(d_gates.dtype), self.unprojected, cell.dtype)
         d_inputs = torch.empty_like(inputs)
-        self.ih.write_back_to(d_inputs, low)
+        self.ih.write_back_to(d_inputs, d_gates)
         return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias, d_hr
+
+    def _steps(self, *rows: Tensor) -> Iterator[Tuple[Tensor, ...]]:
+        return zip(*(packed.split(self.batch_sizes, dim=1) for packed in rows))
 
     def _before(self, rows: Tensor, start: Tensor) -> Tensor:
         """What each row's step started from: the row of the step before, (G, R, ...).
@@ -224,10 +210,22 @@ class _Run:
         return torch.cat(parts, dim=1)
 
 
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    """A weight's gradient: the sum over rows of left ⊗ right, in right's dtype."""
-    product = torch.bmm(left.transpose(1, 2), right.to(left.dtype))
-    return product.to(right.dtype)
+class _Scratch:
+    """Where one step's gates stand in the state's dtype: in their own place if that is
+    their dtype."""
+
+    def __init__(self, gates: Tensor, cell: Tensor) -> None:
+        self.room = None
+        if gates.dtype != cell.dtype:
+            self.room = cell.new_empty(*cell.shape[:2], gates.shape[2])
+
+    def like(self, gates: Tensor) -> Tensor:
+        return gates if self.room is None else self.room[:, : gates.shape[1]]
+
+
+def _outer(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight's gradient: the sum over rows of left ⊗ right."""
+    return torch.bmm(left.transpose(1, 2), right.to(left.dtype)).to(dtype)
 
 
 def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> None:

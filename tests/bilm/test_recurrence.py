@@ -82,7 +82,7 @@ def test_both_passes_agree(
     if dim > WIDTH:
         assert (expected[0].abs() == 0.3).any()
     assert (expected[2].abs() == 0.6).any()
-    monkeypatch.setattr(lstm, "_block_rows", lambda bias, least: block_rows)
+    monkeypatch.setattr(lstm, "_block_rows", lambda bias, at_once: block_rows)
     for found, wanted in zip(ready(layers, torch.float64), expected):
         torch.testing.assert_close(found, wanted)
 
