@@ -21,11 +21,12 @@ from .language_model import LanguageModel, State, make_softmax
 from .lock import alone_in
 from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .model_folder import recover, write_model
-from .optimizers import Optimizer, clip, learn_rate
+from .optimizers import Optimizer, clip
 from .progress import Progress, TrainingError
 from .readout import ReadOut
 from .records import Records
 from .reporting import DevRecord
+from .schedules import learn_rate, total_steps
 from .settings import PretrainSettings
 from .signals import Interrupted, Requests
 from .snapshot import restore, take_snapshot
@@ -108,13 +109,15 @@ def _train(
         seed=training.seed,
         n_parts=training.accumulate_gradient,
     )
-    total_steps = _total_steps(settings, lanes.steps_per_epoch)
+    n_steps = total_steps(
+        training.max_steps, training.max_epochs, lanes.steps_per_epoch
+    )
 
     # From where.
     folder = output / "checkpoints"
     progress = Progress.new(settings, {**corpus.identity(), **_identify(settings)})
     progress, state = _resume(
-        folder, progress, model, optimizer, own, group, notes.append
+        folder, progress, model, optimizer, own, lanes, group, notes.append
     )
     for name in ("model-best", "model-last"):
         if group.is_first:
@@ -124,7 +127,7 @@ def _train(
             output,
             group,
             settings,
-            total_steps=total_steps,
+            total_steps=n_steps,
             steps_per_epoch=lanes.steps_per_epoch,
             first_step=progress.step,
             show=show,
@@ -211,11 +214,11 @@ def _train(
     def is_finished() -> bool:
         """Patience ends where an evaluation was due, not between two of them."""
         evaluated = _is_due(progress.step, training.eval_frequency)
-        return progress.is_finished(total_steps, training.patience if evaluated else 0)
+        return progress.is_finished(n_steps, training.patience if evaluated else 0)
 
     if is_finished():
         records.say(f"Training ended at step {progress.step} already.")
-    source = each(batches.__getitem__, progress.step, total_steps, group.device)
+    source = each(batches.__getitem__, progress.step, n_steps, group.device)
     stack.callback(source.close)
     while not is_finished():
         parts = [part.to(group.device) for part in next(source)]
@@ -224,7 +227,7 @@ def _train(
             training.optimizer.learn_rate,
             training.schedule,
             step,
-            total_steps,
+            n_steps,
             settings.initialize.softmax_steps,
         )
         if step % lanes.steps_per_epoch == 0:
@@ -249,7 +252,7 @@ def _train(
             return_holes()
 
         stop = read()
-        is_last = progress.step == total_steps
+        is_last = progress.step == n_steps
         to_measure = is_last or _is_due(progress.step, training.eval_frequency)
         to_save = stop or _is_due(progress.step, training.checkpoint_frequency)
         if to_measure or to_save:
@@ -278,6 +281,7 @@ def _resume(
     model: LanguageModel,
     optimizer: Optimizer,
     own: slice,
+    lanes: Lanes,
     group: Group,
     say: Callable[[str], None],
 ) -> Tuple[Progress, State]:
@@ -294,7 +298,7 @@ def _resume(
         return progress, model.zero_state(own.stop - own.start)
     if found is None:
         found = checkpoints.load_step(folder, step)
-    progress = progress.resumed(found)
+    progress = progress.resumed(found, lanes.steps_per_epoch)
     return progress, restore(found.tensors, model, optimizer, own)
 
 
@@ -322,12 +326,6 @@ def _identify(settings: PretrainSettings) -> Dict[str, Any]:
     for folder in paths:
         files += sorted(path for path in folder.rglob("*") if path.is_file())
     return {"initialize.weights": hash_files(files)} if files else {}
-
-
-def _total_steps(settings: PretrainSettings, steps_per_epoch: int) -> int:
-    training = settings.training
-    bounds = [training.max_steps, training.max_epochs * steps_per_epoch]
-    return min(bound for bound in bounds if bound)
 
 
 def _is_due(step: int, frequency: int) -> bool:

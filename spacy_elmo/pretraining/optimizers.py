@@ -8,36 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .language_model import LanguageModel, SampledRows, SampledSoftmax
-from .settings import OptimizerSettings, ScheduleSettings
-
-
-def learn_rate(
-    base: float,
-    schedule: ScheduleSettings,
-    step: int,
-    total_steps: int,
-    softmax_steps: int = 0,
-) -> float:
-    """The learning rate of a step.
-
-    base: the configured one, reached after the warm-up. step: from 0 to total_steps.
-    softmax_steps: at the start, that train the output layer alone, at the full rate;
-        the warm-up begins after them.
-    """
-    if step < softmax_steps:
-        return base
-    step, total_steps = step - softmax_steps, total_steps - softmax_steps
-    if step < schedule.warmup_steps:
-        return base * (step + 1) / schedule.warmup_steps
-    if schedule.name == "constant":
-        return base
-    length = max(1, total_steps - schedule.warmup_steps)
-    done = min(1.0, (step - schedule.warmup_steps) / length)
-    if schedule.name == "linear":
-        share = 1 - done
-    else:
-        share = (1 + math.cos(math.pi * done)) / 2
-    return base * (schedule.final_factor + (1 - schedule.final_factor) * share)
+from .settings import OptimizerSettings
 
 
 class Optimizer:

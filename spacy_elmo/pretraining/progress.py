@@ -12,6 +12,7 @@ from .evaluation import Perplexities
 from .lanes import Lanes
 from .readout import StepResult
 from .reporting import TrainRecord
+from .schedules import course
 from .settings import PretrainSettings, changes
 
 
@@ -48,13 +49,18 @@ class Progress:
     def new(cls, settings: PretrainSettings, identity: Dict[str, Any]) -> "Progress":
         return cls(settings.to_dict(), identity)
 
-    def resumed(self, checkpoint: Checkpoint) -> "Progress":
-        """What a checkpoint says, under the present settings.
+    def resumed(self, checkpoint: Checkpoint, steps_per_epoch: int) -> "Progress":
+        """What a checkpoint says, under the present settings. The end of the run and
+        its schedule may be others, as long as no step that is done would have had
+        another learning rate.
 
         Raises TrainingError where the run's settings or texts have changed.
         """
         before = checkpoint.meta
-        found = changes(before["settings"], self.settings)
+        same_course = course(
+            before["settings"], checkpoint.step, steps_per_epoch
+        ) == course(self.settings, checkpoint.step, steps_per_epoch)
+        found = changes(before["settings"], self.settings, same_course=same_course)
         for name in sorted({*before["identity"], *self.identity}):
             old, new = before["identity"].get(name), self.identity.get(name)
             if old != new and name != "corpus.dev":

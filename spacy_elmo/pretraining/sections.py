@@ -147,22 +147,33 @@ class OptimizerSettings(Checked):
 class ScheduleSettings(Checked):
     """The rate over time.
 
-    name: "constant", "linear" or "cosine": its course from the warm-up's end to the
-        run's, which max_steps or max_epochs sets.
+    name: "constant"; "linear" or "cosine": its course from the warm-up's end to the
+        run's, which max_steps or max_epochs sets; "warmup_stable_decay": constant, then
+        in a line downwards (Hägele et al. 2024): where it ends can be decided late.
     warmup_steps: steps in which the rate rises to learn_rate in a line.
-    final_factor: share of learn_rate at the end, in [0, 1]; "linear" and "cosine".
+    final_factor: share of learn_rate at the end, in [0, 1]; not for "constant".
+    decay_steps: the last ones, of "warmup_stable_decay".
     """
 
-    name: str = setting("constant", one_of("constant", "linear", "cosine"))
+    name: str = setting(
+        "constant", one_of("constant", "linear", "cosine", "warmup_stable_decay")
+    )
     warmup_steps: int = setting(0, whole(0))
     final_factor: float = setting(0.0, FROM_0_TO_1)
+    decay_steps: int = setting(0, whole(0), only="warmup_stable_decay")
 
     def _contradictions(self) -> Iterator[Problem]:
         if self.name == "constant" and self.final_factor:
             yield Problem(
                 "final_factor",
                 f'expected 0.0 with name = "constant", found {self.final_factor}. It '
-                "belongs to linear and cosine: remove it or choose one of them.",
+                "belongs to the other schedules: remove it or choose one of them.",
+            )
+        if self.name == "warmup_stable_decay" and not self.decay_steps:
+            yield Problem(
+                "decay_steps",
+                "expected the number of steps at the end in which the rate falls, "
+                "found 0. Some tenth of all steps is usual.",
             )
 
 

@@ -257,22 +257,20 @@ _ASIDE = {
 they are compared by what they are, not by where they lie."""
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> List[str]:
+_COURSE = {"training.schedule", "training.max_steps", "training.max_epochs"}
+
+
+def changes(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, same_course: bool = False
+) -> List[str]:
     """What differs in the settings of two runs and alters the course of training, as
     lines like "training.dropout: 0.1 -> 0.2".
 
     old, new: what `PretrainSettings.to_dict` made.
+    same_course: whether all steps so far have the same learning rates in both.
     """
-    aside = set(_ASIDE)
-    if _is_constant(old) and _is_constant(new):
-        # The end is then no part of the rate's course.
-        aside |= {"training.max_steps", "training.max_epochs"}
+    aside = _ASIDE | _COURSE if same_course else _ASIDE
     return list(_differences(old, new, "", aside))
-
-
-def _is_constant(values: Mapping[str, Any]) -> bool:
-    schedule = values.get("training", {}).get("schedule", {})
-    return bool(schedule.get("name") == "constant")
 
 
 def _differences(old: Any, new: Any, path: str, aside: Set[str]) -> Iterator[str]:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from language_models import SOFTMAXES, make_model
 from torch import Tensor, nn
 
@@ -17,8 +15,8 @@ from spacy_elmo.bilm.softmax import SampledSoftmax
 from spacy_elmo.pretraining import checkpoints
 from spacy_elmo.pretraining.batches import Sample
 from spacy_elmo.pretraining.language_model import LanguageModel, SampledRows
-from spacy_elmo.pretraining.optimizers import Optimizer, clip, learn_rate
-from spacy_elmo.pretraining.settings import OptimizerSettings, ScheduleSettings
+from spacy_elmo.pretraining.optimizers import Optimizer, clip
+from spacy_elmo.pretraining.settings import OptimizerSettings
 
 N_WORDS = 30
 RATES = [0.3, 0.1, 0.25, 0.0, 0.2, 0.05]
@@ -338,46 +336,3 @@ def test_clip(bound: float | None) -> None:
 def gradient_of(leaf: Tensor) -> Tensor:
     assert leaf.grad is not None
     return leaf.grad
-
-
-# learn_rate
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (ScheduleSettings("constant"), {0: 2, 50: 2, 100: 2}),
-        (ScheduleSettings("constant", 4), {0: 0.5, 1: 1, 3: 2, 4: 2, 100: 2}),
-        (ScheduleSettings("linear"), {0: 2, 25: 1.5, 50: 1, 100: 0}),
-        (ScheduleSettings("linear", 20), {0: 0.1, 19: 2, 20: 2, 60: 1, 100: 0}),
-        (ScheduleSettings("linear", 0, 0.5), {0: 2, 50: 1.5, 100: 1}),
-        (ScheduleSettings("linear", 0, 1.0), {0: 2, 50: 2, 100: 2}),
-        (ScheduleSettings("cosine"), {0: 2, 50: 1, 100: 0}),
-        (ScheduleSettings("cosine", 1), {0: 2, 1: 2, 100: 0}),
-        (
-            ScheduleSettings("cosine", 0, 0.1),
-            {0: 2, 25: 0.2 + 1.8 * (2 + math.sqrt(2)) / 4, 50: 1.1, 100: 0.2},
-        ),
-        # A warm-up that is longer than the run.
-        (ScheduleSettings("linear", 200), {0: 0.01, 99: 1, 100: 1.01}),
-        (ScheduleSettings("cosine", 100), {99: 2, 100: 2}),
-    ],
-)
-def test_schedules(schedule: ScheduleSettings, expected: dict[int, float]) -> None:
-    for step, rate in expected.items():
-        found = learn_rate(2.0, schedule, step, 100)
-        assert found == pytest.approx(rate, abs=1e-12), step
-
-
-@given(
-    name=st.sampled_from(["constant", "linear", "cosine"]),
-    warmup=st.integers(0, 30),
-    total=st.integers(1, 40),
-)
-def test_a_rate_rises_then_falls(name: str, warmup: int, total: int) -> None:
-    schedule = ScheduleSettings(name, warmup)
-    rates = [learn_rate(1.0, schedule, step, total) for step in range(total + 10)]
-    assert all(0 <= rate <= 1 for rate in rates)
-    assert rates[:warmup] == sorted(rates[:warmup])
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
-    assert max(rates) == rates[min(warmup, len(rates) - 1)]

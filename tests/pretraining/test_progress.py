@@ -22,6 +22,7 @@ from spacy_elmo.pretraining.readout import StepResult
 from spacy_elmo.pretraining.settings import (
     CorpusSettings,
     PretrainSettings,
+    ScheduleSettings,
     TrainingSettings,
 )
 
@@ -78,7 +79,7 @@ def test_what_a_checkpoint_holds_comes_back(
     checkpoints.save(tmp_path, 15, {}, progress.to_meta())
     checkpoint = checkpoints.load_newest(tmp_path, pytest.fail)
     assert checkpoint is not None
-    resumed = Progress.new(SETTINGS, IDENTITY).resumed(checkpoint)
+    resumed = Progress.new(SETTINGS, IDENTITY).resumed(checkpoint, 9)
     assert resumed.to_meta() == progress.to_meta()
     assert (resumed.step, resumed.words, resumed.best_step) == (15, 72, 12)
     assert resumed.last_evaluation() == found(31.0)
@@ -95,7 +96,7 @@ def checkpoint_of(progress: Progress) -> Checkpoint:
 def test_settings_that_change_nothing_may_change(progress: Progress) -> None:
     training = replace(SETTINGS.training, checkpoint_frequency=7, log_frequency=3)
     settings = replace(SETTINGS, training=training)
-    resumed = Progress.new(settings, IDENTITY).resumed(checkpoint_of(progress))
+    resumed = Progress.new(settings, IDENTITY).resumed(checkpoint_of(progress), 9)
     assert resumed.settings == settings.to_dict()
 
 
@@ -107,7 +108,7 @@ def test_settings_that_change_nothing_may_change(progress: Progress) -> None:
     ],
 )
 def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) -> None:
-    resumed = Progress.new(SETTINGS, identity).resumed(checkpoint_of(progress))
+    resumed = Progress.new(SETTINGS, identity).resumed(checkpoint_of(progress), 9)
     assert resumed.identity == identity
 
 
@@ -117,7 +118,7 @@ def test_a_changed_run_is_refused(progress: Progress) -> None:
     identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
     new = Progress.new(replace(SETTINGS, training=training), identity)
     with pytest.raises(TrainingError) as caught:
-        new.resumed(checkpoint_of(progress))
+        new.resumed(checkpoint_of(progress), 9)
     message = str(caught.value)
     assert "is at step 8; expected its own settings and texts" in message
     assert "found changes:\n" in message
@@ -131,11 +132,55 @@ def test_a_changed_run_is_refused(progress: Progress) -> None:
     assert message.endswith("Put them back, or name another output folder.")
 
 
+WSD = {"name": "warmup_stable_decay", "decay_steps": 4}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "may"),
+    [
+        # Eight steps are done.
+        (("constant", 20, 0), ("constant", 9, 0), True),
+        (("constant", 20, 0), ("constant", 0, 3), True),
+        (("constant", 20, 0), ("linear", 20, 0), False),
+        (("linear", 20, 0), ("linear", 21, 0), False),
+        # Its end is that of the second epoch: at step 18.
+        (("linear", 18, 0), ("linear", 0, 2), True),
+        ((WSD, 20, 0), (WSD, 200, 0), True),
+        ((WSD, 20, 0), (WSD, 12, 0), True),
+        ((WSD, 20, 0), ({**WSD, "decay_steps": 12}, 20, 0), True),
+        ((WSD, 20, 0), ("constant", 20, 0), True),
+        ((WSD, 20, 0), (WSD, 10, 0), False),
+        ((WSD, 20, 0), ({**WSD, "warmup_steps": 2}, 20, 0), False),
+    ],
+)
+def test_a_run_may_end_elsewhere_if_no_step_had_another_rate(
+    old: Any, new: Any, may: bool
+) -> None:
+    def settings(schedule: Any, max_steps: int, max_epochs: int) -> PretrainSettings:
+        if isinstance(schedule, str):
+            schedule = {"name": schedule}
+        training = replace(
+            SETTINGS.training,
+            max_steps=max_steps,
+            max_epochs=max_epochs,
+            schedule=ScheduleSettings(**schedule),
+        )
+        return replace(SETTINGS, training=training)
+
+    before = Progress.new(settings(*old), IDENTITY)
+    after = Progress.new(settings(*new), IDENTITY)
+    if may:
+        assert after.resumed(checkpoint_of(before), 9).settings == after.settings
+    else:
+        with pytest.raises(TrainingError, match=r"training\.(schedule|max_steps)"):
+            after.resumed(checkpoint_of(before), 9)
+
+
 @pytest.mark.parametrize("name", ["corpus.train", "vocabulary"])
 def test_one_change_is_enough(progress: Progress, name: str) -> None:
     new = Progress.new(SETTINGS, {**IDENTITY, name: "other"})
     with pytest.raises(TrainingError, match=f"{name}: other contents"):
-        new.resumed(checkpoint_of(progress))
+        new.resumed(checkpoint_of(progress), 9)
 
 
 def test_the_clock_goes_on(progress: Progress) -> None:

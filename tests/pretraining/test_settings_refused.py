@@ -125,7 +125,15 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"training": {"schedule": {"final_factor": 0.1}}},
-        ["[training.schedule] final_factor", "linear", "0.1"],
+        ["[training.schedule] final_factor", "constant", "0.1"],
+    ),
+    (
+        {"training": {"schedule": {"name": "warmup_stable_decay"}}},
+        ["[training.schedule] decay_steps", "found 0"],
+    ),
+    (
+        {"training": {"schedule": {"name": "linear", "decay_steps": 5}}},
+        ["[training.schedule] decay_steps", "warmup_stable_decay"],
     ),
     (
         {"training": {"schedule": {"name": "linear", "final_factor": 1.1}}},

@@ -1,0 +1,59 @@
+"""The learning rate over time."""
+
+import math
+from typing import Any, List, Mapping
+
+from .sections import ScheduleSettings
+
+
+def learn_rate(
+    base: float,
+    schedule: ScheduleSettings,
+    step: int,
+    total_steps: int,
+    softmax_steps: int = 0,
+) -> float:
+    """The learning rate of a step.
+
+    base: the configured one, reached after the warm-up. step: from 0 to total_steps.
+    softmax_steps: at the start, that train the output layer alone, at the full rate;
+        the warm-up begins after them.
+    """
+    if step < softmax_steps:
+        return base
+    step, total_steps = step - softmax_steps, total_steps - softmax_steps
+    if step < schedule.warmup_steps:
+        return base * (step + 1) / schedule.warmup_steps
+    if schedule.name == "constant":
+        return base
+    length = max(1, total_steps - schedule.warmup_steps)
+    done = min(1.0, (step - schedule.warmup_steps) / length)
+    if schedule.name == "linear":
+        share = 1 - done
+    elif schedule.name == "cosine":
+        share = (1 + math.cos(math.pi * done)) / 2
+    else:
+        share = min(1.0, max(0, total_steps - step) / schedule.decay_steps)
+    return base * (schedule.final_factor + (1 - schedule.final_factor) * share)
+
+
+def total_steps(max_steps: int, max_epochs: int, steps_per_epoch: int) -> int:
+    """Whichever comes first; 0: no bound."""
+    bounds = [max_steps, max_epochs * steps_per_epoch]
+    return min(bound for bound in bounds if bound)
+
+
+def course(
+    settings: Mapping[str, Any], n_steps: int, steps_per_epoch: int
+) -> List[float]:
+    """The shares of the configured rate that a run's first steps have.
+
+    settings: of the run, as JSON has them.
+    """
+    training = settings["training"]
+    schedule = ScheduleSettings(**training["schedule"])
+    end = total_steps(training["max_steps"], training["max_epochs"], steps_per_epoch)
+    softmax_steps = settings["initialize"]["softmax_steps"]
+    return [
+        learn_rate(1.0, schedule, step, end, softmax_steps) for step in range(n_steps)
+    ]
