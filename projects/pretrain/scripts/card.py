@@ -1,0 +1,103 @@
+"""The card of the English weights that ship, from the results of the projects."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Dict, List
+
+import typer
+from wasabi import msg
+
+CARD = """# en: the English biLM of spacy-elmo
+
+Loaded by `nlp.add_pipe("elmo")` in English and multi-language pipelines, and by
+`spacy_elmo.BundledWeights.v1` in configs. Made by the command `english` of
+`projects/pretrain`, this card by its command `ship`.
+
+## What it is
+
+A bidirectional language model over characters (Peters et al. 2018): {filters} filters
+of widths 1 to {widest}, {n_highway} highway layer, {n_layers} LSTM layers of {dim}
+cells in each direction, projected to {projection}; a token's layers have {width}
+dimensions. {megabytes:.1f} MB in float16, computed with in float32.
+
+## What it has read
+
+{words:.1f} million words of English Wikipedia, {epochs:.2f} of an epoch of 58,950
+articles as of July 2019 ([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
+cased, one sentence a line, tokenised by spaCy's rules for English. The text is by
+Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are given under
+CC BY-SA 3.0 as well.
+
+{hours:.1f} hours on a CPU ({machine}), {speed:,.0f} words per second in bfloat16; the
+settings are those of `projects/pretrain/configs/english.cfg`.{note}
+
+[text]: https://github.com/chinapedia/wikipedia.abstract.en
+
+## Perplexities
+
+Of the rounded weights, by the full softmax over 100,000 words. What the vocabulary does
+not know counts as one word, `<UNK>`.
+
+| text | words | out of vocabulary | forward | backward | mean |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{perplexities}
+
+WikiText-103 is tokenised by other rules (`@-@`, `<unk>`): its figures compare with no
+model's that was trained on it.
+
+{downstream}## Limits
+
+* One language and one register: encyclopedic prose. It has read little dialogue and
+  next to nothing of social media.
+* Small, and trained on little: the biLM of the paper is nine times as large and has
+  read 800 million words. Where scores matter most, adapt it to text of your own
+  (`configs/adapt.cfg`) or train a larger one.
+* What Wikipedia says of people and groups, and of whom it says nothing, is in the
+  vectors.
+"""
+
+
+def main(
+    figures: Annotated[Path, typer.Argument(help="JSON of ship.py")],
+    target: Annotated[Path, typer.Argument(help="README.md to write")],
+    downstream: Annotated[
+        List[Path], typer.Argument(help="Tables (Markdown) of other projects")
+    ] = [],  # noqa: B006
+    note: Annotated[str, typer.Option(help="A remark on the training")] = "",
+) -> None:
+    found: Dict[str, Any] = json.loads(figures.read_text("utf8"))
+    tables = "".join(path.read_text("utf8").strip() + "\n\n" for path in downstream)
+    target.write_text(card(found, tables, note), "utf8")
+    msg.good(str(target))
+
+
+def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
+    training, options = found["training"], found["weights"]["options"]
+    characters, lstm = options["char_cnn"], options["lstm"]
+    widths = [width for width, _ in characters["filters"]]
+    return CARD.format(
+        filters=sum(number for _, number in characters["filters"]),
+        widest=max(widths),
+        n_highway=characters["n_highway"],
+        n_layers=lstm["n_layers"],
+        dim=lstm["dim"],
+        projection=lstm["projection_dim"],
+        width=2 * lstm["projection_dim"],
+        megabytes=found["weights"]["bytes"] / 1e6,
+        words=training["words"] / 1e6,
+        epochs=training["epochs"],
+        hours=training["hours"],
+        machine=training["machine"],
+        speed=training["words_per_second"],
+        note=f" {note}" if note else "",
+        perplexities="\n".join(
+            f"| {name} | {text['n_words']:,} | {text['oov_rate']:.1%} | "
+            f"{text['forward']:.1f} | {text['backward']:.1f} | {text['mean']:.1f} |"
+            for name, text in found["perplexities"].items()
+        ),
+        downstream=downstream,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,62 @@
+"""The project pretrain: what ships of a trained biLM, and its card."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import runs
+from pretrain_project import copy_of_project, good, run, script
+
+from spacy_elmo import load_bilm
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The project with a run of a second."""
+    project = copy_of_project(tmp_path)
+    texts = runs.make_texts(tmp_path / "texts")
+    output = runs.run(texts, tmp_path / "run", training={"max_steps": 12})
+    (project / "training").mkdir()
+    output.rename(project / "training" / "english")
+    (project / "assets").mkdir()
+    for name in ("dev.txt.xz", "test.tokens.xz"):
+        with lzma.open(project / "assets" / name, "wt", encoding="utf8") as file:
+            file.write((texts / "dev.txt").read_text(encoding="utf8"))
+    return project
+
+
+def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> None:
+    texts = ("assets/dev.txt.xz", "assets/test.tokens.xz")
+    command = ("scripts/ship.py", "training/english", "weights", "english.json")
+    good(run(trained, *command, *texts))
+    exact = load_bilm(trained / "training" / "english" / "model-last").state_dict()
+    for name, tensor in load_bilm(trained / "weights").state_dict().items():
+        assert tensor.equal(exact[name].half().float()), name
+    found = json.loads((trained / "english.json").read_text(encoding="utf8"))
+    assert found["training"]["steps"] == 12
+    assert found["training"]["words"] == 12 * 4 * 5
+    assert found["weights"]["options"]["lstm"]["dim"] == 16
+    size = (trained / "weights" / "model.safetensors").stat().st_size
+    assert found["weights"]["bytes"] == size
+    dev, test = (found["perplexities"][Path(text).name] for text in texts)
+    # The model's own tokenizer is the white space too: both read the same words.
+    assert dev == test
+    logged = runs.log(trained / "training" / "english", "dev")[-1]
+    assert dev["mean"] == pytest.approx(logged["perplexity"], rel=0.01)
+    assert dev["mean"] != logged["perplexity"]
+
+    (trained / "table.md").write_text("## Heads\n\n| a | b |\n", encoding="utf8")
+    shown = script(
+        trained, "card", "english.json", "card.md", "table.md", "--note", "Slowly."
+    )
+    assert "card.md" in shown
+    card = (trained / "card.md").read_text(encoding="utf8")
+    assert "8 filters\nof widths 1 to 2, 1 highway layer, 2 LSTM layers of 16" in card
+    assert "have 16\ndimensions" in card
+    row = f"| dev.txt.xz | {dev['n_words']:,} | {dev['oov_rate']:.1%} | "
+    assert row + f"{dev['forward']:.1f} | {dev['backward']:.1f} |" in card
+    assert "english.cfg`. Slowly.\n" in card
+    assert "## Heads\n\n| a | b |\n\n## Limits" in card
