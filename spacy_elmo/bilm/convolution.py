@@ -111,8 +111,8 @@ class _MaximalResponse(torch.autograd.Function):
         best = weight.new_empty(len(characters), len(weight))
         for chunk in chunks:
             windows = chunk.windows(low).contiguous()
-            found = _responses(chunk, windows, low_weight, weight.dtype)
-            torch.amax(found, dim=1, out=best[chunk.words, chunk.rows])
+            found = _responses(chunk, windows, low_weight)
+            best[chunk.words, chunk.rows] = found.amax(dim=1)
         ctx.save_for_backward(low, low_weight)
         ctx.chunks, ctx.dtype = chunks, weight.dtype
         return best
@@ -126,11 +126,11 @@ class _MaximalResponse(torch.autograd.Function):
         step = characters.shape[2]
         for chunk in ctx.chunks:
             windows = chunk.windows(characters).contiguous()
-            found = _responses(chunk, windows, weight, ctx.dtype)
+            found = _responses(chunk, windows, weight)
             # Equal maxima share the gradient: most are windows of the same padding.
             is_best = found.sub_(found.amax(dim=1, keepdim=True)).eq_(0)
             share = gradient[chunk.words, chunk.rows] / is_best.sum(dim=1)
-            d_found = is_best.mul_(share.unsqueeze(1)).to(weight.dtype).flatten(0, 1)
+            d_found = is_best.mul_(share.to(weight.dtype).unsqueeze(1)).flatten(0, 1)
             columns = slice(0, chunk.width * step)
             d_weight[chunk.rows, columns] += d_found.t() @ windows.flatten(0, 1)
             d_windows = (d_found @ weight[chunk.rows, columns]).view_as(windows)
@@ -140,10 +140,7 @@ class _MaximalResponse(torch.autograd.Function):
         return d_characters, d_weight, None, None, None
 
 
-def _responses(
-    chunk: _Chunk, windows: Tensor, weight: Tensor, dtype: torch.dtype
-) -> Tensor:
+def _responses(chunk: _Chunk, windows: Tensor, weight: Tensor) -> Tensor:
     """(words, n_windows, filters)."""
     rows = weight[chunk.rows, : windows.shape[2]]
-    found = torch.mm(windows.flatten(0, 1), rows.t()).to(dtype)
-    return found.unflatten(0, windows.shape[:2])
+    return torch.mm(windows.flatten(0, 1), rows.t()).unflatten(0, windows.shape[:2])

@@ -74,16 +74,20 @@ class _Loss(torch.autograd.Function):
         d_hidden = torch.empty_like(low, dtype=true.dtype)
         d_rows = torch.zeros_like(rows, dtype=true.dtype)
         d_bias = torch.zeros_like(bias)
-        at_place = gradient.masked_fill(~is_drawn, 0).neg_()
+        at_place = is_drawn.to(true.dtype).neg_()
         for part in _parts(low, rows):
             logits = _logits(low[part], rows, bias)
+            # The loss's own gradient is a factor of each row: it waits for what is
+            # narrower than the logits.
             chances = logits.sub_(total[part, None]).exp_()
-            chances *= gradient[part, None]
             chances.scatter_add_(1, places[part, None], at_place[part, None])
-            d_bias += chances.sum(dim=0)
+            d_loss = gradient[part]
+            d_bias += d_loss @ chances
             d_logits = chances.to(rows.dtype)
             d_hidden[part] = d_logits @ rows
-            d_rows += d_logits.t() @ low[part]
+            scaled = low[part] * d_loss[:, None]
+            d_rows += d_logits.t() @ scaled.to(rows.dtype)
+        d_hidden *= gradient[:, None]
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(is_drawn, 0)
         return d_hidden, d_true, d_rows, d_bias, None, None
 
