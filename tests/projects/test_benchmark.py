@@ -1,0 +1,357 @@
+"""The project benchmark: its statistics, its workers and how they are spoken to, and
+the whole of it in small."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import srsly
+from benchmark_project import MARKS, PROJECT, SCRIPTS, importable
+
+from spacy_elmo import BiLM, BiLMConfig, save_bilm
+
+scripts = pytest.fixture(autouse=True)(importable)
+
+TREES = """\
+# sent_id = 1
+1-2\tdon't\t_\t_\t_\t_\t_\t_\t_\t_
+1\tdo\tdo\tAUX\tVBP\t_\t0\troot\t_\t_
+2\tn't\tnot\tPART\tRB\t_\t1\tadvmod\t_\t_
+2.1\tgo\tgo\tVERB\tVB\t_\t_\t_\t_\t_
+
+# sent_id = 2
+1\tRome\tRome\tPROPN\tNNP\t_\t0\troot\t_\t_
+"""
+
+
+# project.yml
+
+
+def test_commands_name_files_that_are_there() -> None:
+    """Once weasel has put the variables in, which it may do by halves."""
+    from weasel.util import load_project_config
+
+    config = load_project_config(PROJECT)
+    for command in config["commands"]:
+        scripts = [line.split()[1] for line in command["script"]]
+        own = [
+            f for f in command.get("deps", []) if f.startswith(("scr", "con", "req"))
+        ]
+        for name in (*own, *(name for name in scripts if name != "-m")):
+            assert (PROJECT / name).exists(), (command["name"], name)
+        for name in (*command["script"], *command.get("deps", [])):
+            assert "${" not in name
+            assert ", " not in name
+
+
+# treebank.py
+
+
+def test_words_are_the_treebanks_own(tmp_path: Path) -> None:
+    from treebank import read_sentences
+
+    path = tmp_path / "text.conllu"
+    path.write_text(TREES, encoding="utf8")
+    assert read_sentences(path) == [["do", "n't"], ["Rome"]]
+    assert read_sentences(path, 1) == [["do", "n't"]]
+
+
+def test_the_tables_work(shared: Path, tmp_path: Path) -> None:
+    import lzma
+
+    from treebank import count_words, in_batches, read_sentences
+
+    source = shared / "data" / "eval" / "pos-ewt" / "en_ewt-ud-dev.conllu.xz"
+    path = tmp_path / "dev.conllu"
+    path.write_bytes(lzma.decompress(source.read_bytes()))
+    sentences = read_sentences(path)
+    assert len(sentences) == 2001
+    assert count_words(sentences) == 25_147
+    batches = in_batches(sentences)
+    assert [len(batch) for batch in batches] == [32] * 62 + [17]
+    lengths = [len(sentence) for batch in batches for sentence in batch]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_a_part_is_spread_over_the_whole() -> None:
+    from treebank import spread
+
+    assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
+    assert spread(list(range(10)), 3) == [0, 3, 6]
+    assert spread([1, 2], 5) == [1, 2]
+    assert spread([1, 2], 0) == [1, 2]
+
+
+# rounds.py
+
+
+def test_medians_and_spreads() -> None:
+    from rounds import summarise, summarise_all
+
+    expected = {"median": 2.0, "min": 1.0, "max": 9.0, "rounds": [9.0, 1.0, 2.0]}
+    assert summarise([9.0, 1.0, 2.0]) == expected
+    found = summarise_all([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}])
+    assert {name: one["median"] for name, one in found.items()} == {"a": 2.0, "b": 3.0}
+    with pytest.raises(ValueError, match="Round 1: expected"):
+        summarise_all([{"a": 1.0}, {"b": 1.0}])
+
+
+def test_ratios_are_formed_within_each_round() -> None:
+    """The machine became ten times slower: the ratio did not."""
+    from rounds import ratios
+
+    rounds = [{"ours": 200.0, "peer": 100.0}, {"ours": 20.0, "peer": 10.0}]
+    found = ratios(rounds, ["ours"], ["peer"])
+    assert found["peer"]["ours"]["rounds"] == [2.0, 2.0]
+
+
+# models.py
+
+
+def test_models_of_a_command_line() -> None:
+    from models import Model, parse_models
+
+    found = parse_models(["weights/small:0", "weights/original:400", "weights/tiny"])
+    names = [(Path("weights") / name) for name in ("small", "original", "tiny")]
+    assert found == [Model(n, k) for n, k in zip(names, (0, 400, 0))]
+    assert [model.name for model in found] == ["small", "original", "tiny"]
+    assert parse_models(["C:/small"]) == [Model(Path("C:/small"), 0)]
+    with pytest.raises(ValueError, match="different names"):
+        parse_models(["a/small", "b/small:5"])
+
+
+# records.py
+
+
+def test_results_say_how_they_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import records
+
+    monkeypatch.setattr(sys, "argv", ["/any/where/measure.py", "a b", "--threads", "2"])
+    records.write_results(
+        tmp_path / "new" / "r.json", records.our_versions(), 2, sizes={"small": 1}
+    )
+    found = srsly.read_json(tmp_path / "new" / "r.json")
+    assert found["command"] == "python scripts/measure.py 'a b' --threads 2"
+    assert found["machine"]["processor"]
+    assert found["machine"]["cores"] >= 1
+    assert set(found["versions"]["spacy_elmo"]) == {
+        "spacy_elmo",
+        "spacy",
+        "torch",
+        "numpy",
+    }
+    assert (found["threads"], found["sizes"]) == (2, {"small": 1})
+
+
+def test_the_processors_features() -> None:
+    from records import processor_features
+
+    described = {"model name": "P", "flags": "fpu amx_bf16 avx2 sse"}
+    assert processor_features(described) == ["avx2", "amx_bf16"]
+    assert processor_features({}) == []
+
+
+# scaling.py
+
+
+def test_curves_meet_and_are_bounded() -> None:
+    from scaling import plan
+
+    curves = plan("small", 100_000, 2, 3)
+    assert list(curves["threads"]) == ["1", "2"]
+    assert curves["threads"]["2"] == curves["batch_tokens"]["4096"]
+    assert curves["threads"]["1"].threads == 1
+    assert list(curves["sentence_length"])[-1] == "100000"
+    assert curves["sentence_length"]["100000"].n_rounds == 1
+    assert curves["sentence_length"]["10000"].n_rounds == 3
+    short = plan("original", 100_000, 2, 3)
+    assert list(short["sentence_length"])[-1] == "1000"
+    assert list(short["doc_length"])[-1] == "10000"
+    assert list(plan("small", 100, 1, 1)["sentence_length"]) == ["10", "100"]
+    assert list(plan("small", 100, 1, 1)["threads"]) == ["1"]
+
+
+# agree.py
+
+
+def test_differences_are_found_layer_by_layer() -> None:
+    from agree import differences
+
+    left = [np.zeros((3, 2, 4)), np.zeros((3, 1, 4))]
+    right = [array.copy() for array in left]
+    right[0][1, 1, 3] = 0.5
+    right[1][2, 0, 0] = -0.25
+    assert differences(left, right) == [0.0, 0.5, 0.25]
+    right[1][0, 0, 0] = np.nan
+    assert differences(left, right) == [np.inf, 0.5, 0.25]
+    with pytest.raises(ValueError, match="Sentence 1: expected one shape"):
+        differences(left, [right[0], right[1][:, :0]])
+
+
+# protocol.py
+
+
+def test_a_worker_answers_and_its_end_is_told(tmp_path: Path) -> None:
+    """Whatever its libraries print: only answers reach the driver."""
+    from protocol import Worker, WorkerError
+
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "from protocol import option, serve\n"
+        "def double(number): print('noise'); return 2 * number\n"
+        "def threads(): return option('--threads')\n"
+        "def fail(): raise ValueError('no such thing')\n"
+        "serve({f.__name__: f for f in (double, threads, fail)})\n",
+        encoding="utf8",
+    )
+    shutil.copy(SCRIPTS / "protocol.py", tmp_path)
+    worker = Worker(sys.executable, str(script), threads=1)
+    assert worker.ask("double", number=21) == 42
+    assert worker.ask("threads") == "1"
+    with pytest.raises(WorkerError, match="no such thing"):
+        worker.ask("fail")
+    with pytest.raises(WorkerError, match="no such thing"):
+        worker.ask("double", number=1)
+    worker.close()
+
+
+@pytest.mark.parametrize("name", ["allennlp_worker", "simple_elmo_worker"])
+def test_peers_know_nothing_of_us(name: str) -> None:
+    names = {"protocol", "treebank", "absent_packages", name}
+    for text in ((SCRIPTS / f"{n}.py").read_text(encoding="utf8") for n in names):
+        assert "import spacy_elmo" not in text
+        assert "from spacy_elmo" not in text
+
+
+def test_absent_packages_are_answered_and_present_ones_are_not_hidden(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import absent_packages; absent_packages.stand_in()\n"
+        "from fairscale.nn import Something\n"
+        "class Mine(Something): pass\n"
+        "from cached_path import cached_path\n"
+        "assert cached_path('a') == 'a'\n"
+        "import json; assert json.dumps(1) == '1'\n"
+        "try: import surely_no_package\n"
+        "except ImportError: print('as it should be')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPTS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.strip() == "as it should be", result.stderr
+
+
+# our_worker.py, scaling_worker.py: at work, in small
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> dict[str, str]:
+    """Weights and a text, as `load` takes them."""
+    config = BiLMConfig(filters=((1, 4), (2, 8)), dim=16, projection_dim=8)
+    save_bilm(BiLM(config), tmp_path / "weights", format="hdf5")
+    text = tmp_path / "text.conllu"
+    text.write_text(TREES, encoding="utf8")
+    return {"weights": str(tmp_path / "weights"), "text": str(text)}
+
+
+def test_our_worker(
+    work: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "--threads", "1"])
+    import our_worker
+
+    for name in ("PEAK_ROWS", "PEAK_IN", "PEAK_OUT", "PEAK_RUNS"):
+        monkeypatch.setattr(our_worker, name, 8)
+    assert our_worker.peak("float32") > 0
+    assert our_worker.peak("bfloat16") > 0
+    packed = our_worker.peak("float32", is_packed=True)
+    assert packed is None or packed > 0
+    found = our_worker.load(**work)
+    assert (found["words"], found["sentences"]) == (3, 2)
+    our_worker.warm_up()
+    for name in ("encode_batches", "encode_cold", "encode_warm"):
+        assert getattr(our_worker, name)("float32")["seconds"] > 0
+    assert our_worker.lstms("float32")["gflop"] == pytest.approx(
+        2 * (4 + 3) * 4 * 9 * 16 * 8 / 1e9
+    )
+    our_worker.warm_up_training()
+    assert our_worker.train()["seconds"] > 0
+    our_worker.vectors([["a"], ["b", "c"]], str(tmp_path / "vectors.npz"))
+    with np.load(tmp_path / "vectors.npz") as file:
+        assert [file[name].shape for name in file.files] == [(3, 1, 16), (3, 2, 16)]
+    our_worker.gradient([["a"]], str(tmp_path / "gradient.npy"))
+    assert np.load(tmp_path / "gradient.npy").shape == (262, 16)
+    layers = our_worker.cosines()
+    assert len(layers) == 3
+    assert all(0.99 < layer["min"] <= layer["mean"] < 1.001 for layer in layers)
+
+
+def test_scaling_worker(work: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "--threads", "1"])
+    import scaling_worker
+
+    assert scaling_worker.load(**work, n_sentences=0, n_words=5)["words"] == 3
+    assert scaling_worker.cut(2) == [["do", "n't"], ["Rome", "do"]]
+    assert scaling_worker.cut(6) == [["do", "n't", "Rome"] * 2]
+    for task in ("sentences", "long_sentences", "long_docs"):
+        found = getattr(scaling_worker, task)(4)
+        assert found["words_per_second"] > 0
+        assert found["peak_mb"] >= 0
+
+
+# All of it
+
+
+@pytest.mark.slow
+def test_the_whole_project_runs(tmp_path: Path) -> None:
+    """With two small sizes, a round and some sentences; in the project's own folder,
+    whose environments took minutes to make."""
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKS, encoding="utf8")
+    variables = {
+        "results": tmp_path / "results",
+        "readme": readme,
+        "size_2": "medium",
+        "size_3": "original",
+        "sentences_1": 40,
+        "sentences_2": 40,
+        "sentences_3": 40,
+        "n_rounds": 1,
+        "threads": 1,
+        "scaling_words": 50,
+        "scaling_rounds": 1,
+        "longest": 100,
+        "training_batches": 1,
+        "heads_docs": 3,
+    }
+    (tmp_path / "results").mkdir()
+    options = [part for k, v in variables.items() for part in (f"--vars.{k}", str(v))]
+    command = [sys.executable, "-m", "spacy", "project"]
+    for arguments in (["assets"], ["run", "all", ".", *options]):
+        result = subprocess.run(
+            [*command, *arguments],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            encoding="utf8",
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+    text = readme.read_text(encoding="utf8")
+    assert "| AllenNLP 2.10.1 |" in text
+    assert "| simple_elmo 0.9.2 |" in text
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert {"speed.md", "inference.png", "scaling.png"} < names
+    assert len(list((tmp_path / "results").glob("*.json"))) == 7
