@@ -1,5 +1,5 @@
-"""spacy_elmo.ElmoConcatTok2Vec.v1: ELMo beside the head's own embedding, before its
-encoder and, if wanted, after it (Peters et al. 2018, section 3.3)."""
+"""spacy_elmo.ElmoConcatTok2Vec.v1: ELMo, alone or beside the head's own embedding,
+before the head's encoder and, if wanted, after it (Peters et al. 2018, section 3.3)."""
 
 from typing import List, Optional
 
@@ -11,14 +11,14 @@ DocVectors = Model[List[Doc], List[Floats2d]]
 
 
 def build_elmo_concat_tok2vec_v1(
-    embed: DocVectors,
+    embed: Optional[DocVectors],
     elmo: DocVectors,
     encode: Model[List[Floats2d], List[Floats2d]],
     output_elmo: Optional[DocVectors] = None,
 ) -> DocVectors:
     """[embedding; ELMo] -> Maxout to the encoder's width -> encoder (-> [.; ELMo]).
 
-    embed: the head's own embedding, e.g. spacy.MultiHashEmbed.v2.
+    embed: the head's own embedding, e.g. spacy.MultiHashEmbed.v2; None: ELMo alone.
     elmo: spacy_elmo.ElmoListener.v1 or spacy_elmo.ElmoTok2Vec.v1.
     encode: any of spaCy's encoders, e.g. spacy.MaxoutWindowEncoder.v2.
     output_elmo: a second mix, put beside the encoder's output.
@@ -33,7 +33,8 @@ def build_elmo_concat_tok2vec_v1(
         )
     width = encode.get_dim("nO")
     reduce: Model = with_array(Maxout(nO=width, nP=3, dropout=0.0, normalize=True))
-    encoded: DocVectors = chain(concatenate(embed, elmo), reduce, encode)
+    vectors = elmo if embed is None else concatenate(embed, elmo)
+    encoded: DocVectors = chain(vectors, reduce, encode)
     if output_elmo is None:
         encoded.set_dim("nO", width)
         tok2vec = encoded
@@ -41,5 +42,6 @@ def build_elmo_concat_tok2vec_v1(
         tok2vec = concatenate(encoded, output_elmo)
         tok2vec.set_ref("output_elmo", output_elmo)
     for name, layer in (("embed", embed), ("elmo", elmo), ("encode", encode)):
-        tok2vec.set_ref(name, layer)
+        if layer is not None:
+            tok2vec.set_ref(name, layer)
     return tok2vec

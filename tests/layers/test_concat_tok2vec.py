@@ -57,6 +57,18 @@ def test_width_of_the_output(weights: Path, config: dict[str, Any], width: int) 
     ]
 
 
+def test_without_an_embedding(weights: Path) -> None:
+    nlp = trainable({"tagger": {**CONCAT, "embed": None}}, weights)
+    tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
+    assert not tok2vec.has_ref("embed")
+    train(nlp, 2)
+    doc = nlp("She sat on the bank .")
+    assert tok2vec.predict([doc])[0].shape == (6, 12)
+    tok2vec.get_ref("elmo").layers[0].set_param("gamma", np.zeros(1, dtype="float32"))
+    rows = tok2vec.predict([doc])[0]
+    assert_allclose(rows[2], rows[3], atol=1e-6)
+
+
 def test_output_elmo_is_the_plain_mix(weights: Path) -> None:
     nlp = trainable({"tagger": CONCAT_TWICE}, weights)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")

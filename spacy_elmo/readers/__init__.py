@@ -1,0 +1,1 @@
+"""Readers of annotated text for [corpora] in a config. Need spaCy alone."""

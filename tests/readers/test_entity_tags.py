@@ -1,0 +1,94 @@
+"""Tags of entities -> spans, in the three schemes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_elmo.readers.entity_tags import (
+    BIOES,
+    IOB1,
+    IOB2,
+    TagError,
+    find_scheme,
+    read_entities,
+)
+
+# Entities of a sentence in their order: the words before each, its words, its type.
+PLANS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["PER", "LOC"])),
+    max_size=5,
+)
+
+
+def _write(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
+    tags: list[str] = []
+    for n_before, length, label in plan:
+        tags += ["O"] * n_before
+        if scheme == IOB1:
+            first = "B" if tags and tags[-1][2:] == label else "I"
+            prefixes = [first] + ["I"] * (length - 1)
+        elif scheme == IOB2:
+            prefixes = ["B"] + ["I"] * (length - 1)
+        else:
+            inside = ["B"] + ["I"] * (length - 2) + ["E"]
+            prefixes = ["S"] if length == 1 else inside
+        tags += [f"{prefix}-{label}" for prefix in prefixes]
+    return tags
+
+
+def _spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    spans, end = [], 0
+    for n_before, length, label in plan:
+        start = end + n_before
+        end = start + length
+        spans.append((start, end, label))
+    return spans
+
+
+@pytest.mark.parametrize("scheme", [IOB1, IOB2, BIOES])
+@given(plan=PLANS)
+def test_what_is_written_is_read(scheme: str, plan: list[tuple[int, int, str]]) -> None:
+    assert read_entities(_write(plan, scheme), scheme) == _spans(plan)
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        (["O", "I-PER", "B-PER"], IOB1),
+        (["I-LOC", "I-PER"], IOB1),
+        (["O", "B-PER", "I-PER"], IOB2),
+        (["O", "O"], IOB2),
+        (["B-PER", "B-PER"], IOB2),
+        (["B-PER", "E-PER"], BIOES),
+        (["S-PER", "O"], BIOES),
+    ],
+)
+def test_the_scheme_is_found(tags: list[str], scheme: str) -> None:
+    assert find_scheme([["O"], tags]) == scheme
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "index", "message"),
+    [
+        (["O", "PER"], IOB2, 1, "expected O, B-TYPE, I-TYPE"),
+        (["B-"], IOB2, 0, "found 'B-'"),
+        (["S-PER"], IOB1, 0, "expected O, I-TYPE, B-TYPE"),
+        (["O", "I-PER"], IOB2, 1, "none has begun"),
+        (["B-LOC", "I-PER"], IOB2, 1, "none has begun"),
+        (["O", "B-PER"], IOB1, 1, "right after another"),
+        (["I-LOC", "B-PER"], IOB1, 1, "right after another"),
+        (["I-PER", "O", "B-PER"], IOB1, 2, "right after another"),
+        (["B-PER", "O"], BIOES, 0, "expected E-PER next"),
+        (["B-PER", "I-PER"], BIOES, 1, "expected E-PER next"),
+        (["B-PER", "S-PER"], BIOES, 0, "expected E-PER next"),
+        (["S-PER", "E-PER"], BIOES, 1, "none has begun"),
+    ],
+)
+def test_wrong_tags_are_refused(
+    tags: list[str], scheme: str, index: int, message: str
+) -> None:
+    with pytest.raises(TagError, match=message) as error:
+        read_entities(tags, scheme)
+    assert error.value.index == index
