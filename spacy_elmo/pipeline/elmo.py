@@ -134,6 +134,7 @@ class Elmo(TrainablePipe):
         self.keep_on_cpu = keep_on_cpu
         self.set_tensor = set_tensor
         self._listener_map: Dict[str, List[Model]] = {}
+        self._tied: List[Model] = []
         self._later_tok2vecs: List[str] = []
         self._gradients: Optional[LayerGradients] = None
         model.attrs["replace_listener"] = replace_listener
@@ -199,9 +200,9 @@ class Elmo(TrainablePipe):
                 "keep_layers = true, found false. Listeners read the layers from the "
                 "Doc."
             )
-        known = self.listener_map.setdefault(component_name, [])
-        if listener not in known:
-            known.append(listener)
+        for known in (self.listener_map.setdefault(component_name, []), self._tied):
+            if listener not in known:
+                known.append(listener)
         state: ListenerState = listener.attrs["state"]
         state.compute = self.predict
 
@@ -217,7 +218,18 @@ class Elmo(TrainablePipe):
         else:
             del self.listener_map[component_name]
         listener.attrs["state"] = ListenerState()
+        self._tied = [other for other in self._tied if other is not listener]
         return True
+
+    def _tied_listeners(self) -> List[Model]:
+        """Those of the map, and those of components that were disabled when spaCy made
+        it, as are sourced ones while `spacy train` initialises the others."""
+        known = self.listeners
+        return [
+            listener
+            for listener in self._tied
+            if listener in known or listener.attrs["state"].compute == self.predict
+        ]
 
     def find_listeners(self, component: Any) -> None:
         """Tie the listeners of a later component that name this one, or "*".
@@ -313,6 +325,7 @@ class Elmo(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
+        listeners = self._tied_listeners()
         docs = [example.predicted for example in examples]
         if self.frozen:
             layers = elmo_model.frozen_layers(self.model, docs)
@@ -321,12 +334,12 @@ class Elmo(TrainablePipe):
             self._finish_backprop()
             layers, backprop = self.model.begin_update(docs)
             self._gradients = LayerGradients(
-                docs, layers, backprop, len(self.listeners), losses, self.name
+                docs, layers, backprop, len(listeners), losses, self.name
             )
             send_back = self._gradients.add
         by_doc = {id(doc): doc_layers for doc, doc_layers in zip(docs, layers)}
         batch = ReceivedBatch(docs, by_doc, send_back)
-        for listener in self.listeners:
+        for listener in listeners:
             listener.attrs["state"].received = batch
         if sgd is not None:
             self.finish_update(sgd)

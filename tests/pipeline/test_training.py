@@ -131,6 +131,18 @@ def test_unfrozen_with_one_head_frozen(
     assert history[-2]["elmo"] > 0
 
 
+def test_unfrozen_with_heads_that_were_disabled_when_spacy_linked(
+    weights: Path, tiny_bilm: BiLM
+) -> None:
+    """As `spacy train` disables sourced heads while it initialises the others."""
+    nlp = trainable(HEADS, weights, elmo={"frozen": False})
+    with nlp.select_pipes(disable=list(HEADS)):
+        nlp._link_components()
+    assert not nlp.get_pipe("elmo").listeners
+    train(nlp, 4)
+    assert not any(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+
+
 def test_unfrozen_with_a_head_that_skips_the_batch(
     weights: Path, tiny_bilm: BiLM
 ) -> None:
