@@ -1,0 +1,103 @@
+"""Do the vectors of a word know its sense? Each occurrence is given the sense of its
+nearest neighbour."""
+
+from pathlib import Path
+from typing import Annotated, Any, Dict, List
+
+import numpy as np
+import spacy
+import srsly
+import typer
+from wasabi import msg
+
+import spacy_elmo
+
+TIE = 1e-5
+"""Two cosines are one: the layer of the characters alone has one vector a form."""
+
+
+def main(
+    senses: Annotated[
+        Path, typer.Argument(help=".jsonl of texts, words, senses", exists=True)
+    ],
+    weights: Annotated[Path, typer.Argument(help="Folder of the weights", exists=True)],
+    output: Annotated[Path, typer.Argument(help="JSON file to write")],
+) -> None:
+    """Print and write how often the nearest other sentence of a word, by the cosine of
+    each layer, has it in the same sense."""
+    entries: List[Dict[str, str]] = list(srsly.read_jsonl(senses))
+    vectors = embed(entries, weights)
+    n_layers = vectors.shape[1]
+    scores: Dict[str, Any] = {}
+    for word in dict.fromkeys(entry["word"] for entry in entries):
+        chosen = [i for i, entry in enumerate(entries) if entry["word"] == word]
+        labels = np.asarray([entries[i]["sense"] for i in chosen])
+        scores[word] = {
+            "senses": list(dict.fromkeys(labels.tolist())),
+            "n": len(chosen),
+            "layers": [
+                accuracy(vectors[chosen, layer], labels) for layer in range(n_layers)
+            ],
+            "mean": accuracy(vectors[chosen].mean(axis=1), labels),
+        }
+    total = sum(score["n"] for score in scores.values())
+    weight = {word: score["n"] / total for word, score in scores.items()}
+    overall = {
+        "layers": [
+            sum(score["layers"][layer] * weight[word] for word, score in scores.items())
+            for layer in range(n_layers)
+        ],
+        "mean": sum(score["mean"] * weight[word] for word, score in scores.items()),
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    srsly.write_json(output, {"all": overall, "words": scores})
+    msg.table(
+        [
+            *((w, ", ".join(s["senses"]), *percents(s)) for w, s in scores.items()),
+            ("all", f"{total} sentences", *percents(overall)),
+        ],
+        header=("word", "senses", *(f"layer {i}" for i in range(n_layers)), "mean"),
+        divider=True,
+        aligns=("l", "l", *("r" for _ in range(n_layers + 1))),
+    )
+    print(
+        "Percent of the sentences whose nearest neighbour has the word in their sense."
+    )
+
+
+def embed(entries: List[Dict[str, str]], weights: Path) -> np.ndarray:
+    """All layers of each entry's word, (n_entries, n_layers, width).
+
+    Raises ValueError where a text does not have its word.
+    """
+    nlp = spacy.blank("en")
+    elmo: Any = nlp.add_pipe("elmo")
+    elmo.set_bilm(spacy_elmo.load_bilm(weights))
+    found = []
+    for doc, entry in zip(nlp.pipe([entry["text"] for entry in entries]), entries):
+        places = [token.i for token in doc if token.lower_ == entry["word"]]
+        if not places:
+            raise ValueError(f"expected {entry['word']!r} in the text, found {doc}")
+        found.append(doc._.elmo.layers[:, places[0]])
+    return np.stack(found)
+
+
+def accuracy(vectors: np.ndarray, labels: np.ndarray) -> float:
+    """Of the nearest neighbours; where several are as near, their share.
+
+    vectors: (n, width). labels: (n,).
+    """
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = units @ units.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = cosines >= cosines.max(axis=1, keepdims=True) - TIE
+    is_same = labels[:, None] == labels[None]
+    return float(((nearest & is_same).sum(axis=1) / nearest.sum(axis=1)).mean())
+
+
+def percents(score: Dict[str, Any]) -> List[str]:
+    return [f"{100 * value:.1f}" for value in (*score["layers"], score["mean"])]
+
+
+if __name__ == "__main__":
+    typer.run(main)
