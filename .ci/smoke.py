@@ -17,9 +17,13 @@ def main() -> None:
         bilm = spacy_elmo.load_bilm(folder)
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo").set_bilm(bilm)
-    doc = nlp("She sat on the river bank. He robbed the bank.")
+    text = "She sat on the river bank. He robbed the bank."
+    doc = nlp(text)
     assert doc._.elmo.layers.shape == (3, len(doc), 8), doc._.elmo.layers.shape
     assert doc.vector.shape == (8,), doc.vector.shape
+    shipped = spacy.blank("en")
+    shipped.add_pipe("elmo")
+    assert shipped(text).vector.any()
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
     print(f"spacy-elmo {spacy_elmo.__version__}: {Path(spacy_elmo.__file__).parent}")
 

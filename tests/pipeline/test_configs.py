@@ -48,7 +48,7 @@ def test_fill_config_changes_nothing(path: Path, tmp_path: Path) -> None:
     )
 
 
-@_each(CONFIGS)
+@_each(OURS)
 def test_debug_config(path: Path, tmp_path: Path, weights: Path) -> None:
     overrides = _overrides(path, tmp_path, weights)
     result = spacy_command("debug", "config", path, *overrides)

@@ -29,6 +29,7 @@ from spacy.util import registry
 
 from spacy_elmo import BiLM
 from spacy_elmo.formats import native
+from spacy_elmo.layers import weights as loaders
 
 TEXTS = ["She sat on the river bank .", "", "He left Paris with Ann Lee"]
 HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
@@ -154,7 +155,10 @@ def test_no_pickle_is_written(trained: Language, tmp_path: Path) -> None:
             assert not content.startswith(b"\x80") or path.name in ("model", "moves")
 
 
-def test_an_uninitialised_pipeline(tmp_path: Path) -> None:
+def test_an_uninitialised_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
     nlp = blank(HEADS)
     with no_warnings():
         data = nlp.to_bytes()
