@@ -61,7 +61,8 @@ def test_a_word_is_nearer_to_itself_in_its_sense() -> None:
 def test_they_have_learned_english() -> None:
     """A word of a sentence is nearer to one of its kind than to another's."""
     bilm = load_bilm(BUNDLED)
-    layers = bilm.encode([["He", "walked", "home", "."], ["He", "talked", "again", "."]])
+    sentences = ("He walked home .", "He talked again .")
+    layers = bilm.encode([sentence.split() for sentence in sentences])
     walked, talked = (sentence[1, 1] for sentence in layers)
     home = layers[0][1, 2]
 
