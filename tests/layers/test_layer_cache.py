@@ -132,7 +132,8 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
     model, read = model_with(bilm, 1e-6)
     with pytest.warns(UserWarning, match="No space left.*TMPDIR") as caught:
         first = frozen_layers(model, docs)
-    assert len(caught) == 1
+    # Others' warnings, as of a file that is collected just now, are no concern of ours.
+    assert len([each for each in caught if "No space left" in str(each.message)]) == 1
     read.clear()
     for one, two in zip(first, frozen_layers(model, docs)):
         np.testing.assert_allclose(one, two, rtol=1e-3)
