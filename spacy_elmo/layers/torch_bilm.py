@@ -26,8 +26,9 @@ if hasattr(os, "register_at_fork"):
 NO_WEIGHTS = """\
 The biLM has no weights yet. There are three ways to give it some:
   - in the config: [initialize.components.elmo.weights] (for ElmoTok2Vec: its own block
-    [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and path = ...,
-    then nlp.initialize() or `spacy train`;
+    [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and a path that
+    is not null (with this project's configs: --paths.elmo PATH), then nlp.initialize()
+    or `spacy train`;
   - in Python: nlp.get_pipe("elmo").set_bilm(spacy_elmo.load_bilm(path));
   - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=nlp2).
 A component among the [training] frozen_components is not initialised: leave it out of

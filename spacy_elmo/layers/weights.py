@@ -19,12 +19,12 @@ def bundled_weights_v1() -> Loader:
     return _load_bundled
 
 
-def pretrained_weights_v1(path: Optional[Path]) -> Loader:
+def pretrained_weights_v1(path: Optional[Path]) -> Optional[Loader]:
     """spacy_elmo.PretrainedWeights.v1: weights of any format that `load_bilm` knows.
 
-    path: a folder or file.
+    path: a folder or file; null: as if no loader were named.
     """
-    return partial(_load_path, path)
+    return None if path is None else partial(load_bilm, path)
 
 
 def allennlp_weights_v1(
@@ -51,16 +51,6 @@ def _load_bundled() -> BiLM:
             "spacy_elmo.PretrainedWeights.v1."
         )
     return load_bilm(BUNDLED)
-
-
-def _load_path(path: Optional[Path]) -> BiLM:
-    if path is None:
-        raise WeightsError(
-            "[initialize.components.elmo.weights] path: expected a folder or file with "
-            "a biLM's weights, found null. Set it in the config, or on the command "
-            "line: --paths.elmo PATH."
-        )
-    return load_bilm(path)
 
 
 def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> BiLM:

@@ -9,6 +9,9 @@ import spacy
 from pipelines import spacy_command, write_corpus
 from spacy.util import load_config
 
+from spacy_elmo import load_bilm
+from spacy_elmo.layers import weights as loaders
+
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = sorted(
     path
@@ -68,3 +71,22 @@ def test_a_short_training(path: Path, tmp_path: Path, weights: Path) -> None:
     if nlp.has_pipe("elmo"):
         assert doc._.elmo.layers.shape == (3, 7, 16)
     assert doc.has_annotation("TAG") or doc.has_annotation("ENT_IOB")
+
+
+@pytest.mark.parametrize("lang", ["en", "de"])
+def test_without_a_path_the_weights_that_ship(
+    lang: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaders, "BUNDLED", weights)
+    overrides = _overrides(ROOT / "configs" / "ner.cfg", tmp_path, weights)[:4]
+    overrides += ["--nlp.lang", lang, "--training.max_steps", "1"]
+    config, out = ROOT / "configs" / "ner.cfg", tmp_path / "out"
+    result = spacy_command("train", config, "--output", out, *overrides)
+    if lang == "en":
+        assert result.exit_code == 0, (result.output, result.exception)
+        bilm = spacy.load(out / "model-last").get_pipe("elmo").bilm
+        assert bilm.config == load_bilm(weights).config
+    else:
+        assert result.exit_code != 0
+        assert "no weights yet" in str(result.exception)
+        assert "--paths.elmo" in str(result.exception)
