@@ -1,52 +1,63 @@
-"""The project ner_tagging: its scripts, and the whole of it on corpora made here."""
+"""The project ner_tagging: its assets, its trainings, and the whole of it in small."""
 
+from __future__ import annotations
+
+import json
 import lzma
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict
+from typing import Any
 
+import numpy as np
 import pytest
 import spacy
 import srsly
-from spacy.tokens import DocBin
+import typer
+from ner_tagging_project import PROJECT, ROOT, importable, lay_assets, write_results
 
-PROJECT = Path(__file__).parents[2] / "projects" / "ner_tagging"
+from spacy_elmo import load_bilm
 
-TEXTS = """\
-Ann\tB-person
-Lee\tI-person
-sings\tO
-\t
-In\tO
-Rome\tB-location
-.\tO
-"""
-
-TREES = """\
-1\tAnn\tAnn\tPROPN\tNNP\tNumber=Sing\t2\tnsubj\t_\t_
-2\tsings\tsing\tVERB\tVBZ\tTense=Pres\t0\troot\t_\t_
-
-1\tThey\tthey\tPRON\tPRP\tNumber=Plur\t2\tnsubj\t_\t_
-2\tsing\tsing\tVERB\tVBP\tTense=Pres\t0\troot\t_\t_
-3\t.\t.\tPUNCT\t.\t_\t2\tpunct\t_\t_
-
-"""
+scripts = pytest.fixture(autouse=True)(importable)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project as a fresh clone has it."""
+    """A copy of the project as a fresh clone has it, without our results."""
     ignored = [
         line.strip("/\n") for line in (PROJECT / ".gitignore").open(encoding="utf8")
     ]
     copy = tmp_path / "ner_tagging"
-    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*ignored))
+    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*ignored, "results"))
     return copy
 
 
-def run(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+@pytest.fixture
+def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the files of WNUT-17, by name."""
+    lay_assets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _settings(weights: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "configs": str(ROOT / "configs"),
+        "weights": str(weights),
+        "pretrained": "weights/cnn.bin",
+        "trainings": "training",
+        "results": "results",
+        "conll2003": "conll2003",
+        "unfrozen_steps": 3,
+        "max_steps": 3,
+        "eval_frequency": 1,
+        "gpu_id": -1,
+        **changes,
+    }
+
+
+def _run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=project,
@@ -57,47 +68,12 @@ def run(project: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def lay_assets(project: Path) -> None:
-    for asset in srsly.read_yaml(project / "project.yml")["assets"]:
-        path = project / asset["dest"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = TREES if path.suffix == ".conllu" else TEXTS
-        path.write_text(content * 4, encoding="utf8")
+def _told(capsys: pytest.CaptureFixture[str]) -> str:
+    output = capsys.readouterr()
+    return " ".join((output.out + output.err).split())
 
 
-def test_wnut17_is_converted_with_its_tokens_and_entities(project: Path) -> None:
-    (project / "in.conll").write_text(TEXTS, encoding="utf8")
-    result = run(project, "scripts/convert_wnut17.py", "in.conll", "out.spacy")
-    assert result.returncode == 0, result.stdout + result.stderr
-    docs = list(
-        DocBin().from_disk(project / "out.spacy").get_docs(spacy.blank("en").vocab)
-    )
-    assert [[t.text for t in doc] for doc in docs] == [
-        ["Ann", "Lee", "sings"],
-        ["In", "Rome", "."],
-    ]
-    entities = [[(e.text, e.label_) for e in doc.ents] for doc in docs]
-    assert entities == [[("Ann Lee", "person")], [("Rome", "location")]]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("Ann B-person", "expected 2 fields"),
-        ("Ann\tB-animal", "expected O, or B- or I-"),
-        ("Ann\tI-person", "continues no entity"),
-    ],
-)
-def test_a_line_that_cannot_be_parsed_fails(
-    project: Path, line: str, message: str
-) -> None:
-    (project / "in.conll").write_text(f"In\tO\n{line}\n", encoding="utf8")
-    result = run(project, "scripts/convert_wnut17.py", "in.conll", "out.spacy")
-    output = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode == 1
-    assert "line 2" in output
-    assert message in output
-    assert not (project / "out.spacy").exists()
+# local_assets.py
 
 
 def test_assets_are_laid_in_place_only_with_their_checksums(
@@ -109,16 +85,16 @@ def test_assets_are_laid_in_place_only_with_their_checksums(
     for asset in srsly.read_yaml(project / "project.yml")["assets"]:
         with lzma.open(local / (Path(asset["dest"]).name + ".xz"), "wt") as file:
             file.write("something else")
-    result = run(project, "scripts/local_assets.py", str(local))
+    result = _run(project, "scripts/local_assets.py", str(local))
     assert result.returncode == 1
     assert "6 of 6 assets are not in place" in result.stdout + result.stderr
     assert not list(project.glob("assets/*/*"))
 
 
 def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:
-    result = run(project, "scripts/local_assets.py", str(shared / "data" / "eval"))
+    result = _run(project, "scripts/local_assets.py", str(shared / "data" / "eval"))
     assert result.returncode == 0, result.stdout + result.stderr
-    found: Dict[str, int] = {}
+    found: dict[str, int] = {}
     for path in sorted((project / "assets" / "ewt").glob("*.conllu")):
         lines = path.read_text(encoding="utf8").split("\n")
         found[path.name] = sum(line.startswith("# sent_id") for line in lines)
@@ -127,28 +103,243 @@ def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> 
         "en_ewt-ud-test.conllu": 2077,
         "en_ewt-ud-train.conllu": 12544,
     }
+    reader = spacy.registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
+    counts = {}
+    for path in (project / "assets" / "wnut17").iterdir():
+        docs = [example.reference for example in reader(path)(spacy.blank("en"))]
+        counts[path.name] = (len(docs), sum(len(doc.ents) for doc in docs))
+    assert counts == {
+        "wnut17train.conll": (3394, 1975),
+        "emerging.dev.conll": (1009, 836),
+        "emerging.test.annotated": (1287, 1079),
+    }
 
 
-def test_random_weights_are_made_only_under_a_name_that_says_so(project: Path) -> None:
-    refused = run(project, "scripts/random_weights.py", "weights/english")
-    assert refused.returncode == 1
-    assert not (project / "weights").exists()
-    made = run(project, "scripts/random_weights.py", "weights/random-tiny")
-    assert made.returncode == 0, made.stdout + made.stderr
-    names = {path.name for path in (project / "weights/random-tiny").iterdir()}
-    assert names == {"model.safetensors", "options.json"}
+# train.py
+
+
+def test_a_training_and_one_that_goes_on_with_the_bilm(
+    corpora: Path, weights: Path
+) -> None:
+    from train import main
+
+    settings = corpora / "settings.json"
+    srsly.write_json(settings, _settings(weights))
+    for variant in ("c", "h"):
+        main("ner", variant, 1, settings)
+    first, second = (
+        srsly.read_json(corpora / "results" / f"ner-{variant}-1.json")
+        for variant in ("c", "h")
+    )
+    assert first["steps"] == second["steps"] == 3
+    assert set(first["test"]) == set(first["dev"]) == {"ents_p", "ents_r", "ents_f"}
+    assert first["words_per_second"] > 0
+    assert first["seconds"] >= 0.1
+    assert first["inputs"] != second["inputs"]
+    (mix,) = first["mixes"]["ner"]
+    assert sum(mix["weights"]) == pytest.approx(1, abs=1e-3)
+    assert not (corpora / "training" / "ner-c-1" / "model-last").exists()
+    start = load_bilm(weights).state_dict()
+    frozen, unfrozen = (
+        spacy.load(corpora / "training" / f"ner-{variant}-1" / "model-best")
+        for variant in ("c", "h")
+    )
+    for name, value in frozen.get_pipe("elmo").bilm.state_dict().items():
+        assert np.array_equal(value, start[name])
+    log = (corpora / "training" / "ner-h-1" / "log.jsonl").read_text(encoding="utf8")
+    assert json.loads(log.splitlines()[-1])["losses"]["elmo"] > 0
+    assert not unfrozen.get_pipe("elmo").frozen
+
+
+def test_a_result_is_of_its_config_and_weights(corpora: Path, weights: Path) -> None:
+    from train import Settings
+
+    base = Settings(_settings(weights))
+    longer = Settings(_settings(weights, max_steps=4))
+    assert base.inputs("ner", "c", 0) == base.inputs("ner", "c", 0)
+    others = {
+        base.inputs("ner", "c", 0),
+        base.inputs("ner", "c", 1),
+        base.inputs("ner", "d", 0),
+        base.inputs("ner", "h", 0),
+        longer.inputs("ner", "c", 0),
+        longer.inputs("ner", "h", 0),
+    }
+    assert len(others) == 6
+    copy = shutil.copytree(weights, corpora / "copy")
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
+    values = _settings(weights)
+    changed = Settings(values)
+    changed.weights = Path(copy)
+    changed.values = values
+    assert changed.inputs("ner", "a", 0) == base.inputs("ner", "a", 0)
+    assert changed.inputs("ner", "c", 0) != base.inputs("ner", "c", 0)
+
+
+# compare.py
+
+
+def test_the_first_seeds_runs_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    from compare import Run, make_plan
+
+    plan = make_plan(["tagging", "ner"], ["a", "c"], ["0", "1"])
+    assert plan[:4] == [
+        Run("tagging", "a", 0),
+        Run("tagging", "c", 0),
+        Run("ner", "a", 0),
+        Run("ner", "c", 0),
+    ]
+    assert len(plan) == 8
+    for wrong, message in (
+        ((["parsing"], ["a"], ["0"]), "found parsing"),
+        ((["ner"], ["x"], ["0"]), "found x"),
+        ((["ner"], ["a"], ["-1"]), "found -1"),
+    ):
+        with pytest.raises(typer.Exit):
+            make_plan(*wrong)
+        assert message in _told(capsys)
+
+
+def test_only_what_is_missing_or_was_made_otherwise_is_run(
+    corpora: Path, weights: Path
+) -> None:
+    from compare import Run, is_done
+    from train import Settings
+
+    settings = Settings(_settings(weights))
+    run = Run("ner", "c", 0)
+    assert not is_done(run, settings)
+    write_results(corpora / "results", {("ner", "c"): [50.0]})
+    assert not is_done(run, settings)
+    path = corpora / "results" / "ner-c-0.json"
+    result = {**srsly.read_json(path), "inputs": settings.inputs(*run)}
+    srsly.write_json(path, result)
+    assert is_done(run, settings)
+    assert not is_done(run, Settings(_settings(weights, max_steps=4)))
+
+
+def test_an_unfrozen_bilm_waits_for_what_it_goes_on_with(
+    corpora: Path, weights: Path
+) -> None:
+    from compare import Run, in_order, with_first
+    from train import Settings
+
+    settings = Settings(_settings(weights))
+    unfrozen, frozen = Run("ner", "h", 0), Run("ner", "c", 0)
+    runs = with_first([unfrozen, Run("ner", "a", 0)], settings)
+    assert frozen in runs
+    assert with_first([unfrozen, frozen], settings).count(frozen) == 1
+    assert in_order(runs)[1] == [unfrozen]
+    model = corpora / "training" / "ner-c-0" / "model-best"
+    model.mkdir(parents=True)
+    (model / "meta.json").write_text("{}", encoding="utf8")
+    assert with_first([unfrozen], settings) == [unfrozen]
+
+
+@pytest.mark.parametrize(
+    ("task", "variant", "message"),
+    [
+        ("ner", "c", "model.safetensors, found no such file"),
+        ("ner", "b", "leave b out"),
+        ("conll2003", "a", "--vars.conll2003"),
+        ("tagging", "a", "en_ewt-ud-train.spacy"),
+    ],
+)
+def test_what_is_missing_is_told_at_once(
+    corpora: Path,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    variant: str,
+    message: str,
+) -> None:
+    from compare import check_inputs, make_plan
+
+    plan = make_plan([task], [variant], ["0"])
+    with pytest.raises(typer.Exit):
+        check_inputs(plan, _settings(corpora / "nowhere"))
+    assert message in _told(capsys)
+
+
+# pretrain_cnn.py
+
+
+def test_the_cnn_is_pretrained_for_a_while_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pretrain_cnn
+
+    text = tmp_path / "text.txt"
+    text.write_text("She sat on the river bank .\nToo short\n" * 50, encoding="utf8")
+    target, summary = tmp_path / "cnn.bin", tmp_path / "cnn.json"
+    folder = tmp_path / "work"
+
+    def run(seconds: float, variants: str = "a,b") -> None:
+        minutes = seconds / 60
+        pretrain_cnn.main(str(text), target, summary, minutes, folder, variants)
+
+    run(1, "a,c")
+    assert not folder.exists()
+    monkeypatch.setattr(pretrain_cnn, "BATCHES_A_SAVE", 1)
+    run(1)
+    before, known = target.read_bytes(), srsly.read_json(summary)
+    assert known["words"] >= 350
+    assert known["files"] == ["text.txt"]
+    run(1)
+    assert target.read_bytes() == before
+    run(2)
+    assert target.read_bytes() != before
+    assert srsly.read_json(summary)["words"] > known["words"]
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec", config={"model": _cnn()})
+    nlp.initialize()
+    nlp.get_pipe("tok2vec").model.from_bytes(target.read_bytes())
+
+
+def _cnn() -> dict[str, Any]:
+    from variants import cnn_config
+
+    return cnn_config(("tagger",)).interpolate()["components"]["tok2vec"]["model"]
+
+
+def test_without_raw_text_the_way_out_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pretrain_cnn import main
+
+    with pytest.raises(typer.Exit):
+        main(str(tmp_path / "*.txt"), tmp_path / "a", tmp_path / "b", 1.0, tmp_path)
+    assert "--vars.raw_text" in _told(capsys)
+
+
+# The whole
 
 
 @pytest.mark.slow
-def test_the_whole_project_runs_and_is_skipped_when_run_again(project: Path) -> None:
+def test_the_whole_project_runs_and_goes_on(project: Path, weights: Path) -> None:
     lay_assets(project)
-    arguments = ["--vars.max_steps", "2", "--vars.eval_frequency", "1"]
-    command = ["-m", "spacy", "project", "run", "all", ".", *arguments]
-    first = run(project, *command)
+    text = project / "text.txt"
+    text.write_text("She sat on the river bank .\n" * 100, encoding="utf8")
+    settings = {
+        "configs": str(ROOT / "configs"),
+        "weights": str(weights),
+        "raw_text": str(text),
+        "pretrain_minutes": "0.02",
+        "seeds": "0",
+        "max_steps": "2",
+        "eval_frequency": "1",
+        "unfrozen_steps": "2",
+        "results": "trial",
+    }
+    options = []
+    for key, value in settings.items():
+        options += [f"--vars.{key}", value]
+    command = ["-m", "spacy", "project", "run", "all", ".", *options]
+    first = _run(project, *command)
     assert first.returncode == 0, first.stdout + first.stderr
-    table = (project / "results.md").read_text(encoding="utf8")
-    assert table.count("| ELMo + CNN |") == 2
-    assert "The ELMo weights in use are random" in table
-    again = run(project, *command)
+    table = (project / "trial" / "README.md").read_text(encoding="utf8")
+    assert table.count("| (h) | c, then the biLM unfrozen | 1 |") == 2
+    assert (project / "trial" / "mixes.png").is_file()
+    again = _run(project, *command)
     assert again.returncode == 0
-    assert "Skipping 'train-ner-elmo'" in again.stdout + again.stderr
+    assert "16 trainings, 0 of them to do" in again.stdout

@@ -1,99 +1,116 @@
-"""Gather what the project measured into one Markdown table."""
+"""Write the results as Markdown tables."""
 
 from pathlib import Path
-from typing import Annotated, Any, Callable, Dict, List, Tuple
+from typing import Annotated, Any, Dict, List, Sequence
 
 import srsly
 import typer
+from results import heads, read_results, scores, spread
+from variants import ENTITIES, TASKS, VARIANTS
 from wasabi import msg
 
-CORPORA = {"tagging": "UD English EWT", "ner": "WNUT-17"}
-MODELS = {"cnn": "CNN", "elmo": "ELMo + CNN"}
+from spacy_elmo.formats.files import write_bytes
+
+BASELINE = "a"
 NOTES = """\
-Scores in percent on the test sets, with the given tokens; words/s while evaluating;
-training time of the whole command, start and evaluation on the dev set included.
+Test sets, with the corpora's own words; mean and standard deviation over the seeds, in
+percent. "fewer errors": how much of (a)'s error (100 - score) is gone. Dev: the score
+that chose the step. Words/s: of the whole pipeline on the test set. Minutes: of one
+training, start and evaluations included.
 """
-RANDOM = """\
-The ELMo weights in use are random: they know nothing, and the scores say nothing about
-ELMo.
-"""
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.2f}"
-
-
-def minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
-
-
-COLUMNS: Tuple[Tuple[str, str, Callable[[float], str]], ...] = (
-    ("TAG", "tag_acc", percent),
-    ("UPOS", "pos_acc", percent),
-    ("MORPH", "morph_acc", percent),
-    ("F1", "ents_f", percent),
-    ("words/s", "speed", "{:,.0f}".format),
-    ("training time", "seconds", minutes),
-)
 
 
 def main(
-    metrics: Annotated[
-        Path, typer.Argument(help="Folder of metrics.", exists=True, file_okay=False)
-    ],
-    output: Annotated[Path, typer.Argument(help="Markdown file to write.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
+    output: Annotated[Path, typer.Argument(help="Markdown file to write")],
 ) -> None:
-    """Write a table of METRICS/CORPUS_MODEL.json (from `spacy evaluate`) and
-    METRICS/training/CORPUS_MODEL.json (from timed.py), one row each."""
-    names = [f"{corpus}_{model}" for corpus in CORPORA for model in MODELS]
-    runs = {name: read_run(metrics, name) for name in names}
-    runs = {name: run for name, run in runs.items() if run}
-    if not runs:
-        msg.fail(f"No metrics in {metrics}", f"Looked for {', '.join(names)} (.json).")
-        raise typer.Exit(1)
-    text = render(runs)
-    output.write_text(text, encoding="utf8")
+    """Gather what compare.py has put in FOLDER."""
+    runs = read_results(folder)
+    parts = ["# Results\n", NOTES]
+    for task, variants in runs.items():
+        parts += [f"## {TASKS[task].title}\n", render_scores(task, variants)]
+        mixes = render_mixes(variants)
+        if mixes:
+            parts += ["Mixes of the layers, means over the seeds:\n", mixes]
+    parts += ["## How\n", render_origin(runs, folder)]
+    text = "\n".join(parts)
+    write_bytes(output, text.encode("utf8"))
     print(text)
     msg.good(f"Saved to {output}")
 
 
-def read_run(metrics: Path, name: str) -> Dict[str, Any]:
-    """All that is known of a run; nothing where it was not evaluated."""
-    scores, training = metrics / f"{name}.json", metrics / "training" / f"{name}.json"
-    if not scores.exists():
-        return {}
-    known = srsly.read_json(training) if training.exists() else {}
-    return {**srsly.read_json(scores), **known}
+def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
+    metrics = TASKS[task].metrics
+    reduced = ["ents_f"] if metrics is ENTITIES else list(metrics)
+    head = ["", "", "seeds", *metrics.values()]
+    head += [f"{metrics[metric]}: fewer errors" for metric in reduced]
+    head += [f"dev {metrics[metric]}" for metric in reduced]
+    head += ["words/s", "minutes"]
+    rows = []
+    for variant, runs in variants.items():
+        row = [f"({variant})", VARIANTS[variant], str(len(runs))]
+        row += [show(scores(runs, "test", metric)) for metric in metrics]
+        row += [fewer_errors(variants, variant, metric) for metric in reduced]
+        row += [f"{scores(runs, 'dev', metric).mean:.2f}" for metric in reduced]
+        row.append(f"{spread([run['words_per_second'] for run in runs]).mean:,.0f}")
+        row.append(f"{spread([run['seconds'] for run in runs]).mean / 60:.1f}")
+        rows.append(row)
+    return markdown(head, rows, n_texts=2)
 
 
-def render(runs: Dict[str, Dict[str, Any]]) -> str:
-    head = ["corpus", "model", *(title for title, _, _ in COLUMNS)]
-    rows = [head, ["---", "---", *("---:" for _ in COLUMNS)]]
-    rows += [render_row(name, run) for name, run in runs.items()]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    commands = {name: run["command"] for name, run in runs.items() if "command" in run}
-    parts = ["# Results\n", table + "\n", NOTES]
-    if any(has_random_weights(command) for command in commands.values()):
-        parts.append(RANDOM)
-    parts += [f"{name}:\n\n    {' '.join(cmd)}\n" for name, cmd in commands.items()]
-    return "\n".join(parts)
+def show(value: Any) -> str:
+    return f"{value.mean:.2f} ± {value.deviation:.2f}"
 
 
-def render_row(name: str, run: Dict[str, Any]) -> List[str]:
-    corpus, model = name.split("_")
-    cells = [CORPORA[corpus], MODELS[model]]
-    for _, key, show in COLUMNS:
-        value = run.get(key)
-        cells.append("" if value is None else show(value))
-    return cells
+def fewer_errors(
+    variants: Dict[str, List[Dict[str, Any]]], variant: str, metric: str
+) -> str:
+    """Relative to the baseline; nothing where it was not run."""
+    if variant == BASELINE or BASELINE not in variants:
+        return ""
+    before = 100 - scores(variants[BASELINE], "test", metric).mean
+    after = 100 - scores(variants[variant], "test", metric).mean
+    return f"{100 * (before - after) / before:.1f} %" if before else ""
 
 
-def has_random_weights(command: List[str]) -> bool:
-    """Whether the weights' name is one that only random_weights.py gives."""
-    if "--paths.elmo" not in command:
-        return False
-    path = Path(command[command.index("--paths.elmo") + 1])
-    return path.name.startswith("random")
+def render_mixes(variants: Dict[str, List[Dict[str, Any]]]) -> str:
+    rows = []
+    for variant, runs in variants.items():
+        for head, mixes in heads(runs).items():
+            for place, mix in zip(("input", "output"), mixes):
+                weights = "  ".join(f"{weight:.3f}" for weight in mix["weights"])
+                gamma = f"{mix['gamma']:.3f}"
+                rows.append([f"({variant})", head, place, weights, gamma])
+    head = ["", "head", "at the encoder's", "s of layer 0, 1, ...", "gamma"]
+    return markdown(head, rows, n_texts=4) if rows else ""
+
+
+def render_origin(runs: Any, folder: Path) -> str:
+    """Versions, time, and what (b) was given."""
+    groups = [group for variants in runs.values() for group in variants.values()]
+    every = [run for group in groups for run in group]
+    lines = []
+    kinds = {srsly.json_dumps(run["versions"], sort_keys=True) for run in every}
+    for kind in sorted(kinds):
+        versions = srsly.json_loads(kind)
+        lines.append(", ".join(f"{name} {number}" for name, number in versions.items()))
+    hours = sum(run["seconds"] for run in every) / 3600
+    lines.append(f"{len(every)} trainings, {hours:.1f} hours of them in all.")
+    pretraining = folder / "pretrain-cnn.json"
+    if pretraining.is_file():
+        known = srsly.read_json(pretraining)
+        lines.append(
+            f"(b): {known['minutes']:.0f} minutes of spacy pretrain, "
+            f"{known['words'] / 1e6:.1f} million words."
+        )
+    return "\n".join(f"* {line}" for line in lines) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_texts: int) -> str:
+    """n_texts: columns at the left that are not numbers."""
+    rule = ["---" if index < n_texts else "---:" for index in range(len(head))]
+    lines = [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

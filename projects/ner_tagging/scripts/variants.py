@@ -1,0 +1,199 @@
+"""What is compared: tasks, variants of what the heads read, the config of each."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from spacy.cli.init_config import init_config
+from spacy.util import load_config
+from thinc.api import Config
+
+CONLL2003 = "spacy_elmo.Conll2003Corpus.v1"
+PARTS = ("train", "dev", "test")
+
+
+class Task(NamedTuple):
+    """A corpus, and the heads that learn from it.
+
+    config: name of the config of its recipe.
+    reader: of the corpora, but for their paths.
+    files: of PARTS, in the folder of the corpora.
+    metrics: name in spaCy's scores -> title.
+    """
+
+    title: str
+    config: str
+    heads: Tuple[str, ...]
+    reader: Dict[str, Any]
+    files: Tuple[str, str, str]
+    metrics: Dict[str, str]
+
+
+ENTITIES = {"ents_p": "P", "ents_r": "R", "ents_f": "F1"}
+
+TASKS = {
+    "tagging": Task(
+        "UD English EWT",
+        "tagger",
+        ("tagger", "morphologizer"),
+        {"@readers": "spacy.Corpus.v1", "gold_preproc": True},
+        (
+            "corpus/ewt/en_ewt-ud-train.spacy",
+            "corpus/ewt/en_ewt-ud-dev.spacy",
+            "corpus/ewt/en_ewt-ud-test.spacy",
+        ),
+        {"tag_acc": "TAG", "pos_acc": "UPOS", "morph_acc": "MORPH"},
+    ),
+    "ner": Task(
+        "WNUT-17",
+        "ner",
+        ("ner",),
+        {"@readers": CONLL2003},
+        (
+            "assets/wnut17/wnut17train.conll",
+            "assets/wnut17/emerging.dev.conll",
+            "assets/wnut17/emerging.test.annotated",
+        ),
+        ENTITIES,
+    ),
+    "conll2003": Task(
+        "CoNLL-2003",
+        "ner",
+        ("ner",),
+        {"@readers": CONLL2003},
+        ("eng.train", "eng.testa", "eng.testb"),
+        ENTITIES,
+    ),
+}
+
+VARIANTS = {
+    "a": "hash embedding, CNN (spaCy's HashEmbedCNN)",
+    "b": "a, after spacy pretrain (characters)",
+    "c": "ELMo, frozen, learned mix",
+    "d": "c beside the hash embedding",
+    "e": "c, top layer only",
+    "f": "c, mean of the layers",
+    "g": "c, ELMo at the encoder's output too",
+    "h": "c, then the biLM unfrozen",
+}
+PRETRAINED, UNFROZEN, FIRST_FROZEN = "b", "h", "c"
+WITHOUT_ELMO = ("a", "b")
+
+UNFROZEN_RATE = 1e-4
+"""Of all weights: the heads are trained already, the biLM is to change a little."""
+
+
+class Paths(NamedTuple):
+    """Where things lie.
+
+    configs: the recipes. corpora: what the tasks' files are relative to.
+    weights: of the biLM. pretrained: weights of the CNN, for (b).
+    frozen: the trained pipeline that (h) goes on with.
+    log: where the training writes its log.
+    """
+
+    configs: Path
+    corpora: Path
+    weights: Path
+    pretrained: Path
+    frozen: Path
+    log: Path
+
+
+class Budget(NamedTuple):
+    """Steps of a training, those between two looks at the dev set (None: as the recipe
+    has it), and those of (h), which come after those of (c)."""
+
+    max_steps: Optional[int]
+    eval_frequency: Optional[int]
+    unfrozen_steps: int
+
+
+def make_config(
+    task: str, variant: str, seed: int, paths: Paths, budget: Budget
+) -> Config:
+    """The config of one training: the recipe, with the variant's features."""
+    recipe = load_config(paths.configs / f"{TASKS[task].config}.cfg", interpolate=False)
+    _set_corpora(recipe, task, paths.corpora)
+    _set_training(recipe, seed, paths.log, budget)
+    heads = TASKS[task].heads
+    if variant in WITHOUT_ELMO:
+        pretrained = paths.pretrained if variant == PRETRAINED else None
+        return _without_elmo(recipe, heads, pretrained)
+    recipe["paths"]["elmo"] = paths.weights.as_posix()
+    for head in heads:
+        _set_features(recipe["components"][head]["model"]["tok2vec"], variant)
+    if variant == UNFROZEN:
+        _unfreeze(recipe, heads, paths.frozen, budget)
+    return recipe
+
+
+def cnn_config(heads: Tuple[str, ...]) -> Config:
+    """spaCy's own config for the heads over one CNN, and for its pretraining."""
+    pipeline = list(heads)
+    return init_config(pipeline=pipeline, optimize="efficiency", pretraining=True)
+
+
+def _set_corpora(config: Config, task: str, folder: Path) -> None:
+    reader, files = TASKS[task].reader, TASKS[task].files
+    config["corpora"] = {
+        part: {**reader, "path": (folder / file).as_posix()}
+        for part, file in zip(PARTS, files)
+    }
+
+
+def _set_training(config: Config, seed: int, log: Path, budget: Budget) -> None:
+    config["system"]["seed"] = seed
+    training = config["training"]
+    training["logger"] = {
+        "@loggers": "spacy.ConsoleLogger.v3",
+        "progress_bar": None,
+        "console_output": True,
+        "output_file": log.as_posix(),
+    }
+    if budget.max_steps is not None:
+        training["max_steps"] = budget.max_steps
+    if budget.eval_frequency is not None:
+        training["eval_frequency"] = budget.eval_frequency
+
+
+def _without_elmo(
+    recipe: Config, heads: Tuple[str, ...], pretrained: Optional[Path]
+) -> Config:
+    """The recipe's heads, training and corpora over spaCy's CNN."""
+    config = cnn_config(heads)
+    for head in heads:
+        listener = config["components"][head]["model"]["tok2vec"]
+        config["components"][head] = recipe["components"][head]
+        config["components"][head]["model"]["tok2vec"] = listener
+    for section in ("system", "corpora", "training"):
+        config[section] = recipe[section]
+    del config["pretraining"]
+    config["initialize"]["init_tok2vec"] = pretrained and pretrained.as_posix()
+    return config
+
+
+def _set_features(tok2vec: Dict[str, Any], variant: str) -> None:
+    """What a head with ELMo reads: each variant differs from (c) in one thing."""
+    if variant == "d":
+        width = tok2vec["encode"]["width"]
+        embed = cnn_config(("tagger",))["components"]["tok2vec"]["model"]["embed"]
+        tok2vec["embed"] = {**embed, "width": width}
+    else:
+        tok2vec["embed"] = None
+    if variant == "g":
+        tok2vec["output_elmo"] = deepcopy(tok2vec["elmo"])
+    else:
+        tok2vec["output_elmo"] = None
+    tok2vec["elmo"]["mix"] = {"e": "top", "f": "mean"}.get(variant, "learned")
+
+
+def _unfreeze(
+    config: Config, heads: Tuple[str, ...], frozen: Path, budget: Budget
+) -> None:
+    """Go on with the heads of a trained pipeline, the biLM now with them."""
+    config["components"]["elmo"]["frozen"] = False
+    for head in heads:
+        config["components"][head] = {"source": frozen.as_posix()}
+    config["training"]["max_steps"] = budget.unfrozen_steps
+    config["training"]["optimizer"]["learn_rate"] = UNFROZEN_RATE

@@ -1,0 +1,118 @@
+"""The project ner_tagging: the configs of what is compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ner_tagging_project import ROOT, importable
+from spacy.util import load_model_from_config
+from thinc.api import Config
+
+scripts = pytest.fixture(autouse=True)(importable)
+
+HEADS = {"tagging": ("tagger", "morphologizer"), "ner": ("ner",)}
+BOTH = pytest.mark.parametrize("task", HEADS)
+
+
+def _config(task: str, variant: str, **budget: Any) -> Config:
+    from variants import Budget, Paths, make_config
+
+    paths = Paths(
+        configs=ROOT / "configs",
+        corpora=Path("."),
+        weights=Path("weights/elmo"),
+        pretrained=Path("weights/cnn.bin"),
+        frozen=Path("training/c/model-best"),
+        log=Path("training/log.jsonl"),
+    )
+    settings = {"max_steps": None, "eval_frequency": None, "unfrozen_steps": 7}
+    return make_config(task, variant, 3, paths, Budget(**{**settings, **budget}))
+
+
+def _features(task: str, variant: str, head: int = 0) -> dict[str, Any]:
+    config = _config(task, variant)
+    return config["components"][HEADS[task][head]]["model"]["tok2vec"]
+
+
+@BOTH
+@pytest.mark.parametrize("variant", ["a", "b", "c", "d", "e", "f", "g"])
+def test_pipelines_can_be_made(task: str, variant: str) -> None:
+    nlp = load_model_from_config(_config(task, variant))
+    first = "tok2vec" if variant in "ab" else "elmo"
+    assert nlp.pipe_names == [first, *HEADS[task]]
+
+
+@BOTH
+def test_all_share_heads_corpora_and_training(task: str) -> None:
+    base = _config(task, "c")
+    for variant in "abdefg":
+        config = _config(task, variant)
+        assert config["training"] == base["training"]
+        assert config["corpora"] == base["corpora"]
+        assert config["system"] == {**base["system"], "seed": 3}
+        for head in HEADS[task]:
+            mine, its = config["components"][head], base["components"][head]
+            assert {**mine, "model": {**mine["model"], "tok2vec": None}} == {
+                **its,
+                "model": {**its["model"], "tok2vec": None},
+            }
+
+
+@BOTH
+def test_each_differs_from_c_in_one_thing(task: str) -> None:
+    for head in range(len(HEADS[task])):
+        base = _features(task, "c", head)
+        elmo = base["elmo"]
+        assert base["embed"] is None
+        assert base["output_elmo"] is None
+        assert elmo["mix"] == "learned"
+        expected = {
+            "e": {**base, "elmo": {**elmo, "mix": "top"}},
+            "f": {**base, "elmo": {**elmo, "mix": "mean"}},
+            "g": {**base, "output_elmo": elmo},
+        }
+        for variant, features in expected.items():
+            assert _features(task, variant, head) == features
+        beside = _features(task, "d", head)
+        assert beside["embed"]["@architectures"] == "spacy.MultiHashEmbed.v2"
+        assert {**beside, "embed": None} == base
+
+
+def test_the_pretrained_cnn_is_the_other_one_with_weights() -> None:
+    plain, pretrained = _config("ner", "a"), _config("ner", "b")
+    assert plain["initialize"]["init_tok2vec"] is None
+    assert pretrained["initialize"]["init_tok2vec"] == "weights/cnn.bin"
+    pretrained["initialize"]["init_tok2vec"] = None
+    assert plain == pretrained
+
+
+@BOTH
+def test_the_unfrozen_bilm_goes_on_with_the_heads(task: str) -> None:
+    base, config = _config(task, "c"), _config(task, "h")
+    assert config["components"]["elmo"] == {
+        **base["components"]["elmo"],
+        "frozen": False,
+    }
+    for head in HEADS[task]:
+        assert config["components"][head] == {"source": "training/c/model-best"}
+    assert config["training"]["max_steps"] == 7
+
+
+def test_the_budget() -> None:
+    recipe = _config("ner", "c")["training"]
+    given = _config("ner", "c", max_steps=5, eval_frequency=2)["training"]
+    assert (given["max_steps"], given["eval_frequency"]) == (5, 2)
+    assert recipe["max_steps"] > 100
+    assert _config("ner", "a")["system"]["seed"] == 3
+
+
+def test_corpora() -> None:
+    corpora = _config("conll2003", "c")["corpora"]
+    assert corpora["test"] == {
+        "@readers": "spacy_elmo.Conll2003Corpus.v1",
+        "path": "eng.testb",
+    }
+    assert list(corpora) == ["train", "dev", "test"]
+    assert _config("tagging", "a")["corpora"]["dev"]["gold_preproc"] is True
