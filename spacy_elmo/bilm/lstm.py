@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from .config import BiLMConfig
+from .fused import FusedRun
+from .gates import compiled_gates
 from .products import BatchedProduct, Product, lay_out
-from .recurrence import Clips, Products, Weights, recur, recur_without_gradient
+from .recorded import Record, RecordedSteps, record_graph
+from .recurrence import Clips, Products, Run, Weights, recur, recur_without_gradient
 
 _Block = Tuple[Tensor, Tensor, Tensor]
 
@@ -40,7 +43,7 @@ class LSTMState(NamedTuple):
     cell: Tensor
 
 
-Run = Callable[[Tensor, Sequence[int], Tensor, Tensor], Tuple[LSTMState, Tensor]]
+RunLayers = Callable[[Tensor, Sequence[int], Tensor, Tensor], Tuple[LSTMState, Tensor]]
 """`run_side_by_side` with its layers."""
 
 
@@ -141,9 +144,13 @@ def run_side_by_side(
         None if weight is None else BatchedProduct(weight, dtype)
         for weight in (weights.ih, weights.hh, weights.hr)
     ]
+    make_run: Callable[..., Run] = Run
+    if inputs.is_cuda:
+        make_run = partial(FusedRun, gates=compiled_gates(inputs.device))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
-        return recur(rows, hidden, cell, weights, sizes, clips, products)
+        run = make_run(products, sizes, clips)
+        return recur(rows, hidden, cell, weights, run)
 
     return _in_blocks(
         block,
@@ -160,7 +167,8 @@ class ReadyLSTM:
 
     layers: one, or several that run side by side.
     dtype: of the matrix products.
-    lay_out: makes a product of weights (G, n_out, n_in).
+    lay_out: on a CPU, makes a product of weights (G, n_out, n_in).
+    record: on a GPU, keeps steps that many runs will take; None: launches them anew.
     """
 
     def __init__(
@@ -168,31 +176,29 @@ class ReadyLSTM:
         layers: Sequence[ProjectedLSTM],
         dtype: torch.dtype,
         lay_out: Callable[[Tensor, torch.dtype], Product] = lay_out,
+        record: Optional[Record] = None,
     ) -> None:
         weights = _together(layers)
         self.layers = layers
-        self.bias = weights.bias.detach()
-        self.products = Products(
-            lay_out(weights.ih, dtype),
-            lay_out(weights.hh, dtype),
-            None if weights.hr is None else lay_out(weights.hr, dtype),
-        )
+        self.bias = bias = weights.bias.detach()
+        clips = layers[0].clips
+        self._block: Callable[..., _Block]
+        if bias.is_cuda:
+            batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
+            gates = compiled_gates(bias.device)
+            self._block = RecordedSteps(batched, bias, clips, gates, record).block
+        else:
+            products = Products.of(weights, lambda weight: lay_out(weight, dtype))
+            self._block = partial(
+                recur_without_gradient, bias=bias, clips=clips, products=products
+            )
 
     def run(
         self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
     ) -> Tuple[LSTMState, Tensor]:
         """As `run_side_by_side`."""
-        clips = self.layers[0].clips
-
-        def block(
-            rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]
-        ) -> _Block:
-            return recur_without_gradient(
-                rows, hidden, cell, self.bias, sizes, clips, self.products
-            )
-
         return _in_blocks(
-            block,
+            self._block,
             inputs,
             batch_sizes,
             hidden,
@@ -231,10 +237,10 @@ class Directions:
         ends, outputs = zip(*parts)
         return LSTMState(*map(torch.cat, zip(*ends))), torch.cat(outputs)
 
-    def together(self) -> Sequence[Run]:
+    def together(self) -> Sequence[RunLayers]:
         return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
 
-    def apart(self) -> Sequence[Run]:
+    def apart(self) -> Sequence[RunLayers]:
         return [
             partial(run_side_by_side, [layer], dtype=self.dtype)
             for layer in self.layers
@@ -246,16 +252,17 @@ class ReadyDirections(Directions):
 
     def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
         super().__init__(layers, dtype)
-        self._together: List[Run] = []
-        self._apart: List[Run] = []
+        self._together: List[RunLayers] = []
+        self._apart: List[RunLayers] = []
 
-    def together(self) -> Sequence[Run]:
+    def together(self) -> Sequence[RunLayers]:
         if not self._together:
             product = partial(BatchedProduct, lasting=True)
-            self._together = [ReadyLSTM(self.layers, self.dtype, product).run]
+            ready = ReadyLSTM(self.layers, self.dtype, product, record_graph)
+            self._together = [ready.run]
         return self._together
 
-    def apart(self) -> Sequence[Run]:
+    def apart(self) -> Sequence[RunLayers]:
         if not self._apart:
             self._apart = [ReadyLSTM([layer], self.dtype).run for layer in self.layers]
         return self._apart

@@ -54,6 +54,10 @@ class BatchedProduct:
         """In place, sums += the product. sums: in this dtype."""
         sums.baddbmm_(rows.to(self.dtype), self.right)
 
+    def plus(self, sums: Tensor, rows: Tensor) -> Tensor:
+        """sums + the product. sums: in this dtype."""
+        return torch.baddbmm(sums, rows.to(self.dtype), self.right)
+
     def write_to(self, out: Tensor, rows: Tensor) -> None:
         if out.dtype == self.dtype:
             torch.bmm(rows, self.right, out=out)

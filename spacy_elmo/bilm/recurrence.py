@@ -8,7 +8,20 @@ Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim. The ga
 in PyTorch's order: i, f, g, o.
 """
 
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
+from dataclasses import dataclass
+from typing import (
+    Any,
+    Callable,
+    Generic,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    cast,
+)
 
 import torch
 from torch import Tensor
@@ -37,12 +50,23 @@ class Weights(NamedTuple):
     hr: Optional[Tensor]
 
 
-class Products(NamedTuple):
+AnyProduct = TypeVar("AnyProduct", bound=Product)
+
+
+@dataclass(frozen=True)
+class Products(Generic[AnyProduct]):
     """The matrix products of a pass without gradients."""
 
-    ih: Product
-    hh: Product
-    hr: Optional[Product]
+    ih: AnyProduct
+    hh: AnyProduct
+    hr: Optional[AnyProduct]
+
+    @classmethod
+    def of(
+        cls, weights: Weights, make: Callable[[Tensor], AnyProduct]
+    ) -> "Products[AnyProduct]":
+        hr = None if weights.hr is None else make(weights.hr)
+        return cls(make(weights.ih), make(weights.hh), hr)
 
 
 def recur(
@@ -50,30 +74,30 @@ def recur(
     hidden: Tensor,
     cell: Tensor,
     weights: Weights,
-    batch_sizes: Sequence[int],
-    clips: Clips,
-    products: Sequence[Optional[BatchedProduct]],
+    run: "Run",
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """One block, with gradients.
 
     inputs: (G, R, P).
     hidden, cell: to start from, (G, N, P) and (G, N, D), the longest sequence first.
-    batch_sizes: running sequences at each step, never rising; they sum up to R.
-    products: of weights.ih, weights.hh and weights.hr, formed once for all blocks.
+    run: the pass over these rows.
     RETURNS: outputs (G, R, P), and each sequence's last hidden (G, N, P) and cell
         (G, N, D). The gradient cannot be differentiated again.
     """
-    run = _Run(products, batch_sizes, clips)
     return cast(
         Tuple[Tensor, Tensor, Tensor],
         _Recurrence.apply(inputs, hidden, cell, *weights, run),
     )
 
 
-class _Run:
+class Run:
     """One pass over time; what the pass back needs stays in it, in the dtype of the
     products: each step's arithmetic is done in that of the state, on what a core's
-    cache holds, and rounded once."""
+    cache holds, and rounded once.
+
+    products: of the weights ih, hh and hr, formed once for all blocks.
+    batch_sizes: running sequences at each step, never rising; they sum up to R.
+    """
 
     def __init__(
         self,
@@ -183,16 +207,32 @@ class _Run:
             if d_all is not low_d_gates:
                 low_d_gates.copy_(d_all)
             self.hh.write_back_to(dh, low_d_gates)
+        gradients = self.gradients_of_all_steps(
+            inputs, hidden, outputs, d_gates, d_projected
+        )
+        return gradients[0], d_hidden, d_cell, *gradients[1:]
+
+    def gradients_of_all_steps(
+        self,
+        inputs: Tensor,
+        hidden: Tensor,
+        outputs: Tensor,
+        d_gates: Tensor,
+        d_projected: Optional[Tensor],
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
+        """What is formed of all steps at once: gradients of the inputs, and of ih, hh,
+        bias, hr."""
+        dtype = inputs.dtype
         ones = d_gates.new_ones(*d_gates.shape[:2], 1)
-        d_bias = _outer(ones, d_gates, cell.dtype)
-        d_ih = _outer(d_gates, inputs, cell.dtype)
-        d_hh = _outer(d_gates, self._before(outputs, hidden), cell.dtype)
+        d_bias = _outer(ones, d_gates, dtype)
+        d_ih = _outer(d_gates, inputs, dtype)
+        d_hh = _outer(d_gates, self._before(outputs, hidden), dtype)
         d_hr = None
-        if self.hr is not None:
-            d_hr = _outer(d_projected.to(d_gates.dtype), self.unprojected, cell.dtype)
+        if self.hr is not None and d_projected is not None:
+            d_hr = _outer(d_projected.to(d_gates.dtype), self.unprojected, dtype)
         d_inputs = torch.empty_like(inputs)
         self.ih.write_back_to(d_inputs, d_gates)
-        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias, d_hr
+        return d_inputs, d_ih, d_hh, d_bias, d_hr
 
     def _steps(self, *rows: Tensor) -> Iterator[Tuple[Tensor, ...]]:
         return zip(*(packed.split(self.batch_sizes, dim=1) for packed in rows))
@@ -259,10 +299,10 @@ def recur_without_gradient(
     inputs: Tensor,
     hidden: Tensor,
     cell: Tensor,
-    bias: Tensor,
     batch_sizes: Sequence[int],
+    bias: Tensor,
     clips: Clips,
-    products: Products,
+    products: Products[Product],
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """The same block; it keeps nothing. Shapes as of `recur`."""
     sizes, dim = list(batch_sizes), cell.shape[2]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo.bilm.gates import PLAIN, compiled_gates
 
 pytestmark = pytest.mark.gpu
 
@@ -50,6 +52,26 @@ def test_encode_agrees_cold_and_warm(cpu: BiLM, gpu: BiLM) -> None:
     gpu.word_cache_mb = 0
     for found, exact in zip(gpu.encode(SENTENCES, batch_tokens=50), expected):
         np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+def test_recorded_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
+    """Of fewer and of more sequences, shorter and longer ones, and again."""
+    words = [word for sentence in SENTENCES for word in sentence]
+    batches = [
+        [words[n : n + 3 + n % 23] for n in range(0, size)] for size in (5, 40, 3, 600)
+    ]
+    for batch in (*batches, *batches):
+        for found, exact in zip(gpu.encode(batch, 20_000), cpu.encode(batch)):
+            np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
+    """Without falling back."""
+    compiled_gates.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        gpu.encode(SENTENCES)
+    assert compiled_gates(gpu.device) is not PLAIN
 
 
 def test_bfloat16_is_near(cpu: BiLM, gpu: BiLM) -> None:
