@@ -31,7 +31,7 @@ def test_means_deviations_and_errors(tmp_path: Path) -> None:
     assert "| (c) | ELMo, frozen, learned mix | 3 | 96.00 ± 0.00 |" in tagging
     assert "| 20.0 % |" in tagging
     assert "| 97.00 |" in tagging
-    assert "| 1,000 | 1.5 |" in tagging
+    assert "| 1,000 | 1.3 |" in tagging
     ner = render_scores("ner", runs["ner"])
     assert ner.count("25.0 %") == 1
     assert "40.00 ± 0.00" in ner
@@ -65,7 +65,7 @@ def test_the_files(tmp_path: Path) -> None:
     tabulate(folder, tmp_path / "out.md")
     text = (tmp_path / "out.md").read_text(encoding="utf8")
     assert text.index("## UD English EWT") < text.index("## WNUT-17")
-    assert "* 8 trainings, 0.2 hours" in text
+    assert "* 8 trainings, 0.2 CPU hours" in text
     assert "spacy 3.8.0" in text
     plot(folder, tmp_path)
     for name in ("scores.png", "mixes.png"):

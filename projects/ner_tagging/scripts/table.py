@@ -15,8 +15,8 @@ BASELINE = "a"
 NOTES = """\
 Test sets, with the corpora's own words; mean and standard deviation over the seeds, in
 percent. "fewer errors": how much of (a)'s error (100 - score) is gone. Dev: the score
-that chose the step. Words/s: of the whole pipeline on the test set. Minutes: of one
-training, start and evaluations included.
+that chose the step. Words/s: of the whole pipeline on the test set. CPU minutes: of one
+training, with its start and evaluations, on all cores together.
 """
 
 
@@ -45,7 +45,7 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
     head = ["", "", "seeds", *metrics.values()]
     head += [f"{metrics[metric]}: fewer errors" for metric in reduced]
     head += [f"dev {metrics[metric]}" for metric in reduced]
-    head += ["words/s", "minutes"]
+    head += ["words/s", "CPU minutes"]
     rows = []
     for variant, runs in variants.items():
         row = [f"({variant})", VARIANTS[variant], str(len(runs))]
@@ -53,7 +53,8 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
         row += [fewer_errors(variants, variant, metric) for metric in reduced]
         row += [f"{scores(runs, 'dev', metric).mean:.2f}" for metric in reduced]
         row.append(f"{spread([run['words_per_second'] for run in runs]).mean:,.0f}")
-        row.append(f"{spread([run['seconds'] for run in runs]).mean / 60:.1f}")
+        seconds = spread([run["cpu_seconds"] for run in runs]).mean
+        row.append(f"{seconds / 60:.1f}")
         rows.append(row)
     return markdown(head, rows, n_texts=2)
 
@@ -94,8 +95,8 @@ def render_origin(runs: Any, folder: Path) -> str:
     for kind in sorted(kinds):
         versions = srsly.json_loads(kind)
         lines.append(", ".join(f"{name} {number}" for name, number in versions.items()))
-    hours = sum(run["seconds"] for run in every) / 3600
-    lines.append(f"{len(every)} trainings, {hours:.1f} hours of them in all.")
+    hours = sum(run["cpu_seconds"] for run in every) / 3600
+    lines.append(f"{len(every)} trainings, {hours:.1f} CPU hours in all.")
     pretraining = folder / "pretrain-cnn.json"
     if pretraining.is_file():
         known = srsly.read_json(pretraining)
