@@ -1,0 +1,37 @@
+"""Lay a biLM's weights in the project."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from wasabi import msg
+
+from spacy_elmo import load_bilm, save_bilm
+from spacy_elmo.layers.weights import BUNDLED
+
+
+def main(
+    source: Annotated[
+        str, typer.Argument(help="Weights of any known format; null: those that ship")
+    ],
+    target: Annotated[Path, typer.Argument(help="Folder to write")],
+) -> None:
+    """Copy weights of any format as spacy-elmo's own, so that all steps read one place
+    and are run again where the weights are others."""
+    if source == "null" and not BUNDLED.is_dir():
+        msg.fail(
+            "Expected the weights that ship with spacy-elmo, found no such folder",
+            "This version ships none. Name your own: --vars.weights PATH",
+        )
+        raise typer.Exit(1)
+    try:
+        bilm = load_bilm(BUNDLED if source == "null" else source)
+    except (OSError, ValueError) as error:
+        typer.echo(f"\u2718 {error}", err=True)
+        raise typer.Exit(1) from error
+    save_bilm(bilm, target)
+    msg.good(f"{target}: {bilm.n_parameters:,} weights", str(source))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,247 @@
+"""The project probing: its tables, its pictures, and the whole of it in small."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import runs
+from probing_project import (
+    COMMANDS,
+    DESCRIPTION,
+    PROJECT,
+    call,
+    copy_of_project,
+    importable,
+    script,
+    write_assets,
+)
+
+scripts = pytest.fixture(autouse=True)(importable)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_of_project(tmp_path)
+
+
+def run(project: Path, *arguments: object) -> str:
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=project,
+        env=runs.environment(ANSI_COLORS_DISABLED="1"),
+        capture_output=True,
+        text=True,
+        encoding="utf8",
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return " ".join((result.stdout + result.stderr).split())
+
+
+def made_figure(mean: float) -> dict[str, Any]:
+    return {"mean": mean, "interval": [mean - 0.01, mean + 0.01]}
+
+
+def made_result(**scores: float) -> dict[str, Any]:
+    names = [name.strip("_") for name in scores]
+    found = dict(zip(names, scores.values()))
+    return {
+        "title": "Tags",
+        "model": {"parameters": 1000, "layers": 3, "width": 16, "md5": "m"},
+        "baselines": {"a guess": 0.25},
+        "layers": {name: made_figure(score) for name, score in found.items()},
+        "differences": {
+            f"{one} - {other}": made_figure(found[one] - found[other])
+            for one, other in zip(names[1:], names)
+        },
+        "mix": [0.25, 0.5, 0.25],
+    }
+
+
+def write_result(folder: Path, name: str, result: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(result), encoding="utf8")
+
+
+# table.py, plots.py
+
+
+def test_the_papers_figures_stand_beside_ours(project: Path) -> None:
+    result = made_result(_0=0.5, _1=0.75, _2=0.7, mix=0.705)
+    write_result(project / "results", "upos", result)
+    shown = script(project, "table", "results", "results/README.md")
+    text = (project / "results" / "README.md").read_text(encoding="utf8")
+    assert " ".join(text.split()) in shown
+    lines = text.split("\n")
+    assert (
+        "| Tags | 50.0 (49.0 to 51.0) | 75.0 (74.0 to 76.0) | 70.0 (69.0 to 71.0) | "
+        "70.5 (69.5 to 71.5) | a guess: 25.0 |"
+    ) in lines
+    assert "| *the paper: Penn Treebank tags* |  | 97.3 | 96.8 |  |  |" in lines
+    better = [line.split(" | ") for line in lines if " - layer" in line]
+    assert [row[1:] for row in better] == [
+        ["layer 1 - layer 0", "+25.0 (+24.0 to +26.0)", "", "layer 1 |"],
+        ["layer 2 - layer 1", "-5.0 (-6.0 to -4.0)", "-0.5", "layer 1 |"],
+        ["mix - layer 2", "+0.5 (-0.5 to +1.5)", "", "cannot be told |"],
+    ]
+    assert "| Tags | 0.25 | 0.50 | 0.25 |" in lines
+
+
+def test_results_of_one_model(project: Path) -> None:
+    result = call(project, "table", "scripts", "README.md")
+    assert isinstance(result.exception, ValueError)
+    assert "found those of 0" in str(result.exception)
+    result_of_one = made_result(_0=0.5, _1=0.7)
+    other = {**result_of_one, "model": {**result_of_one["model"], "md5": "n"}}
+    write_result(project / "results", "upos", result_of_one)
+    write_result(project / "results", "wsd", other)
+    for name in ("table", "plots"):
+        found = call(project, name, "results", "results/out").exception
+        assert "found those of 2" in str(found)
+    assert len(list((project / "results").iterdir())) == 2
+
+
+def test_a_use_in_its_context() -> None:
+    from table import context
+
+    words = [f"w{n}" for n in range(20)]
+    shown = context({"words": words, "position": 9})
+    assert shown == f"… {' '.join(words[1:9])} **w9** {' '.join(words[10:18])} …"
+    assert context({"words": ["a", "|"], "position": 0}) == "**a** \\|"
+
+
+# The whole
+
+
+def substituted(line: str, variables: dict[str, Any]) -> list[str]:
+    found = re.sub(r"\$\{vars\.(\w+)\}", lambda match: str(variables[match[1]]), line)
+    return shlex.split(found)
+
+
+def test_all_its_commands_run(project: Path, weights: Path) -> None:
+    """In this process, one after the other, on corpora that are made here."""
+    write_assets(project)
+    variables = {**DESCRIPTION["vars"], "weights": weights, "seeds": 2}
+    del variables["semcor_checksum"]
+    for name in DESCRIPTION["workflows"]["all"]:
+        for line in COMMANDS[name]["script"]:
+            line = line.replace("--checksum ${vars.semcor_checksum}", "")
+            _, path, *arguments = substituted(line, variables)
+            script(project, Path(path).stem, *arguments)
+    results = project / "results"
+    names = {path.name for path in results.iterdir()}
+    assert names == {
+        *("upos.json", "wsd.json", "wic.json", "word-bank.json", "README.md"),
+        *("layers.png", "mixes.png", "word-bank.png"),
+    }
+    for name in ("upos", "wsd", "wic"):
+        result = json.loads((results / f"{name}.json").read_text(encoding="utf8"))
+        assert list(result["layers"]) == ["0", "1", "2", "mix"]
+        for found in [*result["layers"].values(), *result["differences"].values()]:
+            low, high = found["interval"]
+            assert low <= found["mean"] <= high
+        assert sum(result["mix"]) == pytest.approx(1)
+    upos = json.loads((results / "upos.json").read_text(encoding="utf8"))
+    assert upos["n"] == {"train": 12, "test": 12}
+    assert [run["seed"] for run in upos["runs"]["1"]] == [0, 1]
+    word = json.loads((results / "word-bank.json").read_text(encoding="utf8"))
+    assert word["n"] == {"bank n1 (object)": 16, "bank n2 (group)": 16}
+    assert word["separation"]["layers"]["0"]["mean"] == pytest.approx(0.5)
+    assert len(word["points"]) == 3
+    text = (results / "README.md").read_text(encoding="utf8")
+    assert '## "bank", SemCor' in text
+    assert text.count("| 67.4 | 69.0 |") == 1
+    for path in results.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size < 100_000
+
+
+@pytest.mark.slow
+def test_the_whole_project_runs_and_is_skipped_when_run_again(
+    project: Path, weights: Path
+) -> None:
+    write_assets(project)
+    shown = script(project, "semcor", "assets/semcor3.0.tar", "trial.jsonl")
+    assert "32 sentences" in shown
+    result = call(
+        project, "semcor", "assets/semcor3.0.tar", "trial.jsonl", "--checksum", "x"
+    )
+    (checksum,) = re.findall(r"\(MD5 ([0-9a-f]{32})\)", " ".join(result.output.split()))
+    variables = ("--vars.weights", weights, "--vars.semcor_checksum", checksum)
+    command = ("-m", "spacy", "project", "run", "all", ".", *variables)
+    run(project, *command)
+    assert (project / "results" / "README.md").is_file()
+    again = run(project, *command)
+    for name in DESCRIPTION["workflows"]["all"]:
+        skipped = f"Skipping '{name}'" in again
+        assert skipped != COMMANDS[name].get("no_skip", False), name
+
+
+# Its parts
+
+
+def test_each_step_finds_what_it_needs() -> None:
+    """Files of the repository, assets, or outputs of the steps before."""
+    there = {asset["dest"] for asset in DESCRIPTION["assets"]}
+    there |= {str(Path(name).parent.as_posix()) for name in there}
+    for name in DESCRIPTION["workflows"]["all"]:
+        command = COMMANDS[name]
+        for needed in command.get("deps", []):
+            assert needed in there or (PROJECT / needed).is_file(), f"{name}: {needed}"
+        there |= set(command.get("outputs", []))
+    text = (PROJECT / "project.yml").read_text(encoding="utf8")
+    assert set(re.findall(r"\$\{vars\.(\w+)\}", text)) == set(DESCRIPTION["vars"])
+
+
+def test_the_readme_is_that_of_the_project(project: Path) -> None:
+    before = (project / "README.md").read_text(encoding="utf8")
+    run(project, "-m", "spacy", "project", "document", "--output", "README.md")
+    after = (project / "README.md").read_text(encoding="utf8")
+    assert after == before, "run: python -m spacy project document --output README.md"
+
+
+def test_weights_that_are_not_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spacy_elmo.layers import weights as shipped
+
+    monkeypatch.setattr(shipped, "BUNDLED", project / "none")
+    for source, part in (("null", "--vars.weights PATH"), ("none", "nothing there")):
+        result = call(project, "weights", source, "weights/elmo")
+        assert result.exit_code == 1
+        assert part in result.output
+
+
+def test_assets_are_laid_in_place_only_with_their_checksums(
+    project: Path, tmp_path: Path
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    for asset in DESCRIPTION["assets"]:
+        with lzma.open(local / (Path(asset["dest"]).name + ".xz"), "wt") as file:
+            file.write("something else")
+    result = call(project, "local_assets", local)
+    assert result.exit_code == 1
+    # SemCor's files are compared by `semcor`.
+    assert "10 of 11 assets are not in place" in result.output
+    assert [path.name for path in project.glob("assets/**/*.*")] == ["semcor3.0.tar"]
+
+
+def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:
+    folder = shared / "data" / "eval"
+    if not folder.is_dir():
+        pytest.skip(f"no corpora in {folder}")
+    script(project, "local_assets", folder)
+    checksum = DESCRIPTION["vars"]["semcor_checksum"]
+    arguments = ("assets/semcor3.0.tar", "semcor.jsonl", "--checksum", checksum)
+    shown = script(project, "semcor", *arguments)
+    assert "37,176 sentences, 820,410 words" in shown
+    assert "test: 38 documents, 36,201 senses" in shown
