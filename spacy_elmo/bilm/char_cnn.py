@@ -43,6 +43,15 @@ def in_dtype(dtype: torch.dtype) -> Apply:
     return lambda layer, x: linear(x, layer.weight.to(dtype), layer.bias, dtype)
 
 
+def embedding(number: int, width: int) -> nn.Embedding:
+    """A new nn.Embedding. On the "meta" device it draws no random numbers: they would
+    be none, but PyTorch would import its compiler for them, which takes a second."""
+    weight = torch.empty(number, width)
+    if not weight.is_meta:
+        nn.init.normal_(weight)
+    return nn.Embedding.from_pretrained(weight, freeze=False)
+
+
 class CharacterEncoder(nn.Module):
     """The words' vectors, from their characters alone.
 
@@ -53,9 +62,9 @@ class CharacterEncoder(nn.Module):
     def __init__(self, config: BiLMConfig) -> None:
         super().__init__()
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
-        self.char_embedding = nn.Embedding(config.n_characters, config.char_dim)
+        self.char_embedding = embedding(config.n_characters, config.char_dim)
         self.word_embedding: Optional[nn.Embedding] = (
-            nn.Embedding(config.n_words, config.word_dim) if config.word_dim else None
+            embedding(config.n_words, config.word_dim) if config.word_dim else None
         )
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.char_dim, number, width)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm import ByteCharacters
-from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway, in_dtype
+from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway, embedding, in_dtype
 
 WORDS = ["", "a", "bank", "Donaudampfschiff", "<S>", "日本語", "x" * 60]
 
@@ -136,3 +136,16 @@ def test_gradients_reach_every_parameter(scheme: dict[str, int]) -> None:
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.any(), name
+
+
+def test_an_embedding_is_as_pytorchs() -> None:
+    torch.manual_seed(3)
+    expected = torch.nn.Embedding(7, 4)
+    torch.manual_seed(3)
+    found = embedding(7, 4)
+    assert torch.equal(found.weight, expected.weight)
+    assert found.weight.requires_grad
+    assert torch.equal(found.state_dict()["weight"], expected.weight)
+    assert (found.num_embeddings, found.embedding_dim) == (7, 4)
+    with torch.device("meta"):
+        assert embedding(7, 4).weight.is_meta
