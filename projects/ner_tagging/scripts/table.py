@@ -49,7 +49,7 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
     rows = []
     for variant, runs in variants.items():
         row = [f"({variant})", VARIANTS[variant], str(len(runs))]
-        row += [show(scores(runs, "test", metric)) for metric in metrics]
+        row += [show(runs, metric) for metric in metrics]
         row += [fewer_errors(variants, variant, metric) for metric in reduced]
         row += [f"{scores(runs, 'dev', metric).mean:.2f}" for metric in reduced]
         row.append(f"{spread([run['words_per_second'] for run in runs]).mean:,.0f}")
@@ -59,8 +59,11 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
     return markdown(head, rows, n_texts=2)
 
 
-def show(value: Any) -> str:
-    return f"{value.mean:.2f} ± {value.deviation:.2f}"
+def show(runs: Sequence[Dict[str, Any]], metric: str) -> str:
+    """A single run has no deviation."""
+    found = scores(runs, "test", metric)
+    text = f"{found.mean:.2f}"
+    return text if len(runs) == 1 else f"{text} ± {found.deviation:.2f}"
 
 
 def fewer_errors(
