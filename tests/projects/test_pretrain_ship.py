@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import lzma
+import runpy
 from pathlib import Path
 
 import pytest
 import runs
-from pretrain_project import copy_of_project, good, run, script
+from pretrain_project import PROJECT, copy_of_project, good, run, script
 
 from spacy_elmo import load_bilm
+
+TABLES = """\
+# Results
+
+## Heads
+
+| a | b |
+| - | - |
+
+## Tails
+
+Some words.
+
+| c |
+
+| d |
+"""
 
 
 @pytest.fixture
@@ -48,9 +66,9 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert dev["mean"] == pytest.approx(logged["perplexity"], rel=0.01)
     assert dev["mean"] != logged["perplexity"]
 
-    (trained / "table.md").write_text("## Heads\n\n| a | b |\n", encoding="utf8")
+    (trained / "tables.md").write_text(TABLES, encoding="utf8")
     shown = script(
-        trained, "card", "english.json", "card.md", "table.md", "--note", "Slowly."
+        trained, "card", "english.json", "card.md", "tables.md:2", "--note", "Slowly."
     )
     assert "card.md" in shown
     card = (trained / "card.md").read_text(encoding="utf8")
@@ -59,4 +77,12 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     row = f"| dev.txt.xz | {dev['n_words']:,} | {dev['oov_rate']:.1%} | "
     assert row + f"{dev['forward']:.1f} | {dev['backward']:.1f} |" in card
     assert "english.cfg`. Slowly.\n" in card
-    assert "## Heads\n\n| a | b |\n\n## Limits" in card
+    first, second = "### Heads\n\n| a | b |\n| - | - |\n", "### Tails\n\n| c |\n"
+    assert f"{first}\n{second}\n## Limits" in card
+
+
+def test_tables_that_are_not_there(tmp_path: Path) -> None:
+    tables = runpy.run_path(str(PROJECT / "scripts" / "card.py"))["first_tables"]
+    assert len(tables(TABLES, 3)) == 3
+    with pytest.raises(ValueError, match="Expected 4 tables, found 3"):
+        tables(TABLES, 4)

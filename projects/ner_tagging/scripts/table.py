@@ -29,9 +29,11 @@ def main(
     parts = ["# Results\n", NOTES]
     for task, variants in runs.items():
         parts += [f"## {TASKS[task].title}\n", render_scores(task, variants)]
-        mixes = render_mixes(variants)
-        if mixes:
-            parts += ["Mixes of the layers, means over the seeds:\n", mixes]
+    mixes = {TASKS[task].title: render_mixes(runs[task]) for task in runs}
+    if any(mixes.values()):
+        parts.append("## Mixes of the layers, means over the seeds\n")
+    for title, mix in mixes.items():
+        parts += [f"{title}:\n", mix] if mix else []
     parts += ["## How\n", render_origin(runs, folder)]
     text = "\n".join(parts)
     write_bytes(output, text.encode("utf8"))

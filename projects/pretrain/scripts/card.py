@@ -56,19 +56,51 @@ model's that was trained on it.
   vectors.
 """
 
+DOWNSTREAM = """## What others learn from it
+
+How each was measured, and more: `results` in `projects/ner_tagging` and
+`projects/probing`.
+
+"""
+
 
 def main(
     figures: Annotated[Path, typer.Argument(help="JSON of ship.py")],
     target: Annotated[Path, typer.Argument(help="README.md to write")],
-    downstream: Annotated[
-        List[Path], typer.Argument(help="Tables (Markdown) of other projects")
+    results: Annotated[
+        List[str],
+        typer.Argument(help="FILE:N, the first N tables of another project's results"),
     ] = [],  # noqa: B006
     note: Annotated[str, typer.Option(help="A remark on the training")] = "",
 ) -> None:
     found: Dict[str, Any] = json.loads(figures.read_text("utf8"))
-    tables = "".join(path.read_text("utf8").strip() + "\n\n" for path in downstream)
-    target.write_text(card(found, tables, note), "utf8")
+    tables = []
+    for result in results:
+        path, _, number = result.rpartition(":")
+        if not (path and number.isdecimal()):
+            raise typer.BadParameter(f"Expected FILE:N, found {result}")
+        tables += first_tables(Path(path).read_text("utf8"), int(number))
+    target.write_text(card(found, "".join(tables), note), "utf8")
     msg.good(str(target))
+
+
+def first_tables(text: str, n: int) -> List[str]:
+    """Of Markdown, each with its heading. Raises ValueError where there are fewer."""
+    tables: List[str] = []
+    heading, rows = "", 0
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        rows = rows + 1 if line.startswith("|") else 0
+        if rows == 1 and len(tables) == n:
+            break
+        if rows == 1:
+            tables.append(f"### {heading}\n\n")
+        if rows:
+            tables[-1] += line + "\n"
+    if len(tables) < n:
+        raise ValueError(f"Expected {n} tables, found {len(tables)}.")
+    return [table + "\n" for table in tables]
 
 
 def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
@@ -95,7 +127,7 @@ def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
             f"{text['forward']:.1f} | {text['backward']:.1f} | {text['mean']:.1f} |"
             for name, text in found["perplexities"].items()
         ),
-        downstream=downstream,
+        downstream=DOWNSTREAM + downstream if downstream else "",
     )
 
 
