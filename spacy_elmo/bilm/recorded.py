@@ -48,7 +48,8 @@ def record_graph(run: Callable[[], Any], device: torch.device) -> Callable[[], A
                 run()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Another thread may go on with work of its own meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             found = run()
 
     def replay() -> Any:
