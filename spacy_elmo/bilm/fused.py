@@ -137,7 +137,8 @@ class FusedRun(Run):
         ends = d_hidden.to(dtype), d_cell
         dh, dc = (end[:, :0] for end in ends)
         limit = as_limit(self.clips.cell, cell)
-        bound = as_limit(self.clips.projection, outputs)
+        # Rounded as the outputs are that lie at it.
+        bound = as_limit(self.clips.projection, self.steps[0].hidden)
         d_gates, d_projected = [], []
         before = [cell, *(step.cell for step in self.steps)]
         d_steps = d_outputs.split(self.batch_sizes, dim=1)

@@ -10,7 +10,8 @@ contiguous, or they are compiled anew. The gates lie in PyTorch's order: i, f, g
 import math
 import warnings
 from functools import cache, partial
-from typing import Callable, List, NamedTuple, Optional, Tuple, cast
+from threading import Lock
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -94,17 +95,25 @@ class Gates(NamedTuple):
 PLAIN = Gates(activate, activate_backward, project_backward)
 
 
-@cache
-def compiled_gates(device: torch.device) -> Gates:
+_compiling = Lock()
+
+
+def compiled_gates(device: torch.device, with_gradients: bool) -> Gates:
     """Compiled for this device, once a process. Where the compiler does not work, they
     are plain, and a warning says why."""
+    with _compiling:
+        return _compile(device, with_gradients)
+
+
+@cache
+def _compile(device: torch.device, with_gradients: bool) -> Gates:
     compile_ = partial(torch.compile, dynamic=True)
     compiled = Gates(
         compile_(activate), compile_(activate_backward), compile_(project_backward)
     )
     try:
-        _try(compiled, device)
-    except (RuntimeError, ImportError, OSError) as error:
+        _try(compiled, device, with_gradients)
+    except Exception as error:  # of a compiler, of its compiler, of its cache on disk
         reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         text = NO_COMPILER.format(device=device, error=reason)
         warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -113,18 +122,21 @@ def compiled_gates(device: torch.device) -> Gates:
 
 
 @torch.no_grad()
-def _try(gates: Gates, device: torch.device) -> None:
-    """Raises RuntimeError where the functions do not give what the plain ones do."""
+def _try(gates: Gates, device: torch.device, with_gradients: bool) -> None:
+    """Compile what will be used. Raises RuntimeError where it does not give what the
+    plain functions do."""
     numbers = torch.arange(2 * 3 * 16, dtype=torch.float32, device=device).sin()
     low = numbers.view(6, 16)
     cell, before = low[:, :4].clone(), low[:, 4:8].clone()
     limit = as_limit(0.5, cell)
-    results: List[Tuple[Tensor, ...]] = []
+    results: List[List[Tensor]] = []
     for each in (gates, PLAIN):
-        kept, new, row = each.activate(low, cell, limit, True)
-        back = each.activate_backward(row, cell, kept, before, new, limit)
-        projected = each.project_backward(row, new, cell, limit)
-        results.append((cast(Tensor, kept), new, row, *back, projected))
-    for found, expected in zip(*results):
-        if not torch.allclose(found, expected, atol=1e-5):
+        kept, new, row = each.activate(low, cell, limit, with_gradients)
+        found = [new, row]
+        if kept is not None:
+            found += [kept, each.project_backward(row, new, cell, limit)]
+            found += each.activate_backward(row, cell, kept, before, new, limit)
+        results.append(found)
+    for one, other in zip(*results):
+        if not torch.allclose(one, other, atol=1e-5):
             raise RuntimeError("it gives other numbers")

@@ -146,7 +146,7 @@ def run_side_by_side(
     ]
     make_run: Callable[..., Run] = Run
     if inputs.is_cuda:
-        make_run = partial(FusedRun, gates=compiled_gates(inputs.device))
+        make_run = partial(FusedRun, gates=compiled_gates(inputs.device, True))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -185,7 +185,7 @@ class ReadyLSTM:
         self._block: Callable[..., _Block]
         if bias.is_cuda:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
-            gates = compiled_gates(bias.device)
+            gates = compiled_gates(bias.device, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))

@@ -6,6 +6,7 @@ Shapes as in `recurrence`.
 """
 
 import warnings
+from functools import cache
 from threading import Lock
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -20,7 +21,7 @@ from .recurrence import Clips, Products
 Steps = List[Tuple[Tensor, Tensor]]
 """hidden (low) and cell after each step."""
 
-Record = Callable[[Callable[[], Any], torch.device], Callable[[], Any]]
+Record = Callable[[Callable[[], Any], torch.device, Any], Callable[[], Any]]
 
 N_STEPS = 8
 """Of a window. A run's last one computes steps that nobody asked for."""
@@ -34,23 +35,40 @@ No CUDA graph of {n} sequences: {error}. Their steps are launched one by one, wh
 slower."""
 
 
-def record_graph(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """A CUDA graph of what `run` launches. RETURNS: replays it and gives what `run`
-    gave: the same tensors each time, with other numbers.
+_recording = Lock()
+"""A process records one graph at a time."""
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all records: each stream keeps a workspace of its own for products."""
+    return torch.cuda.Stream(device)
+
+
+def record_graph(
+    run: Callable[[], Any], device: torch.device, pool: Any
+) -> Callable[[], Any]:
+    """A CUDA graph of what `run` launches.
+
+    pool: of memory, for graphs that are replayed one after the other.
+    RETURNS: replays it and gives what `run` gave: the same tensors each time, with
+        other numbers.
 
     Raises RuntimeError where that is not possible.
     """
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
+    with _recording, torch.cuda.device(device):
+        outside, stream = torch.cuda.current_stream(), _stream(device)
+        stream.wait_stream(outside)
+        graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):
             for _ in range(3):  # what is compiled and allocated once is so now
                 run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may go on with work of its own meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            found = run()
+            # Other threads may go on with work of their own meanwhile.
+            with torch.cuda.graph(
+                graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+            ):
+                found = run()
+        outside.wait_stream(stream)
 
     def replay() -> Any:
         graph.replay()
@@ -60,11 +78,10 @@ def record_graph(run: Callable[[], Any], device: torch.device) -> Callable[[], A
 
 
 class RecordedSteps:
-    """Runs blocks of packed rows, window by window.
+    """Runs blocks of packed rows, window by window. Several threads may use it, on one
+    CUDA stream.
 
-    bias: (G, 1, 4 D).
-
-    products: of the weights as they are. gates: compiled, or plain.
+    products: of the weights as they are. bias: (G, 1, 4 D). gates: compiled, or plain.
     record: makes something of a function that can be called again and again; None:
         steps are launched one by one.
     """
@@ -83,6 +100,7 @@ class RecordedSteps:
         self.gates = gates
         self.record = record
         self._windows: Dict[int, Optional[_Window]] = {}
+        self.pool = torch.cuda.graph_pool_handle() if bias.is_cuda else None
         # A window's numbers are written and read by one thread at a time.
         self._lock = Lock()
 
@@ -132,14 +150,7 @@ class RecordedSteps:
         """The steps, launched one by one."""
         hh, hr = self.products.hh, self.products.hr
         for step in advance(
-            rows,
-            hidden,
-            cell,
-            self.clips,
-            hh,
-            hr,
-            self.gates,
-            keep=False,
+            rows, hidden, cell, self.clips, hh, hr, self.gates, keep=False
         ):
             yield step.hidden, step.cell
 
@@ -178,7 +189,7 @@ class _Window:
             def run() -> Steps:
                 return list(steps.advance(self.rows.unbind(), self.hidden, self.cell))
 
-            self.replay = record(run, steps.bias.device)
+            self.replay = record(run, steps.bias.device, steps.pool)
 
     def run(self, rows: Sequence[Tensor], hidden: Tensor, cell: Tensor) -> Steps:
         for place, row in zip(self.rows, rows):

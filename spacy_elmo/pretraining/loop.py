@@ -144,7 +144,11 @@ def _train(
         try:
             model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
         except RuntimeError as error:
-            records.say(f"No CUDA graph: {error}. Steps run without one.")
+            # What a broken record leaves behind is no state to train in.
+            raise TrainingError(
+                "training.cuda_graph: expected a GPU that records a step as a CUDA "
+                f"graph, found: {error}. Run it again with --training.cuda_graph false."
+            ) from error
     clock = progress.start_clock()
 
     @contextmanager

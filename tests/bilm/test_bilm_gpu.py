@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm.gates import PLAIN, compiled_gates
+from spacy_elmo.bilm import gates
 
 pytestmark = pytest.mark.gpu
 
@@ -67,11 +68,49 @@ def test_recorded_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
 
 def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
     """Without falling back."""
-    compiled_gates.cache_clear()
+    gates._compile.cache_clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error")
         gpu.encode(SENTENCES)
-    assert compiled_gates(gpu.device) is not PLAIN
+    assert gates.compiled_gates(gpu.device, False) is not gates.PLAIN
+
+
+def test_in_inference_mode_and_out_of_it(cpu: BiLM, gpu: BiLM) -> None:
+    expected = cpu.encode(SENTENCES)
+    for mode in (torch.inference_mode, torch.no_grad, torch.inference_mode):
+        with mode():
+            for found, exact in zip(gpu.encode(SENTENCES), expected):
+                np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+def test_other_weights_are_recorded_anew(cpu: BiLM, gpu: BiLM) -> None:
+    gpu.encode(SENTENCES)
+    other = copy.deepcopy(cpu)
+    for bilm in (other, gpu):
+        with torch.no_grad():
+            for layer in bilm.forward_layers:
+                layer.bias.add_(0.5)
+    for found, exact in zip(gpu.encode(SENTENCES), other.encode(SENTENCES)):
+        np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+def test_threads_at_work_side_by_side(cpu: BiLM, gpu: BiLM) -> None:
+    expected = cpu.encode(SENTENCES)
+    models = [gpu, copy.deepcopy(gpu), gpu, copy.deepcopy(gpu)]
+    with ThreadPoolExecutor(len(models)) as pool:
+        results = list(pool.map(lambda bilm: bilm.encode(SENTENCES), models))
+    for result in results:
+        for found, exact in zip(result, expected):
+            np.testing.assert_allclose(found, exact, atol=1e-4)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_second_gpu(cpu: BiLM, gpu: BiLM) -> None:
+    gpu.encode(SENTENCES)
+    second = copy.deepcopy(cpu).to("cuda:1")
+    for _ in range(2):
+        for found, exact in zip(second.encode(SENTENCES), cpu.encode(SENTENCES)):
+            np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
 def test_bfloat16_is_near(cpu: BiLM, gpu: BiLM) -> None:

@@ -54,9 +54,11 @@ def main(
             dtype: inference(bilm, dtype, batch_size, n_rounds, peak_size)
             for dtype in DTYPES
         }
+        config = bilm.config
+        del bilm  # with all that it holds on the GPU
         if n_steps:
             found[size]["pretraining"] = pretraining(
-                bilm.config, size, device, n_steps, lanes, negatives, n_words
+                config, size, device, n_steps, lanes, negatives, n_words
             )
         print(size, json.dumps(found[size]), flush=True)
     name = torch.cuda.get_device_name() if device != "cpu" else platform.processor()
