@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import runpy
-import sys
 from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
 import typer
 from click.testing import Result
+from project_copies import import_from
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
@@ -19,11 +19,8 @@ MARKS = "Before\n<!-- speed -->\n<!-- /speed -->\nAfter\n"
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture: the project's modules can be imported, and are forgotten after it."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield
-    for path in SCRIPTS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
+    """A fixture."""
+    yield from import_from(SCRIPTS, monkeypatch)
 
 
 def call(name: str, *arguments: object) -> Result:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
 import srsly
+from project_copies import import_from
 
 ROOT = Path(__file__).parents[1]
 PROJECT = ROOT / "projects" / "ner_tagging"
@@ -36,14 +36,8 @@ TREES = """\
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture: the project's modules can be imported, and are forgotten after it."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    names = {path.stem for path in SCRIPTS.glob("*.py")}
-    for name in names:
-        sys.modules.pop(name, None)
-    yield
-    for name in names:
-        sys.modules.pop(name, None)
+    """A fixture."""
+    yield from import_from(SCRIPTS, monkeypatch)
 
 
 def lay_assets(folder: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-import shutil
-import sys
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -12,12 +9,9 @@ from typing import Any, Iterator
 
 import pytest
 import srsly
-import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from project_copies import import_from
 
 PROJECT = Path(__file__).parents[1] / "projects" / "probing"
-SCRIPTS = PROJECT / "scripts"
 DESCRIPTION: dict[str, Any] = srsly.read_yaml(PROJECT / "project.yml")
 COMMANDS: dict[str, dict[str, Any]] = {
     command["name"]: command for command in DESCRIPTION["commands"]
@@ -52,43 +46,8 @@ WORDS = ("spring", "home", "fish", "line", "case", "cell", "note", "ring")
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture: the project's modules can be imported, and are forgotten after it."""
-    forget()
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield
-    forget()
-
-
-def forget() -> None:
-    for path in SCRIPTS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
-
-
-def copy_of_project(folder: Path) -> Path:
-    """As a fresh clone has it, without its results."""
-    ignored = [
-        line.strip("/\n") for line in (PROJECT / ".gitignore").open(encoding="utf8")
-    ]
-    copy = folder / "probing"
-    shutil.copytree(
-        PROJECT, copy, ignore=shutil.ignore_patterns("results", "word-*", *ignored)
-    )
-    return copy
-
-
-def call(project: Path, name: str, *arguments: object) -> Result:
-    """One of its scripts, in this process: imports take longer than the work."""
-    app = typer.Typer()
-    app.command()(runpy.run_path(str(project / "scripts" / f"{name}.py"))["main"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project)
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def script(project: Path, name: str, *arguments: object) -> str:
-    result = call(project, name, *arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return " ".join(result.output.split())
+    """A fixture."""
+    yield from import_from(PROJECT / "scripts", monkeypatch)
 
 
 def semcor_text(number: int) -> str:

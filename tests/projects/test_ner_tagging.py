@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import lzma
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import spacy
 import srsly
 import typer
 from ner_tagging_project import PROJECT, ROOT, importable, lay_assets, write_results
+from project_copies import copy_project, run
 
 from spacy_elmo import load_bilm
 
@@ -25,12 +24,7 @@ scripts = pytest.fixture(autouse=True)(importable)
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project as a fresh clone has it, without our results."""
-    ignored = [
-        line.strip("/\n") for line in (PROJECT / ".gitignore").open(encoding="utf8")
-    ]
-    copy = tmp_path / "ner_tagging"
-    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*ignored, "results"))
-    return copy
+    return copy_project(PROJECT, tmp_path, "results")
 
 
 @pytest.fixture
@@ -57,17 +51,6 @@ def _settings(weights: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def _run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        encoding="utf8",
-        check=False,
-    )
-
-
 def _told(capsys: pytest.CaptureFixture[str]) -> str:
     output = capsys.readouterr()
     return " ".join((output.out + output.err).split())
@@ -85,14 +68,14 @@ def test_assets_are_laid_in_place_only_with_their_checksums(
     for asset in srsly.read_yaml(project / "project.yml")["assets"]:
         with lzma.open(local / (Path(asset["dest"]).name + ".xz"), "wt") as file:
             file.write("something else")
-    result = _run(project, "scripts/local_assets.py", str(local))
+    result = run(project, "scripts/local_assets.py", str(local))
     assert result.returncode == 1
     assert "6 of 6 assets are not in place" in result.stdout + result.stderr
     assert not list(project.glob("assets/*/*"))
 
 
 def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:
-    result = _run(project, "scripts/local_assets.py", str(shared / "data" / "eval"))
+    result = run(project, "scripts/local_assets.py", str(shared / "data" / "eval"))
     assert result.returncode == 0, result.stdout + result.stderr
     found: dict[str, int] = {}
     for path in sorted((project / "assets" / "ewt").glob("*.conllu")):
@@ -335,11 +318,11 @@ def test_the_whole_project_runs_and_goes_on(project: Path, weights: Path) -> Non
     for key, value in settings.items():
         options += [f"--vars.{key}", value]
     command = ["-m", "spacy", "project", "run", "all", ".", *options]
-    first = _run(project, *command)
+    first = run(project, *command)
     assert first.returncode == 0, first.stdout + first.stderr
     table = (project / "trial" / "README.md").read_text(encoding="utf8")
     assert table.count("| (h) | c, then the biLM unfrozen | 1 |") == 2
     assert (project / "trial" / "mixes.png").is_file()
-    again = _run(project, *command)
+    again = run(project, *command)
     assert again.returncode == 0
     assert "16 trainings, 0 of them to do" in again.stdout

@@ -7,19 +7,13 @@ import shlex
 from pathlib import Path
 
 import pytest
-from pretrain_project import (
-    COMMANDS,
-    DESCRIPTION,
-    PROJECT,
-    copy_of_project,
-    good,
-    run,
-)
+from pretrain_project import COMMANDS, DESCRIPTION, PROJECT
+from project_copies import copy_project, good, run
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return copy_of_project(tmp_path)
+    return copy_project(PROJECT, tmp_path)
 
 
 def test_workflows_name_commands() -> None:

@@ -14,15 +14,8 @@ from pathlib import Path
 import pytest
 import runs
 import spacy
-from pretrain_project import (
-    PROJECT,
-    ROOT,
-    copy_of_project,
-    good,
-    run,
-    script,
-    write_config,
-)
+from pretrain_project import PROJECT, ROOT, write_config
+from project_copies import copy_project, good, run, script
 
 from spacy_elmo import load_bilm
 
@@ -32,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """With shards of a small text, and settings of a second or two."""
-    project = copy_of_project(tmp_path)
+    project = copy_project(PROJECT, tmp_path)
     runs.make_texts(project / "corpus" / "text")
     for name in ("train", "dev"):
         script(project, "shard", f"corpus/{name}", f"corpus/text/{name}.txt")

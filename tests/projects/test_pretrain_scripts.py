@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import runs
 from corpora import documents_of, read_back
-from pretrain_project import DESCRIPTION, copy_of_project, refused, script
+from pretrain_project import DESCRIPTION, PROJECT
+from project_copies import copy_project, refused, script
 
 from spacy_elmo.pretraining.prepare import prepare
 from spacy_elmo.pretraining.shards import Shards
@@ -18,7 +19,7 @@ from spacy_elmo.pretraining.vocabulary import Vocabulary
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return copy_of_project(tmp_path)
+    return copy_project(PROJECT, tmp_path)
 
 
 # wikitext.py, local_assets.py

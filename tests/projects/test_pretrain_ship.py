@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import runs
-from pretrain_project import PROJECT, copy_of_project, good, run, script
+from pretrain_project import PROJECT
+from project_copies import copy_project, good, run, script
 
 from spacy_elmo import load_bilm
 
@@ -34,7 +35,7 @@ Some words.
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The project with a run of a second."""
-    project = copy_of_project(tmp_path)
+    project = copy_project(PROJECT, tmp_path)
     texts = runs.make_texts(tmp_path / "texts")
     output = runs.run(texts, tmp_path / "run", training={"max_steps": 12})
     (project / "training").mkdir()

@@ -10,15 +10,14 @@ import pytest
 import srsly
 import torch
 from probing_project import (
+    PROJECT,
     TREES,
-    call,
-    copy_of_project,
     importable,
-    script,
     semcor_text,
     write_semcor,
     write_wic,
 )
+from project_copies import call, copy_project, script
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.embedding.neighbors import Occurrence
@@ -28,7 +27,7 @@ scripts = pytest.fixture(autouse=True)(importable)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return copy_of_project(tmp_path)
+    return copy_project(PROJECT, tmp_path, "results")
 
 
 # vectors.py

@@ -6,44 +6,25 @@ import json
 import lzma
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 from probing_project import (
     COMMANDS,
     DESCRIPTION,
     PROJECT,
-    call,
-    copy_of_project,
     importable,
-    script,
     write_assets,
 )
+from project_copies import call, copy_project, good, run, script
 
 scripts = pytest.fixture(autouse=True)(importable)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    return copy_of_project(tmp_path)
-
-
-def run(project: Path, *arguments: object) -> str:
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=project,
-        env=runs.environment(ANSI_COLORS_DISABLED="1"),
-        capture_output=True,
-        text=True,
-        encoding="utf8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return " ".join((result.stdout + result.stderr).split())
+    return copy_project(PROJECT, tmp_path, "results")
 
 
 def made_figure(mean: float) -> dict[str, Any]:
@@ -177,9 +158,9 @@ def test_the_whole_project_runs_and_is_skipped_when_run_again(
     (checksum,) = re.findall(r"\(MD5 ([0-9a-f]{32})\)", " ".join(result.output.split()))
     variables = ("--vars.weights", weights, "--vars.semcor_checksum", checksum)
     command = ("-m", "spacy", "project", "run", "all", ".", *variables)
-    run(project, *command)
+    good(run(project, *command))
     assert (project / "results" / "README.md").is_file()
-    again = run(project, *command)
+    again = good(run(project, *command))
     for name in DESCRIPTION["workflows"]["all"]:
         skipped = f"Skipping '{name}'" in again
         assert skipped != COMMANDS[name].get("no_skip", False), name
@@ -203,7 +184,7 @@ def test_each_step_finds_what_it_needs() -> None:
 
 def test_the_readme_is_that_of_the_project(project: Path) -> None:
     before = (project / "README.md").read_text(encoding="utf8")
-    run(project, "-m", "spacy", "project", "document", "--output", "README.md")
+    good(run(project, "-m", "spacy", "project", "document", "--output", "README.md"))
     after = (project / "README.md").read_text(encoding="utf8")
     assert after == before, "run: python -m spacy project document --output README.md"
 

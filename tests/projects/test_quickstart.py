@@ -6,21 +6,15 @@ import json
 import re
 import runpy
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import runs
 import spacy
 import srsly
-import typer
-from click.testing import Result
+from project_copies import call, copy_project, good, run, script
 from spacy.tokens import Doc, DocBin
-from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.layers import weights as shipped
@@ -36,45 +30,11 @@ SETS = ("train", "dev", "test")
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the project as a fresh clone has it."""
-    ignored = [
-        line.strip("/\n") for line in (PROJECT / ".gitignore").open(encoding="utf8")
-    ]
-    copy = tmp_path / "quickstart"
-    shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*ignored))
-    return copy
+    return copy_project(PROJECT, tmp_path)
 
 
 def module(name: str) -> dict[str, Any]:
     return runpy.run_path(str(PROJECT / "scripts" / f"{name}.py"))
-
-
-def call(project: Path, name: str, *arguments: object) -> Result:
-    """One of its scripts, in this process: imports take longer than the work."""
-    app = typer.Typer()
-    app.command()(module(name)["main"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project)
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def script(project: Path, name: str, *arguments: object) -> str:
-    result = call(project, name, *arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return " ".join(result.output.split())
-
-
-def run(project: Path, *arguments: object) -> str:
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=project,
-        env=runs.environment(ANSI_COLORS_DISABLED="1"),
-        capture_output=True,
-        text=True,
-        encoding="utf8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return " ".join((result.stdout + result.stderr).split())
 
 
 def make_corpus(project: Path, target: str, *options: object) -> dict[str, list[Doc]]:
@@ -272,7 +232,7 @@ def test_scripts_and_variables_are_all_in_use() -> None:
 
 def test_the_readme_is_that_of_the_project(project: Path) -> None:
     before = (project / "README.md").read_text(encoding="utf8")
-    run(project, "-m", "spacy", "project", "document", "--output", "README.md")
+    good(run(project, "-m", "spacy", "project", "document", "--output", "README.md"))
     after = (project / "README.md").read_text(encoding="utf8")
     assert after == before, "run: python -m spacy project document --output README.md"
 
@@ -283,18 +243,18 @@ def test_the_whole_project_runs_and_is_skipped_when_run_again(
 ) -> None:
     variables = ("--vars.weights", weights, "--vars.max_steps", 100)
     command = ("-m", "spacy", "project", "run", "all", ".", *variables)
-    shown = run(project, *command)
+    shown = good(run(project, *command))
     assert "[bank] of the river" in shown
     assert "en_elmo_quickstart: elmo, ner" in shown
     scores = json.loads((project / "metrics" / "ner.json").read_text(encoding="utf8"))
     assert 0 <= scores["ents_f"] <= 1
     (archive,) = (project / "packages").glob("*/dist/*.tar.gz")
     assert archive.stat().st_size > 10_000
-    again = run(project, *command)
+    again = good(run(project, *command))
     for name, step in COMMANDS.items():
         # What only shows something is shown again.
         is_skipped = "outputs" in step and not step.get("no_skip", False)
         assert (f"Skipping '{name}'" in again) == is_skipped, name
     text = "Ruth Berg lives in Oslo."
     package = archive.parents[1].relative_to(project)
-    assert text in run(project, "scripts/try_package.py", package, text)
+    assert text in good(run(project, "scripts/try_package.py", package, text))
