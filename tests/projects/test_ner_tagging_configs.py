@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ner_tagging_project import ROOT, importable
+from ner_tagging_project import ROOT, importable, lay_assets
+from spacy.training.initialize import init_nlp
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
@@ -85,7 +86,23 @@ def test_the_pretrained_cnn_is_the_other_one_with_weights() -> None:
     assert plain["initialize"]["init_tok2vec"] is None
     assert pretrained["initialize"]["init_tok2vec"] == "weights/cnn.bin"
     pretrained["initialize"]["init_tok2vec"] = None
+    assert pretrained.pop("pretraining")["component"] == "tok2vec"
     assert plain == pretrained
+
+
+def test_the_pretrained_weights_are_there_when_training_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_assets(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    cnn = init_nlp(_config("ner", "a")).get_pipe("tok2vec").model
+    for node in cnn.walk():
+        for name in node.param_names:
+            node.set_param(name, node.get_param(name) + 1)
+    Path("weights").mkdir()
+    Path("weights/cnn.bin").write_bytes(cnn.to_bytes())
+    found = init_nlp(_config("ner", "b")).get_pipe("tok2vec").model
+    assert found.to_bytes() == cnn.to_bytes()
 
 
 @BOTH

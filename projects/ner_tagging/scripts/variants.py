@@ -168,8 +168,10 @@ def _without_elmo(
         config["components"][head]["model"]["tok2vec"] = listener
     for section in ("system", "corpora", "training"):
         config[section] = recipe[section]
-    del config["pretraining"]
     config["initialize"]["init_tok2vec"] = pretrained and pretrained.as_posix()
+    # It says whose weights those are: without it spaCy does not read them.
+    if pretrained is None:
+        del config["pretraining"]
     return config
 
 
