@@ -7,11 +7,16 @@ from typing import Callable, List, Sequence
 import torch
 from torch import Tensor
 
+LONGEST = 128
+"""Characters of a word that is kept, at most: few are longer."""
+
 
 class WordCache:
     """Word -> its vector from its characters alone, in bounded memory.
 
-    capacity: words. width: of a vector. like: has the vectors' dtype and device.
+    capacity: words, of at most LONGEST characters, so that the memory of the
+        words themselves has a bound too. width: of a vector. like: has the vectors'
+        dtype and device.
     """
 
     def __init__(self, capacity: int, width: int, like: Tensor) -> None:
@@ -39,7 +44,7 @@ class WordCache:
 
         words: each once; one that comes again is computed again.
         compute: gives the vectors of those that are not there; they then are, as far
-            as they fit.
+            as they fit and are not too long.
         """
         with self._lock:
             known: List[int] = []
@@ -63,7 +68,8 @@ class WordCache:
                 vectors[self._index(unknown)] = new
             # Words of this call do not drop each other.
             places = {words[place]: number for number, place in enumerate(unknown)}
-            kept = list(places)[: self.capacity - len(set(rows))]
+            kept = [word for word in places if len(word) <= LONGEST]
+            kept = kept[: self.capacity - len(set(rows))]
             rows = [self._free_row() for _ in kept]
             index = self._index([places[word] for word in kept])
             self._vectors[self._index(rows)] = new[index]

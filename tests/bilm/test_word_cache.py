@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spacy_elmo.bilm.word_cache import WordCache
+from spacy_elmo.bilm.word_cache import LONGEST, WordCache
 
 WIDTH = 3
 
@@ -73,6 +73,14 @@ def test_the_least_recently_used_go_first() -> None:
     assert [word in cache for word in "abcd"] == [True, False, True, True]
     look_up(cache, ["c", "e"])
     assert [word in cache for word in "abcde"] == [False, False, True, True, True]
+
+
+def test_words_of_any_length_do_not_fill_the_memory() -> None:
+    cache = cache_of(3)
+    kept, longer = "l" * LONGEST, "l" * LONGEST + "o"
+    assert look_up(cache, [longer, kept, "a"]) == [longer, kept, "a"]
+    assert len(cache) == 2
+    assert look_up(cache, ["a", longer, kept]) == [longer]
 
 
 def test_words_of_one_call_do_not_drop_each_other() -> None:
