@@ -1,8 +1,7 @@
 """spacy_elmo.ElmoModel.v1: docs -> all layers of each token."""
 
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
-import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats3d
@@ -10,9 +9,8 @@ from thinc.types import Floats3d
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
-from ..bilm.ready import fingerprint
 from . import torch_bilm
-from .layer_cache import LayerCache, join, key_of, narrow
+from .layer_cache import LayerCache
 from .spans import Words, get_words
 from .weights import Loader
 
@@ -24,6 +22,10 @@ DEFAULT_LAYER_CACHE_MB = 1024
 _BATCHES_AT_ONCE = 4
 """Docs of so many batches are sorted into batches together: more leaves the batches
 fuller, less bounds the memory beside what lies on the docs."""
+
+
+_EVALUATED = 0.25
+"""Share of the layers' cache for docs that are evaluated."""
 
 
 class Reading:
@@ -59,9 +61,10 @@ def build_elmo_model_v1(
     window: words read at once where a doc has no sentence boundaries.
     precision: of the matrix products, "float32", "bfloat16" or "auto".
     word_cache_mb: MiB for the vectors of words that were met before; 0 keeps none.
-    layer_cache_mb: MiB for the layers of training docs while the biLM is frozen, which
-        are then computed once and not in each epoch, and are rounded to float16. What
-        is more goes to a temporary file. 0 keeps none.
+    layer_cache_mb: MiB for what a biLM that is frozen in training need compute but
+        once: three quarters for the layers of training docs, rounded to float16, of
+        which what is more goes to a temporary file; a quarter for those of the docs
+        that training evaluates, in float32. 0 keeps none.
     RETURNS: docs -> for each, (n_layers + 1, n_tokens, width); tokens of white space
         are all zeros.
 
@@ -89,7 +92,8 @@ def build_elmo_model_v1(
         dims={"nO": None},
         attrs={
             "reading": Reading(window, _BATCHES_AT_ONCE * batch_tokens),
-            "layer_cache": LayerCache(layer_cache_mb),
+            "training_cache": LayerCache(layer_cache_mb * (1 - _EVALUATED)),
+            "evaluation_cache": LayerCache(layer_cache_mb * _EVALUATED, spills=False),
             "default": Default(),
         },
     )
@@ -121,41 +125,11 @@ def forward(
     if is_train:
         return _update(model, docs, reading.window)
     outputs: DocLayers = []
-    for group in _groups(docs, reading.group_tokens):
+    for group in groups(docs, reading.group_tokens):
         words = get_words(group, reading.window)
         layers = model.layers[0].predict(words.sentences)
-        outputs.extend(_to_docs(model, layers, words))
+        outputs.extend(to_docs(model, layers, words))
     return outputs, lambda d_layers: []
-
-
-def frozen_layers(model: Model[List[Doc], DocLayers], docs: Sequence[Doc]) -> DocLayers:
-    """What a biLM that stays as it is gives in training: as `predict`, but a sentence
-    is read once for as long as the weights are the same. All is rounded to float16,
-    whether or not it was kept."""
-    cache: LayerCache = model.attrs["layer_cache"]
-    if not cache.is_used:
-        return model.predict(list(docs))
-    cache.follow(fingerprint(get_bilm(model)))
-    words = get_words(docs, model.attrs["reading"].window)
-    if not words.sentences:
-        return model.predict(list(docs))
-    keys = [key_of(sentence) for sentence in words.sentences]
-    found: Dict[bytes, np.ndarray] = {}
-    missing: Dict[bytes, List[str]] = {}
-    for key, sentence in zip(keys, words.sentences):
-        layers = cache.get(key)
-        if layers is None:
-            missing[key] = sentence
-        else:
-            found[key] = layers
-    if missing:
-        new = model.ops.to_numpy(model.layers[0].predict(list(missing.values())))
-        ends = np.cumsum([len(sentence) for sentence in missing.values()])
-        for key, part in zip(missing, np.split(new, ends[:-1], axis=1)):
-            found[key] = narrow(part)
-            cache.put(key, found[key])
-    joined = model.ops.xp.asarray(join([found[key] for key in keys]))
-    return _to_docs(model, joined, words)
 
 
 def _update(
@@ -177,10 +151,10 @@ def _update(
         backprop_layers(xp.ascontiguousarray(xp.concatenate(parts, axis=1)))
         return []
 
-    return _to_docs(model, layers, words), backprop
+    return to_docs(model, layers, words), backprop
 
 
-def _to_docs(
+def to_docs(
     model: Model[List[Doc], DocLayers], layers: Floats3d, words: Words
 ) -> DocLayers:
     """By doc and token. layers: of the words of all docs, one after the other."""
@@ -202,7 +176,8 @@ def _to_docs(
     return outputs
 
 
-def _groups(docs: Sequence[Doc], group_tokens: int) -> Iterator[List[Doc]]:
+def groups(docs: Sequence[Doc], group_tokens: int) -> Iterator[List[Doc]]:
+    """Docs of at most `group_tokens` tokens together, or one longer doc."""
     group: List[Doc] = []
     n_tokens = 0
     for doc in docs:

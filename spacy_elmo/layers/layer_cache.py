@@ -1,8 +1,8 @@
-"""The layers of sentences that a frozen biLM has read in training: it reads them once
-and not once an epoch."""
+"""Memory for the layers of sentences that a frozen biLM has read."""
 
 import tempfile
 import warnings
+from functools import partial
 from hashlib import blake2b
 from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
 
@@ -14,14 +14,16 @@ Place = Tuple[int, Tuple[int, ...], np.dtype]
 
 
 class LayerCache:
-    """Sentence -> its layers, in float16: in main memory up to a budget, then in a
-    temporary file that is mapped into memory and goes with the process.
+    """Sentence -> its layers: in main memory up to a budget, then in a temporary file
+    that is mapped into memory and goes with the process.
 
     memory_mb: MiB of main memory; 0: nothing is kept.
+    spills: whether what is more goes to the file; else it is not kept.
     """
 
-    def __init__(self, memory_mb: float) -> None:
+    def __init__(self, memory_mb: float, *, spills: bool = True) -> None:
         self.memory_mb = memory_mb
+        self.spills = spills
         self._budget = int(memory_mb * 2**20)
         self._fingerprint: Optional[Fingerprint] = None
         self._in_memory: Dict[bytes, np.ndarray] = {}
@@ -34,14 +36,18 @@ class LayerCache:
         return len(self._in_memory) + len(self._in_file)
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> "LayerCache":
-        return LayerCache(self.memory_mb)
+        return LayerCache(self.memory_mb, spills=self.spills)
 
-    def __reduce__(self) -> Tuple[type, Tuple[float]]:
-        return LayerCache, (self.memory_mb,)
+    def __reduce__(self) -> Tuple[Any, Tuple[()]]:
+        return partial(LayerCache, self.memory_mb, spills=self.spills), ()
 
     @property
     def is_used(self) -> bool:
         return self._budget > 0
+
+    def holds(self, fingerprint: Fingerprint) -> bool:
+        """Whether there is something in it, of these weights."""
+        return len(self) > 0 and fingerprint == self._fingerprint
 
     def follow(self, fingerprint: Fingerprint) -> None:
         """Drop everything if the weights are others than before."""
@@ -68,12 +74,12 @@ class LayerCache:
         return np.memmap(self._file, dtype, mode="r", offset=offset, shape=shape)
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
-        """layers: as of `narrow`. A full disk is told once; what does not fit is
+        """layers: an array of its own. A full disk is told once; what does not fit is
         computed again when it is needed."""
         if self._bytes + layers.nbytes <= self._budget:
             self._in_memory[key] = layers
             self._bytes += layers.nbytes
-        elif not self._is_full:
+        elif self.spills and not self._is_full:
             try:
                 self._in_file[key] = self._write(layers)
             except OSError as error:

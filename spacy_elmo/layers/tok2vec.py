@@ -9,6 +9,7 @@ from thinc.types import Floats2d
 
 from . import elmo_model
 from .elmo_model import DocLayers
+from .frozen import evaluation_layers, training_layers
 from .mix import LEARNED, Mix, elmo_mix
 from .weights import Loader
 
@@ -76,8 +77,10 @@ def forward(
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     bilm, mix = model.layers
     updates_bilm = is_train and not frozen
-    if is_train and frozen:
-        layers, backprop_bilm = elmo_model.frozen_layers(bilm, docs), None
+    backprop_bilm: Optional[Callable[[DocLayers], List[Doc]]] = None
+    if frozen:
+        read = training_layers if is_train else evaluation_layers
+        layers = read(bilm, docs)
     else:
         layers, backprop_bilm = bilm(docs, updates_bilm)
     mix.attrs["backprop_layers"] = updates_bilm
@@ -85,7 +88,7 @@ def forward(
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
         d_layers = backprop_mix(d_outputs)
-        return backprop_bilm(d_layers) if updates_bilm and backprop_bilm else []
+        return backprop_bilm(d_layers) if backprop_bilm else []
 
     return outputs, backprop
 

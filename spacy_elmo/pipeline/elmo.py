@@ -26,6 +26,7 @@ from ..bilm import BiLM
 from ..layers import elmo_model
 from ..layers.doc_layers import LAYERS_KEY, set_layers
 from ..layers.elmo_model import DocLayers
+from ..layers.frozen import evaluation_layers, training_layers
 from ..layers.listener import ListenerState, ReceivedBatch, is_listener
 from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.tok2vec import replace_listener, replace_listener_config
@@ -265,6 +266,8 @@ class Elmo(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
+        if self.frozen:
+            return evaluation_layers(self.model, list(docs))
         return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
@@ -328,7 +331,7 @@ class Elmo(TrainablePipe):
         listeners = self._tied_listeners()
         docs = [example.predicted for example in examples]
         if self.frozen:
-            layers = elmo_model.frozen_layers(self.model, docs)
+            layers = training_layers(self.model, docs)
             send_back = None
         else:
             self._finish_backprop()

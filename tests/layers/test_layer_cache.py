@@ -1,4 +1,4 @@
-"""The layers of training docs, kept while the biLM is frozen."""
+"""The layers of docs in training and evaluation, kept while the biLM is frozen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from thinc.api import Model
 
 from spacy_elmo import BiLM
 from spacy_elmo.layers import elmo_model, layer_cache
-from spacy_elmo.layers.elmo_model import build_elmo_model_v1, frozen_layers
+from spacy_elmo.layers.elmo_model import build_elmo_model_v1
+from spacy_elmo.layers.frozen import evaluation_layers, training_layers
 from spacy_elmo.layers.layer_cache import LayerCache, join, key_of, narrow
 
 TEXTS = ["She sat on the bank .", "A bank \n robbed", "", "The end .", "The end ."]
@@ -47,7 +48,7 @@ def model_with(bilm: BiLM, layer_cache_mb: float) -> tuple[Model, list[list[str]
     return model, read
 
 
-@pytest.mark.parametrize("layer_cache_mb", [1, 1e-6, 3e-4])
+@pytest.mark.parametrize("layer_cache_mb", [1, 1e-5, 4e-4])
 def test_each_sentence_is_read_once(
     docs: list[Doc], bilm: BiLM, layer_cache_mb: float
 ) -> None:
@@ -55,49 +56,105 @@ def test_each_sentence_is_read_once(
     model, read = model_with(bilm, layer_cache_mb)
     expected = model.predict(docs)
     read.clear()
-    first = frozen_layers(model, docs)
+    first = training_layers(model, docs)
     assert sorted(read) == sorted(
         [text.split() for text in ("She sat on the bank .", "A bank robbed")]
         + [["The", "end", "."]]
     )
     read.clear()
-    again = frozen_layers(model, docs[::-1])[::-1]
+    again = training_layers(model, docs[::-1])[::-1]
     assert read == []
     for one, two, exact in zip(first, again, expected):
         assert one.dtype == np.float32
         np.testing.assert_array_equal(one, two)
         np.testing.assert_allclose(one, exact, rtol=1e-3, atol=1e-6)
-    cache = model.attrs["layer_cache"]
+    cache = model.attrs["training_cache"]
     assert len(cache) == 3
     assert bool(cache._in_file) == (layer_cache_mb < 1)
-    assert bool(cache._in_memory) == (layer_cache_mb > 1e-6)
+    assert bool(cache._in_memory) == (layer_cache_mb > 1e-5)
 
 
 def test_without_a_cache_it_is_prediction(docs: list[Doc], bilm: BiLM) -> None:
     model, read = model_with(bilm, 0)
     for _ in range(2):
         read.clear()
-        for found, expected in zip(frozen_layers(model, docs), model.predict(docs)):
+        for found, expected in zip(training_layers(model, docs), model.predict(docs)):
             np.testing.assert_array_equal(found, expected)
         assert len(read) == 2 * 4
 
 
 def test_docs_without_words(nlp: Language, bilm: BiLM) -> None:
     model, _ = model_with(bilm, 1)
-    empty, blank = frozen_layers(model, [nlp.make_doc(""), nlp.make_doc(" \n ")])
+    empty, blank = training_layers(model, [nlp.make_doc(""), nlp.make_doc(" \n ")])
     assert empty.shape == (3, 0, 16)
     assert not blank.any()
-    assert frozen_layers(model, []) == []
+    assert training_layers(model, []) == []
 
 
 def test_other_weights_empty_it(docs: list[Doc], bilm: BiLM) -> None:
-    model, _ = model_with(bilm, 1e-6)
-    before = frozen_layers(model, docs)[0]
+    model, _ = model_with(bilm, 1e-5)
+    before = training_layers(model, docs)[0]
     with torch.no_grad():
         bilm.forward_layers[0].bias.add_(1.0)
-    after = frozen_layers(model, docs)[0]
+    after = training_layers(model, docs)[0]
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_allclose(after, model.predict(docs)[0], rtol=1e-3, atol=1e-6)
+
+
+def test_what_is_evaluated_in_training_is_read_once(
+    docs: list[Doc], bilm: BiLM
+) -> None:
+    """And is exactly what prediction gives, not rounded."""
+    model, read = model_with(bilm, 1)
+    expected = model.predict(docs)
+    training_layers(model, docs[:1])
+    read.clear()
+    for n_read in (3, 0):
+        found = evaluation_layers(model, docs)
+        assert len(read) == n_read
+        for one, exact in zip(found, expected):
+            np.testing.assert_allclose(one, exact, rtol=1e-5, atol=1e-7)
+        found[0][:] = 0.0
+        read.clear()
+
+
+def test_without_training_nothing_is_kept_of_what_is_evaluated(
+    docs: list[Doc], bilm: BiLM
+) -> None:
+    model, read = model_with(bilm, 1)
+    for _ in range(2):
+        read.clear()
+        for found, expected in zip(evaluation_layers(model, docs), model.predict(docs)):
+            np.testing.assert_array_equal(found, expected)
+        assert len(read) == 2 * 4
+    training_layers(model, docs)
+    evaluation_layers(model, docs)
+    with torch.no_grad():
+        bilm.forward_layers[0].bias.add_(1.0)
+    read.clear()
+    np.testing.assert_array_equal(
+        evaluation_layers(model, docs)[0], model.predict(docs)[0]
+    )
+    training_layers(model, docs)
+    np.testing.assert_allclose(
+        evaluation_layers(model, docs)[0], model.predict(docs)[0], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_evaluation_takes_no_more_memory_than_its_share(
+    docs: list[Doc], bilm: BiLM
+) -> None:
+    """And no file: what a trained pipeline reads has no end."""
+    n_bytes = 4 * 3 * 6 * 16  # of the first sentence
+    model, read = model_with(bilm, 4 * n_bytes / 2**20)
+    training_layers(model, docs)
+    for n_read in (3, 2):
+        read.clear()
+        evaluation_layers(model, docs)
+        assert len(read) == n_read
+    cache = model.attrs["evaluation_cache"]
+    assert len(cache) == 1
+    assert not cache._in_file
 
 
 def test_what_float16_cannot_hold_is_kept_whole() -> None:
@@ -129,24 +186,26 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
             pass
 
     monkeypatch.setattr(layer_cache.tempfile, "TemporaryFile", lambda **kwargs: Full())
-    model, read = model_with(bilm, 1e-6)
+    model, read = model_with(bilm, 1e-5)
     with pytest.warns(UserWarning, match="No space left.*TMPDIR") as caught:
-        first = frozen_layers(model, docs)
+        first = training_layers(model, docs)
     # Others' warnings, as of a file that is collected just now, are no concern of ours.
     assert len([each for each in caught if "No space left" in str(each.message)]) == 1
     read.clear()
-    for one, two in zip(first, frozen_layers(model, docs)):
+    for one, two in zip(first, training_layers(model, docs)):
         np.testing.assert_allclose(one, two, rtol=1e-3)
     assert len(read) == 3
 
 
 def test_it_is_not_copied(tmp_path: Path) -> None:
-    cache = LayerCache(1e-6)
+    cache = LayerCache(1e-6, spills=True)
     cache.put(b"key", np.ones((1, 1, 2), dtype=np.float16))
     copies: list[Any] = [copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))]
     for other in copies:
         assert len(other) == 0
         assert other.memory_mb == 1e-6
+        assert other.spills
+    assert not pickle.loads(pickle.dumps(LayerCache(1, spills=False))).spills
     assert len(cache) == 1
 
 

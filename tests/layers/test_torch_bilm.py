@@ -19,10 +19,10 @@ from spacy_elmo import BiLM
 from spacy_elmo.layers import torch_bilm
 from spacy_elmo.layers.elmo_model import (
     build_elmo_model_v1,
-    frozen_layers,
     get_bilm,
     set_bilm,
 )
+from spacy_elmo.layers.frozen import training_layers
 from spacy_elmo.layers.tok2vec import build_elmo_tok2vec_v1
 
 SENTENCES = [["She", "sat", "on", "the", "bank"], ["He"], ["robbed", "it"]]
@@ -229,7 +229,7 @@ def test_layers_of_a_frozen_bilm_follow_its_weights(
 
     def layers() -> np.ndarray:
         with mode():
-            return np.concatenate(frozen_layers(model, docs), axis=1)
+            return np.concatenate(training_layers(model, docs), axis=1)
 
     before = layers()
     for _ in range(2):

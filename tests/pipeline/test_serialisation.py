@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from pipelines import (
     CONCAT,
     CONCAT_TWICE,
@@ -37,8 +37,10 @@ HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
 
 def _check_same(nlp: Language, other: Language) -> None:
     for one, two in zip(nlp.pipe(TEXTS), other.pipe(TEXTS)):
-        assert_array_equal(one._.elmo.layers, two._.elmo.layers)
-        assert_array_equal(one.vector, two.vector)
+        # A trained pipeline keeps the layers of what it reads: then the batches, and
+        # with them the order of sums, are others than of one that was just loaded.
+        assert_allclose(one._.elmo.layers, two._.elmo.layers, rtol=1e-4, atol=1e-5)
+        assert_allclose(one.vector, two.vector, rtol=1e-4, atol=1e-5)
         assert [t.tag_ for t in one] == [t.tag_ for t in two]
         assert [(e.text, e.label_) for e in one.ents] == [
             (e.text, e.label_) for e in two.ents

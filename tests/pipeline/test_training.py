@@ -109,6 +109,24 @@ def test_frozen_runs_without_autograd_and_without_the_optimiser(
     assert losses["elmo"] == 0.0
 
 
+def test_frozen_reads_once_what_training_evaluates(weights: Path) -> None:
+    nlp = trainable(HEADS, weights)
+    sentences: list[Any] = []
+    bilm = nlp.get_pipe("elmo").bilm
+    bilm.register_forward_pre_hook(lambda module, inputs: sentences.extend(inputs[0]))
+    dev = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("A .", "B .")]
+    counts, scores = [], []
+    for is_trained in (False, False, True, False, False):
+        if is_trained:
+            nlp.update(examples(nlp), drop=0.0)
+        sentences.clear()
+        scores.append(np.stack([doc.tensor for doc in nlp.pipe(["A .", "B ."])]))
+        nlp.evaluate([each.copy() for each in dev])
+        counts.append(len(sentences))
+    assert counts == [4, 4, 2, 0, 0]
+    np.testing.assert_allclose(scores[-1], scores[0], rtol=1e-5, atol=1e-7)
+
+
 def test_unfrozen_every_parameter_learns(weights: Path, tiny_bilm: BiLM) -> None:
     nlp = trainable(HEADS, weights, elmo={"frozen": False})
     history = train(nlp, 4)
