@@ -2,6 +2,7 @@
 its training, and the perplexities of the rounded weights on held-out texts."""
 
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -73,7 +74,7 @@ def training(run: Path) -> Dict[str, Any]:
         "hours": steps[-1]["seconds"] / 3600,
         "words_per_second": statistics.median(s["words_per_second"] for s in steps),
         "texts": [entry["message"] for entry in log if entry["type"] == "message"][:2],
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "torch": torch.__version__,
     }
 
