@@ -2,13 +2,14 @@
 that are loaded later."""
 
 import os
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Tuple
 
 import torch
 from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim
 from thinc.layers import pytorchwrapper
-from thinc.types import Floats3d
+from thinc.types import Floats3d, FloatsXd
 from thinc.util import torch2xp, xp2torch
 from torch import nn
 
@@ -51,9 +52,34 @@ class BiLMShim(PyTorchShim):
         super().finish_update(optimizer)
         # Thinc writes through memory shared with NumPy, where PyTorch does not see it;
         # where there is no gradient, as of a frozen biLM, it writes nothing.
-        if isinstance(self._model, BiLM) and any(
-            parameter.grad is not None for parameter in self._model.parameters()
-        ):
+        self._clear_cache(
+            any(parameter.grad is not None for parameter in self._model.parameters())
+        )
+
+    @contextmanager
+    def use_params(self, params: Mapping[Any, FloatsXd]) -> Iterator[None]:
+        """Have other weights for a while, as the optimizer's averages.
+
+        params: by (the shim's id, parameter's name), as optimizers name them. (Thinc's
+            own method looks for other names, and finds none.)
+        """
+        backup: List[Tuple[nn.Parameter, torch.Tensor]] = []
+        for name, parameter in self._model.named_parameters():
+            if (self.id, name) in params:
+                backup.append((parameter, parameter.data))
+                parameter.data = xp2torch(
+                    params[self.id, name], device=parameter.device
+                )
+        self._clear_cache(bool(backup))
+        try:
+            yield
+        finally:
+            for parameter, data in backup:
+                parameter.data = data
+            self._clear_cache(bool(backup))
+
+    def _clear_cache(self, is_changed: bool) -> None:
+        if is_changed and isinstance(self._model, BiLM):
             self._model.clear_cache()
 
     def from_bytes(self, bytes_data: bytes) -> "BiLMShim":

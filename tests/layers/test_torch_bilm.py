@@ -108,15 +108,37 @@ def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
 
 def test_averaged_weights_are_seen_and_gone(model: Model) -> None:
     plain = check(model)
+    optimizer = Adam(0.01, use_averages=True)
+    for _ in range(3):
+        update(model, optimizer)
+    assert np.abs(check(model) - plain).max() > 1e-3
     bilm, shim = torch_bilm.get_bilm(model), model.shims[0]
-    averages = {
-        f"pytorch_{shim.id}_{name}": 0.9 * parameter.detach().numpy()
-        for name, parameter in bilm.named_parameters()
-    }
+    learned = {name: p.detach().clone() for name, p in bilm.named_parameters()}
+    averages = optimizer.averages
+    assert averages is not None
+    assert {(shim.id, name) for name in learned} == set(averages)
+    latest = check(model)
     for _ in range(2):
         with model.use_params(averages):
-            assert np.abs(check(model) - plain).max() > 1e-3
-        np.testing.assert_allclose(check(model), plain, rtol=1e-5, atol=1e-6)
+            for name, parameter in bilm.named_parameters():
+                np.testing.assert_array_equal(
+                    parameter.detach().numpy(), averages[shim.id, name]
+                )
+            assert np.abs(check(model) - latest).max() > 1e-3
+            stored = model.to_bytes()
+        np.testing.assert_allclose(check(model), latest, rtol=1e-5, atol=1e-6)
+    for name, parameter in bilm.named_parameters():
+        assert torch.equal(parameter, learned[name])
+    model.from_bytes(stored)
+    assert np.abs(check(model) - latest).max() > 1e-3
+
+
+def test_learned_weights_come_back_after_an_error(model: Model) -> None:
+    update(model, optimizer := Adam(0.01, use_averages=True))
+    latest = check(model)
+    with pytest.raises(KeyError), model.use_params(optimizer.averages or {}):
+        raise KeyError
+    np.testing.assert_array_equal(check(model), latest)
 
 
 @pytest.mark.parametrize("is_used", [True, False])
