@@ -341,6 +341,26 @@ def test_the_uses_of_a_word(project: Path) -> None:
     assert points[:, 0].var() > points[:, 1].var() > 0
 
 
+def test_nouns_of_two_kinds(project: Path, weights: Path) -> None:
+    from nouns import find_nouns
+
+    write_semcor(project / "semcor.tar")
+    script(project, "semcor", "semcor.tar", "semcor.jsonl")
+    sentences = list(srsly.read_jsonl(project / "semcor.jsonl"))
+    nouns = find_nouns(sentences, 5)
+    assert list(nouns) == ["bank"]
+    assert set(nouns["bank"].senses) == {"object", "group"}
+    assert len(nouns["bank"].documents) == 32
+    assert find_nouns(sentences, 17) == {}
+    # One of the kinds in one document only.
+    others = [s for s in sentences if s["document"] in ("br-a00", "br-a01", "br-a02")]
+    assert find_nouns(others, 1) == {}
+    few = ("semcor.jsonl", weights, "nouns.json", "--min-count", 17)
+    result = call(project, "nouns", *few)
+    assert result.exit_code == 1
+    assert "lower --min-count" in result.output
+
+
 def test_neighbors_of_typical_occurrences(weights: Path) -> None:
     from word import Uses, neighbors_in_context, static_neighbors
 

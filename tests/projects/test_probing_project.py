@@ -120,7 +120,8 @@ def test_all_its_commands_run(project: Path, weights: Path) -> None:
     results = project / "results"
     names = {path.name for path in results.iterdir()}
     assert names == {
-        *("upos.json", "wsd.json", "wic.json", "word-bank.json", "README.md"),
+        *("upos.json", "wsd.json", "wic.json", "nouns.json", "word-bank.json"),
+        "README.md",
         *("layers.png", "mixes.png", "word-bank.png"),
     }
     for name in ("upos", "wsd", "wic"):
@@ -133,6 +134,10 @@ def test_all_its_commands_run(project: Path, weights: Path) -> None:
     upos = json.loads((results / "upos.json").read_text(encoding="utf8"))
     assert upos["n"] == {"train": 12, "test": 12}
     assert [run["seed"] for run in upos["runs"]["1"]] == [0, 1]
+    nouns = json.loads((results / "nouns.json").read_text(encoding="utf8"))
+    assert nouns["n"] == {"nouns": 1, "occurrences": 32}
+    assert list(nouns["layers"]) == ["0", "1", "2"]
+    assert nouns["layers"]["0"]["mean"] == pytest.approx(0.5)
     word = json.loads((results / "word-bank.json").read_text(encoding="utf8"))
     assert word["n"] == {"bank n1 (object)": 16, "bank n2 (group)": 16}
     assert word["separation"]["layers"]["0"]["mean"] == pytest.approx(0.5)

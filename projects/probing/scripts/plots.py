@@ -29,13 +29,15 @@ def main(
     tasks, words = read(folder)
     if tasks:
         save(draw_layers(list(tasks.values())), output / "layers.png")
-        save(draw_mixes(list(tasks.values())), output / "mixes.png")
+    learned = [result for result in tasks.values() if "mix" in result]
+    if learned:
+        save(draw_mixes(learned), output / "mixes.png")
     for result in words:
         save(draw_word(result), output / f"word-{result['word']}.png")
 
 
 def draw_layers(results: Sequence[Result]) -> Figure:
-    """A panel a task: accuracy and interval by layer, baselines as lines."""
+    """A panel a task: score and interval by layer, baselines as lines."""
     figure, axes = new_figure(len(results))
     for axis, result in zip(axes, results):
         names = list(result["layers"])
@@ -50,7 +52,7 @@ def draw_layers(results: Sequence[Result]) -> Figure:
         axis.set_title(result["title"], fontsize=10)
         axis.set_xlabel("layer")
         axis.margins(x=0.15, y=0.15)
-    axes[0].set_ylabel("accuracy, %")
+    axes[0].set_ylabel("%")
     return figure
 
 

@@ -12,7 +12,7 @@ from wasabi import msg
 from spacy_elmo import BiLM
 from spacy_elmo.formats.files import write_json
 
-TASKS = ("upos", "wsd", "wic")
+TASKS = ("upos", "wsd", "wic", "nouns")
 N_SAMPLES = 2000
 
 

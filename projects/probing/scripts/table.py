@@ -21,8 +21,10 @@ CONTEXT = 8
 
 NOTES = """\
 Percent, with 95 % intervals by bootstrap over sentences (tags), documents (SemCor) or
-words (WiC-TSV). Layer 0: the words' own vectors, from their characters alone. The paper
-has other corpora: its layers compare with one another, not with ours.
+words (WiC-TSV, nouns). Layer 0: the words' own vectors, from their characters alone.
+Kinds kept apart: as "separation" below, by WordNet's kinds of nouns (object, group,
+...); each noun counts once. The paper has other corpora: its layers compare with one
+another, not with ours.
 """
 WORD_NOTES = """\
 Each occurrence is compared with those in other documents. Nearest: how often the
@@ -35,7 +37,7 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the results", exists=True)],
     output: Annotated[Path, typer.Argument(help="Markdown file to write")],
 ) -> None:
-    """Gather what upos.py, wsd.py, wic.py and word.py have put in FOLDER."""
+    """Gather what upos.py, wsd.py, wic.py, nouns.py and word.py have put in FOLDER."""
     tasks, words = read(folder)
     model = [*tasks.values(), *words][0]["model"]
     parts = [
@@ -46,6 +48,7 @@ def main(
     if tasks:
         parts += [NOTES, scores(tasks), "![Scores by layer](layers.png)\n"]
         parts += ["## Which layer is better?\n", differences(tasks)]
+    if learned(tasks):
         parts += ["## Learned mixes\n", mixes(tasks)]
         parts += ["![Weights of the mixes](mixes.png)\n"]
     for result in words:
@@ -60,7 +63,8 @@ def scores(tasks: Dict[str, Result]) -> str:
     names = layer_names(list(tasks.values()))
     rows = []
     for task, result in tasks.items():
-        cells = [show(result["layers"][name]) for name in names]
+        layers = result["layers"]
+        cells = [show(layers[name]) if name in layers else "" for name in names]
         baselines = (
             f"{name}: {100 * v:.1f}" for name, v in result["baselines"].items()
         )
@@ -95,10 +99,15 @@ def verdict(found: Dict[str, Any], one: str, other: str) -> str:
 def mixes(tasks: Dict[str, Result]) -> str:
     rows = [
         [result["title"], *(f"{weight:.2f}" for weight in result["mix"])]
-        for result in tasks.values()
+        for result in learned(tasks)
     ]
-    n_layers = max(len(result["mix"]) for result in tasks.values())
+    n_layers = max(len(result["mix"]) for result in learned(tasks))
     return markdown(["", *(f"layer {layer}" for layer in range(n_layers))], rows)
+
+
+def learned(tasks: Dict[str, Result]) -> List[Result]:
+    """Those of which a mix was learned."""
+    return [result for result in tasks.values() if "mix" in result]
 
 
 def word_section(result: Result) -> List[str]:

@@ -1,0 +1,97 @@
+"""Does context tell a noun's senses apart, with nothing learned? All nouns of SemCor
+that name things of two kinds, each compared with itself in other documents."""
+
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Annotated, Any, Dict, List, Sequence, Set, Tuple
+
+import numpy as np
+import srsly
+import typer
+from results import describe, figures, save
+from vectors import embed, load
+from wasabi import msg
+from word import Uses, compare, unit
+
+from spacy_elmo.embedding.neighbors import Occurrence
+
+
+def main(
+    corpus: Annotated[Path, typer.Argument(help="SemCor (.jsonl)", exists=True)],
+    weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
+    output: Annotated[Path, typer.Argument(help="JSON file to write")],
+    min_count: Annotated[int, typer.Option(help="Occurrences of a kind")] = 5,
+    gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
+) -> None:
+    """The separation of word.py, by WordNet's kinds of nouns; each noun counts once."""
+    start = time.perf_counter()
+    nouns = find_nouns(srsly.read_jsonl(corpus), min_count)
+    if not nouns:
+        msg.fail(
+            f"{corpus}: expected nouns of two kinds, each in two documents and "
+            f"{min_count} times, found none",
+            "Give more text, or a lower --min-count.",
+        )
+        raise typer.Exit(1)
+    bilm = load(weights, gpu_id)
+    rows = []
+    for uses in nouns.values():
+        layers = embed(
+            bilm,
+            [list(use.words) for use in uses.occurrences],
+            [[(use.position, use.position + 1)] for use in uses.occurrences],
+        )
+        found = [
+            compare(unit(layer.float().numpy()), uses.senses, uses.documents)
+            for layer in layers
+        ]
+        rows.append([scores["separation"].mean() for scores in found])
+    result = {
+        "title": "Kinds of a noun kept apart, SemCor",
+        "model": describe(bilm, weights),
+        "n": {
+            "nouns": len(nouns),
+            "occurrences": sum(len(uses.occurrences) for uses in nouns.values()),
+        },
+        "baselines": {"chance": 0.5},
+        **figures(
+            {str(layer): column for layer, column in enumerate(np.asarray(rows).T)},
+            list(nouns),
+        ),
+    }
+    save(output, result, start)
+
+
+def find_nouns(sentences: Sequence[Dict[str, Any]], min_count: int) -> Dict[str, Uses]:
+    """By form, in lower case: the occurrences of those kinds that are frequent enough
+    and in two documents, where there are two such kinds."""
+    found: Dict[str, List[Tuple[Occurrence, str, str]]] = defaultdict(list)
+    for number, sentence in enumerate(sentences):
+        words = tuple(sentence["words"])
+        for sense in sentence["senses"]:
+            begin, end = sense["span"]
+            if sense["pos"] == "n" and end == begin + 1:
+                use = Occurrence(number, begin, words)
+                form = words[begin].lower()
+                found[form].append((use, sense["kind"], sentence["document"]))
+    nouns = {}
+    for form, uses in sorted(found.items()):
+        counts = Counter(kind for _, kind, _ in uses)
+        documents: Dict[str, Set[str]] = defaultdict(set)
+        for _, kind, document in uses:
+            documents[kind].add(document)
+        kept = {
+            kind
+            for kind, count in counts.items()
+            if count >= min_count and len(documents[kind]) > 1
+        }
+        if len(kept) > 1:
+            parts = zip(*(use for use in uses if use[1] in kept))
+            occurrences, kinds, names = map(list, parts)
+            nouns[form] = Uses(occurrences, np.asarray(kinds), names)
+    return nouns
+
+
+if __name__ == "__main__":
+    typer.run(main)
