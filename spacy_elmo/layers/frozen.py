@@ -31,6 +31,7 @@ def evaluation_layers(
     """`predict`. Where heads were trained on these weights just before, `spacy train`
     will evaluate the same docs again and again: their layers are kept, unrounded."""
     training: LayerCache = model.attrs["training_cache"]
+    # A pipeline that was never trained need not ask for its weights' fingerprint.
     if not len(training) or not training.holds(fingerprint(get_bilm(model))):
         return model.predict(list(docs))
     cache: LayerCache = model.attrs["evaluation_cache"]

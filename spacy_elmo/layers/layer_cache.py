@@ -46,8 +46,8 @@ class LayerCache:
         return self._budget > 0
 
     def holds(self, fingerprint: Fingerprint) -> bool:
-        """Whether there is something in it, of these weights."""
-        return len(self) > 0 and fingerprint == self._fingerprint
+        """Whether what is in it is of these weights."""
+        return fingerprint == self._fingerprint
 
     def follow(self, fingerprint: Fingerprint) -> None:
         """Drop everything if the weights are others than before."""

@@ -64,14 +64,14 @@ class BiLMShim(PyTorchShim):
             own method looks for other names, and finds none.)
         """
         backup: List[Tuple[nn.Parameter, torch.Tensor]] = []
-        for name, parameter in self._model.named_parameters():
-            if (self.id, name) in params:
-                backup.append((parameter, parameter.data))
-                parameter.data = xp2torch(
-                    params[self.id, name], device=parameter.device
-                )
-        self._clear_cache(bool(backup))
         try:
+            for name, parameter in self._model.named_parameters():
+                if (self.id, name) in params:
+                    backup.append((parameter, parameter.data))
+                    parameter.data = xp2torch(
+                        params[self.id, name], device=parameter.device
+                    )
+            self._clear_cache(bool(backup))
             yield
         finally:
             for parameter, data in backup:

@@ -2,9 +2,9 @@
 that name things of two kinds, each compared with itself in other documents."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Sequence, Set, Tuple
+from typing import Annotated, Any, Dict, Iterable, List, Tuple
 
 import numpy as np
 import srsly
@@ -12,7 +12,7 @@ import typer
 from results import describe, figures, save
 from vectors import embed, load
 from wasabi import msg
-from word import Uses, compare, unit
+from word import Uses, compare, frequent, unit
 
 from spacy_elmo.embedding.neighbors import Occurrence
 
@@ -63,7 +63,7 @@ def main(
     save(output, result, start)
 
 
-def find_nouns(sentences: Sequence[Dict[str, Any]], min_count: int) -> Dict[str, Uses]:
+def find_nouns(sentences: Iterable[Dict[str, Any]], min_count: int) -> Dict[str, Uses]:
     """By form, in lower case: the occurrences of those kinds that are frequent enough
     and in two documents, where there are two such kinds."""
     found: Dict[str, List[Tuple[Occurrence, str, str]]] = defaultdict(list)
@@ -77,15 +77,7 @@ def find_nouns(sentences: Sequence[Dict[str, Any]], min_count: int) -> Dict[str,
                 found[form].append((use, sense["kind"], sentence["document"]))
     nouns = {}
     for form, uses in sorted(found.items()):
-        counts = Counter(kind for _, kind, _ in uses)
-        documents: Dict[str, Set[str]] = defaultdict(set)
-        for _, kind, document in uses:
-            documents[kind].add(document)
-        kept = {
-            kind
-            for kind, count in counts.items()
-            if count >= min_count and len(documents[kind]) > 1
-        }
+        kept = frequent(uses, min_count)
         if len(kept) > 1:
             parts = zip(*(use for use in uses if use[1] in kept))
             occurrences, kinds, names = map(list, parts)

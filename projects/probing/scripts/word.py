@@ -4,7 +4,7 @@ senses lie apart, layer by layer, the nearest neighbours, and points for a pictu
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Annotated, Any, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 import srsly
@@ -91,11 +91,7 @@ def find_uses(word: str, sentences: Sequence[Dict[str, Any]], min_count: int) ->
             if end == begin + 1 and is_word(sentence["words"][begin], word):
                 occurrence = Occurrence(number, begin, tuple(sentence["words"]))
                 found.append((occurrence, name_of(sense), sentence["document"]))
-    kept = []
-    for sense, count in Counter(sense for _, sense, _ in found).items():
-        documents = {document for _, other, document in found if other == sense}
-        if count >= min_count and len(documents) > 1:
-            kept.append(sense)
+    kept = frequent(found, min_count)
     if len(kept) < 2:
         raise ValueError(
             f"{word!r}: expected a word with two senses, each at least {min_count} "
@@ -103,6 +99,19 @@ def find_uses(word: str, sentences: Sequence[Dict[str, Any]], min_count: int) ->
         )
     occurrences, senses, names = zip(*(use for use in found if use[1] in kept))
     return Uses(list(occurrences), np.asarray(senses), list(names))
+
+
+def frequent(uses: Sequence[Tuple[Occurrence, str, str]], min_count: int) -> Set[str]:
+    """The senses that occur so often and in more than one document.
+
+    uses: occurrence, sense, document.
+    """
+    kept = set()
+    for sense, count in Counter(sense for _, sense, _ in uses).items():
+        documents = {document for _, other, document in uses if other == sense}
+        if count >= min_count and len(documents) > 1:
+            kept.add(sense)
+    return kept
 
 
 def name_of(sense: Dict[str, Any]) -> str:
