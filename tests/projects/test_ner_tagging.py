@@ -14,6 +14,7 @@ import spacy
 import srsly
 import typer
 from ner_tagging_project import PROJECT, ROOT, importable, lay_assets, write_results
+from pretrain_project import write_config
 from project_copies import copy_project, run
 
 from spacy_elmo import load_bilm
@@ -39,6 +40,7 @@ def _settings(weights: Path, **changes: Any) -> dict[str, Any]:
     return {
         "configs": str(ROOT / "configs"),
         "weights": str(weights),
+        "equal_time": "weights/equal_time",
         "pretrained": "weights/cnn.bin",
         "trainings": "training",
         "results": "results",
@@ -154,7 +156,7 @@ def test_a_result_is_of_its_config_and_weights(corpora: Path, weights: Path) -> 
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
     values = _settings(weights)
     changed = Settings(values)
-    changed.weights = Path(copy)
+    changed.weights = changed.equal_time = Path(copy)
     changed.values = values
     assert changed.inputs("ner", "a", 0) == base.inputs("ner", "a", 0)
     assert changed.inputs("ner", "c", 0) != base.inputs("ner", "c", 0)
@@ -225,6 +227,7 @@ def test_an_unfrozen_bilm_waits_for_what_it_goes_on_with(
     [
         ("ner", "c", "model.safetensors, found no such file"),
         ("ner", "b", "leave b out"),
+        ("ner", "j", "leave i and j out"),
         ("conll2003", "a", "--vars.conll2003"),
         ("tagging", "a", "en_ewt-ud-train.spacy"),
     ],
@@ -303,10 +306,13 @@ def test_the_whole_project_runs_and_goes_on(project: Path, weights: Path) -> Non
     lay_assets(project)
     text = project / "text.txt"
     text.write_text("She sat on the river bank .\n" * 100, encoding="utf8")
+    write_config(ROOT / "configs" / "pretrain_tiny.cfg", project / "tiny.cfg")
     settings = {
         "configs": str(ROOT / "configs"),
         "weights": str(weights),
         "raw_text": str(text),
+        "raw_dev": str(text),
+        "bilm_config": "tiny.cfg",
         "pretrain_minutes": "0.02",
         "seeds": "0",
         "max_steps": "2",
@@ -322,7 +328,8 @@ def test_the_whole_project_runs_and_goes_on(project: Path, weights: Path) -> Non
     assert first.returncode == 0, first.stdout + first.stderr
     table = (project / "trial" / "README.md").read_text(encoding="utf8")
     assert table.count("| (h) | c, then the biLM unfrozen | 1 |") == 2
+    assert "minutes of spacy elmo pretrain" in table
     assert (project / "trial" / "mixes.png").is_file()
     again = run(project, *command)
     assert again.returncode == 0
-    assert "16 trainings, 0 of them to do" in again.stdout
+    assert "20 trainings, 0 of them to do" in again.stdout

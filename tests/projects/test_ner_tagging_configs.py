@@ -24,6 +24,7 @@ def _config(task: str, variant: str, **budget: Any) -> Config:
         configs=ROOT / "configs",
         corpora=Path("."),
         weights=Path("weights/elmo"),
+        equal_time=Path("weights/equal_time"),
         pretrained=Path("weights/cnn.bin"),
         frozen=Path("training/c/model-best"),
         log=Path("training/log.jsonl"),
@@ -38,7 +39,7 @@ def _features(task: str, variant: str, head: int = 0) -> dict[str, Any]:
 
 
 @BOTH
-@pytest.mark.parametrize("variant", ["a", "b", "c", "d", "e", "f", "g"])
+@pytest.mark.parametrize("variant", ["a", "b", "c", "d", "e", "f", "g", "i", "j"])
 def test_pipelines_can_be_made(task: str, variant: str) -> None:
     nlp = load_model_from_config(_config(task, variant))
     first = "tok2vec" if variant in "ab" else "elmo"
@@ -48,7 +49,7 @@ def test_pipelines_can_be_made(task: str, variant: str) -> None:
 @BOTH
 def test_all_share_heads_corpora_and_training(task: str) -> None:
     base = _config(task, "c")
-    for variant in "abdefg":
+    for variant in "abdefgij":
         config = _config(task, variant)
         assert config["training"] == base["training"]
         assert config["corpora"] == base["corpora"]
@@ -133,3 +134,14 @@ def test_corpora() -> None:
     }
     assert list(corpora) == ["train", "dev", "test"]
     assert _config("tagging", "a")["corpora"]["dev"]["gold_preproc"] is True
+
+
+@BOTH
+@pytest.mark.parametrize(("variant", "like"), [("i", "c"), ("j", "d")])
+def test_with_equal_time_only_the_bilm_is_another(
+    task: str, variant: str, like: str
+) -> None:
+    config, base = _config(task, variant), _config(task, like)
+    assert config["paths"]["elmo"] == "weights/equal_time"
+    config["paths"]["elmo"] = base["paths"]["elmo"]
+    assert config == base

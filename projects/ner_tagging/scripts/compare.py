@@ -10,7 +10,15 @@ from typing import Annotated, Any, Dict, List, NamedTuple, NoReturn, Optional, S
 import srsly
 import typer
 from train import Settings
-from variants import FIRST_FROZEN, PRETRAINED, TASKS, UNFROZEN, VARIANTS, WITHOUT_ELMO
+from variants import (
+    EQUAL_TIME,
+    FIRST_FROZEN,
+    PRETRAINED,
+    TASKS,
+    UNFROZEN,
+    VARIANTS,
+    WITHOUT_ELMO,
+)
 from wasabi import msg
 
 from spacy_elmo.formats.files import write_json
@@ -34,6 +42,7 @@ def main(
     seeds: Annotated[str, typer.Argument(help="Whole numbers between commas")],
     configs: Annotated[Path, typer.Option(help="Folder of the recipes")],
     weights: Annotated[Path, typer.Option(help="Folder of the biLM")],
+    equal_time: Annotated[Path, typer.Option(help="The biLM of i and j")],
     pretrained: Annotated[Path, typer.Option(help="The CNN's weights, for b")],
     trainings: Annotated[Path, typer.Option(help="Folder for the trainings")],
     results: Annotated[Path, typer.Option(help="Folder for the results")],
@@ -50,6 +59,7 @@ def main(
     values: Dict[str, Any] = {
         "configs": str(configs),
         "weights": str(weights),
+        "equal_time": str(equal_time),
         "pretrained": str(pretrained),
         "trainings": str(trainings),
         "results": str(results),
@@ -60,15 +70,13 @@ def main(
         "gpu_id": gpu_id,
     }
     check_inputs(plan, values)
-    file = trainings / "settings.json"
-    write_json(file, values)
     settings = Settings(values)
     pending = [run for run in plan if not is_done(run, settings)]
     pending = with_first(pending, settings)
     msg.info(f"{len(plan)} trainings, {len(pending)} of them to do")
     for group in in_order(pending):
         with ThreadPoolExecutor(jobs) as pool:
-            done = list(pool.map(lambda run: start(run, file, settings, jobs), group))
+            done = list(pool.map(lambda run: start(run, settings, jobs), group))
         if not all(done):
             fail(f"{done.count(False)} trainings failed", "Their logs say why.")
 
@@ -97,9 +105,15 @@ def make_plan(
 def check_inputs(plan: Sequence[Run], values: Dict[str, Any]) -> None:
     """Rather now than after hours."""
     wanted = {}
-    if any(run.variant not in WITHOUT_ELMO for run in plan):
+    if any(run.variant not in (*WITHOUT_ELMO, *EQUAL_TIME) for run in plan):
         weights = Path(values["weights"]) / "model.safetensors"
         wanted[weights] = "Lay the biLM's weights there: the project's command weights."
+    if any(run.variant in EQUAL_TIME for run in plan):
+        weights = Path(values["equal_time"]) / "model.safetensors"
+        wanted[weights] = (
+            "Make it with the project's command pretrain-elmo, or leave i and j out of "
+            "vars.variants."
+        )
     if any(run.variant == PRETRAINED for run in plan):
         pretrained = Path(values["pretrained"])
         wanted[pretrained] = (
@@ -149,8 +163,11 @@ def in_order(runs: Sequence[Run]) -> List[List[Run]]:
     ]
 
 
-def start(run: Run, file: Path, settings: Settings, jobs: int) -> bool:
+def start(run: Run, settings: Settings, jobs: int) -> bool:
     """Run one training in a process of its own. RETURNS: whether all went well."""
+    # One each: other comparisons may run beside this one.
+    file = settings.trainings / f"{run}.json"
+    write_json(file, settings.values)
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     log = settings.trainings / f"{run}.log"
     command = [sys.executable, str(TRAIN), run.task, run.variant, str(run.seed)]

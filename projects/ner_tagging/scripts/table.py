@@ -102,13 +102,16 @@ def render_origin(runs: Any, folder: Path) -> str:
         lines.append(", ".join(f"{name} {number}" for name, number in versions.items()))
     hours = sum(run["cpu_seconds"] for run in every) / 3600
     lines.append(f"{len(every)} trainings, {hours:.1f} CPU hours in all.")
-    pretraining = folder / "pretrain-cnn.json"
-    if pretraining.is_file():
-        known = srsly.read_json(pretraining)
-        lines.append(
-            f"(b): {known['minutes']:.0f} minutes of spacy pretrain, "
-            f"{known['words'] / 1e6:.1f} million words."
-        )
+    for file, variants, command in (
+        ("pretrain-cnn.json", "(b)", "spacy pretrain"),
+        ("pretrain-elmo.json", "(i), (j)", "spacy elmo pretrain"),
+    ):
+        if (folder / file).is_file():
+            known = srsly.read_json(folder / file)
+            lines.append(
+                f"{variants}: {known['minutes']:.0f} minutes of {command}, "
+                f"{known['words'] / 1e6:.1f} million words."
+            )
     return "\n".join(f"* {line}" for line in lines) + "\n"
 
 

@@ -16,6 +16,7 @@ from spacy.language import Language
 from spacy.util import resolve_dot_names
 from thinc.api import Config
 from variants import (
+    FIRST_FROZEN,
     PRETRAINED,
     TASKS,
     UNFROZEN,
@@ -77,6 +78,7 @@ class Settings:
         self.values = values
         self.gpu_id: int = values["gpu_id"]
         self.weights = Path(values["weights"])
+        self.equal_time = Path(values["equal_time"])
         self.pretrained = Path(values["pretrained"])
         self.trainings = Path(values["trainings"])
         self.results = Path(values["results"])
@@ -87,20 +89,24 @@ class Settings:
     def result(self, task: str, variant: str, seed: int) -> Path:
         return self.results / f"{task}-{variant}-{seed}.json"
 
-    def config(self, task: str, variant: str, seed: int) -> Config:
+    def paths(self, task: str, variant: str, seed: int) -> Paths:
         corpora = self.values["conll2003"] if task == "conll2003" else "."
+        return Paths(
+            Path(self.values["configs"]),
+            Path(corpora),
+            self.weights,
+            self.equal_time,
+            self.pretrained,
+            self.folder(task, FIRST_FROZEN, seed) / "model-best",
+            self.folder(task, variant, seed) / "log.jsonl",
+        )
+
+    def config(self, task: str, variant: str, seed: int) -> Config:
         return make_config(
             task,
             variant,
             seed,
-            Paths(
-                Path(self.values["configs"]),
-                Path(corpora),
-                self.weights,
-                self.pretrained,
-                self.folder(task, "c", seed) / "model-best",
-                self.folder(task, variant, seed) / "log.jsonl",
-            ),
+            self.paths(task, variant, seed),
             Budget(
                 self.values["max_steps"],
                 self.values["eval_frequency"],
@@ -112,9 +118,10 @@ class Settings:
         """Tells apart what a result was made from: config and weights."""
         digest = sha256(self.config(task, variant, seed).to_bytes())
         if variant == UNFROZEN:
-            digest.update(self.inputs(task, "c", seed).encode())
+            digest.update(self.inputs(task, FIRST_FROZEN, seed).encode())
         if variant not in WITHOUT_ELMO:
-            digest.update((self.weights / "model.safetensors").read_bytes())
+            weights = self.paths(task, variant, seed).bilm(variant)
+            digest.update((weights / "model.safetensors").read_bytes())
         if variant == PRETRAINED:
             digest.update(self.pretrained.read_bytes())
         return digest.hexdigest()[:16]

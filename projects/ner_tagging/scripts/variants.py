@@ -75,8 +75,13 @@ VARIANTS = {
     "f": "c, mean of the layers",
     "g": "c, ELMo at the encoder's output too",
     "h": "c, then the biLM unfrozen",
+    "i": "c, its biLM pretrained as long as b",
+    "j": "d, its biLM pretrained as long as b",
 }
 PRETRAINED, UNFROZEN, FIRST_FROZEN = "b", "h", "c"
+EQUAL_TIME = {"i": "c", "j": "d"}
+"""Which variants they are, but for the biLM."""
+
 WITHOUT_ELMO = ("a", "b")
 
 UNFROZEN_RATE = 1e-4
@@ -87,7 +92,8 @@ class Paths(NamedTuple):
     """Where things lie.
 
     configs: the recipes. corpora: what the tasks' files are relative to.
-    weights: of the biLM. pretrained: weights of the CNN, for (b).
+    weights: of the biLM. equal_time: of that of (i) and (j).
+    pretrained: weights of the CNN, for (b).
     frozen: the trained pipeline that (h) goes on with.
     log: where the training writes its log.
     """
@@ -95,9 +101,13 @@ class Paths(NamedTuple):
     configs: Path
     corpora: Path
     weights: Path
+    equal_time: Path
     pretrained: Path
     frozen: Path
     log: Path
+
+    def bilm(self, variant: str) -> Path:
+        return self.equal_time if variant in EQUAL_TIME else self.weights
 
 
 class Budget(NamedTuple):
@@ -120,9 +130,10 @@ def make_config(
     if variant in WITHOUT_ELMO:
         pretrained = paths.pretrained if variant == PRETRAINED else None
         return _without_elmo(recipe, heads, pretrained)
-    recipe["paths"]["elmo"] = paths.weights.as_posix()
+    recipe["paths"]["elmo"] = paths.bilm(variant).as_posix()
+    features = EQUAL_TIME.get(variant, variant)
     for head in heads:
-        _set_features(recipe["components"][head]["model"]["tok2vec"], variant)
+        _set_features(recipe["components"][head]["model"]["tok2vec"], features)
     if variant == UNFROZEN:
         _unfreeze(recipe, heads, paths.frozen, budget)
     return recipe
