@@ -125,19 +125,73 @@ def test_the_package_can_be_installed(tiny: Path, tmp_path: Path) -> None:
 # compare.py, kill.py
 
 
+PEER = """
+import json, sys
+from pathlib import Path
+
+if sys.argv[1] == "-c":
+    print(json.dumps({name: "1.2" for name in sys.argv[3:]}))
+else:
+    worker, work = sys.argv[1:]
+    assert Path(worker).name == "bilm_tf_worker.py"
+    work = json.loads(Path(work).read_text(encoding="utf8"))
+    found = {"perplexity": 5.0, "words_per_second": 100.0, "work": work}
+    for name in ("vocabulary", "train", "dev"):
+        found[name] = Path(work[name]).read_text(encoding="utf8").split("\\n")
+    print("something else")
+    print(json.dumps(found))
+"""
+"""Takes bilm-tf's place, and tells what it was asked."""
+
+COMPARE = ("scripts/compare.py", "own.cfg", "corpus/text", "results/own.json")
+
+
 def test_the_comparison(tiny: Path) -> None:
     write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
-    command = ("scripts/compare.py", "own.cfg", "corpus/text", "results/own.json")
-    good(run(tiny, *command, "--n-runs", 1))
+    (tiny / "peer.py").write_text(PEER, encoding="utf8")
+    peer = tiny / "peer"
+    peer.write_text(f'#!/bin/sh\nexec "{sys.executable}" peer.py "$@"\n')
+    peer.chmod(0o755)
+    good(run(tiny, *COMPARE, "--n-runs", 2, "--peer", peer))
     found = json.loads((tiny / "results" / "own.json").read_text(encoding="utf8"))
-    assert found["bilm_tf"]["perplexity"] == 216.0
-    assert set(found["results"]) == {"adagrad", "adamw"}
-    for result in found["results"].values():
-        assert len(result["runs"]) == 1
+    assert set(found["results"]) == {"adagrad", "adamw", "bilm_tf"}
+    assert found["versions"]["bilm"] == "1.2"
+    for name in ("adagrad", "adamw"):
+        result = found["results"][name]
+        assert len(result["runs"]) == 2
         assert 1 < result["perplexity"] < 20
-        assert result["speed_ratio"] == pytest.approx(
-            result["words_per_second"] / found["bilm_tf"]["words_per_second"]
-        )
+        assert result["perplexity_ratio"] == pytest.approx(result["perplexity"] / 5)
+        assert result["speed_ratio"] == pytest.approx(result["words_per_second"] / 100)
+    theirs = found["results"]["bilm_tf"]["runs"]
+    assert [each["work"]["seed"] for each in theirs] == [0, 1]
+    work = theirs[0]["work"]
+    assert work["n_batches"] == 300
+    assert work["options"]["lstm"]["dim"] == 16
+    assert work["options"]["char_cnn"]["filters"] == [[1, 4], [2, 4]]
+    assert {"<S>", "</S>", "<UNK>", "Ann"} <= set(theirs[0]["vocabulary"])
+    for part in ("train", "dev"):
+        text = (tiny / "corpus" / "text" / f"{part}.txt").read_text(encoding="utf8")
+        given = theirs[0][part]
+        assert given[-1] == ""
+        assert sorted(given[:-1]) == sorted(line for line in text.split("\n") if line)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "project's command environment"), ("exit 3", "ended with status 3")],
+)
+def test_the_comparison_needs_its_peer(
+    tiny: Path, text: str | None, message: str
+) -> None:
+    write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
+    peer = tiny / "peer"
+    if text is not None:
+        peer.write_text(f"#!/bin/sh\n{text}\n")
+        peer.chmod(0o755)
+    done = run(tiny, *COMPARE, "--n-runs", 1, "--peer", peer)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert not (tiny / "results" / "own.json").exists()
 
 
 def test_the_kills(tiny: Path) -> None:

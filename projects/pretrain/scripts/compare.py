@@ -1,5 +1,6 @@
-"""bilm-tf's comparison: the same text, model, number of batches and negatives, by its
-published optimizer and by AdamW. Perplexities are those of the full softmax."""
+"""bilm-tf and this project at the same work: the same text, vocabulary, model, number
+of batches and negatives, by bilm-tf's optimizer and by AdamW. Perplexities are those of
+the full softmax."""
 
 import json
 import platform
@@ -19,9 +20,10 @@ from wasabi import msg
 
 from spacy_elmo.formats.files import write_json
 from spacy_elmo.pretraining.reporting import read_log
+from spacy_elmo.pretraining.settings import PretrainSettings
 
-BILM_TF = {"perplexity": 216.0, "words_per_second": 5660.0}
-"""Measured with bilm-tf on two cores, on this text, at these settings."""
+PEER = "bilm_tf"
+WORKER = Path(__file__).with_name("bilm_tf_worker.py")
 
 VARIANTS: Dict[str, List[str]] = {
     "adagrad": [],
@@ -38,47 +40,146 @@ def main(
     config: Annotated[Path, typer.Argument(help="Config of the comparison")],
     text: Annotated[Path, typer.Argument(help="Folder of train.txt and dev.txt")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
+    peer: Annotated[
+        Path, typer.Option(help="bilm-tf's environment: its Python", dir_okay=False)
+    ],
     n_runs: Annotated[int, typer.Option(help="Runs of each variant, by seed")] = 3,
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        # bilm-tf shuffles the sentences of its training text when it loads them.
-        lines = (text / "train.txt").read_text(encoding="utf8").splitlines()
-        lines = [line for line in lines if line]
-        random.Random(0).shuffle(lines)
-        train = Path(folder) / "train.txt"
-        train.write_text("\n".join(lines) + "\n", encoding="utf8")
-        results: Dict[str, Any] = {}
-        for name, overrides in VARIANTS.items():
-            runs = []
-            for seed in range(n_runs):
-                output = Path(folder) / f"{name}-{seed}"
-                # In alternation with the machine's own limit.
+    if not peer.is_file():
+        msg.fail(
+            f"{peer}: expected the Python of bilm-tf's environment, found no such file",
+            "Make it with the project's command environment.",
+            exits=1,
+        )
+    runs: Dict[str, List[Dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for part in ("train.txt", "dev.txt"):
+            lines = (text / part).read_text(encoding="utf8").splitlines()
+            lines = [line for line in lines if line]
+            if part == "train.txt":
+                # bilm-tf shuffles the sentences of its training text.
+                random.Random(0).shuffle(lines)
+            (folder / part).write_text("\n".join(lines) + "\n", encoding="utf8")
+        settings = PretrainSettings.from_file(config, texts(folder))
+        # In alternation, with the machine's own limit beside each.
+        for seed in range(n_runs):
+            for name, overrides in VARIANTS.items():
                 peak = matrix_peak()
                 run = train_once(
                     config,
-                    output,
-                    [
-                        *("--paths.train", str(train)),
-                        *("--paths.dev", str(text / "dev.txt")),
-                        *("--training.seed", str(seed)),
-                        *overrides,
-                    ],
+                    folder / f"{name}-{seed}",
+                    [*texts(folder), "--training.seed", str(seed), *overrides],
                 )
-                runs.append({**run, "matrix_peak_gflops": peak})
+                runs.setdefault(name, []).append({**run, "matrix_peak_gflops": peak})
                 msg.info(f"{name}, seed {seed}: {run}")
-            results[name] = {**summary(runs), "runs": runs, "overrides": overrides}
+            vocabulary = folder / "vocabulary.txt"
+            write_vocabulary(vocabulary, folder / f"adagrad-{seed}" / "model-last")
+            work = work_of(settings, folder, vocabulary, seed)
+            peak = matrix_peak()
+            run = train_peer(peer, work, folder / "work.json")
+            runs.setdefault(PEER, []).append({**run, "matrix_peak_gflops": peak})
+            msg.info(f"{PEER}, seed {seed}: {run}")
+    results = {
+        name: {**summary(of_variant, runs[PEER]), "runs": of_variant}
+        for name, of_variant in runs.items()
+    }
     write_json(
         target,
         {
-            "bilm_tf": BILM_TF,
             "results": results,
+            "overrides": VARIANTS,
             "threads": torch.get_num_threads(),
             "machine": platform.processor() or platform.machine(),
-            "versions": {"torch": torch.__version__, "numpy": numpy.__version__},
+            "versions": {
+                "torch": torch.__version__,
+                "numpy": numpy.__version__,
+                **versions_of(peer, "bilm", "tensorflow"),
+            },
         },
     )
     msg.good(str(target))
-    print(json.dumps({name: summary(r["runs"]) for name, r in results.items()}))
+    print(json.dumps({n: summary(r, runs[PEER]) for n, r in runs.items()}))
+
+
+def texts(folder: Path) -> List[str]:
+    return [
+        *("--paths.train", str(folder / "train.txt")),
+        *("--paths.dev", str(folder / "dev.txt")),
+    ]
+
+
+def write_vocabulary(target: Path, model: Path) -> None:
+    """Our own in the way bilm-tf reads it: without the counts."""
+    lines = (model / "vocabulary.txt").read_text(encoding="utf8").splitlines()
+    words = "".join(line.split("\t")[0] + "\n" for line in lines)
+    target.write_text(words, encoding="utf8")
+
+
+def work_of(
+    settings: PretrainSettings, folder: Path, vocabulary: Path, seed: int
+) -> Dict[str, Any]:
+    """The config in bilm-tf's words."""
+    bilm, training = settings.bilm, settings.training
+    assert bilm is not None, "no weights to start from"
+    options = {
+        "bidirectional": True,
+        "char_cnn": {
+            "activation": bilm.activation,
+            "embedding": {"dim": bilm.char_dim},
+            "filters": bilm.filters,
+            "max_characters_per_token": bilm.max_characters_per_token,
+            # One less than in its weights, where 0 is added for what is absent.
+            "n_characters": 261,
+            "n_highway": bilm.n_highway,
+        },
+        "lstm": {
+            "cell_clip": bilm.cell_clip,
+            "dim": bilm.dim,
+            "n_layers": bilm.n_layers,
+            "proj_clip": bilm.proj_clip,
+            "projection_dim": bilm.projection_dim,
+            "use_skip_connections": bilm.use_skip_connections,
+        },
+        "all_clip_norm_val": training.optimizer.grad_clip,
+        "batch_size": training.batch_size,
+        "dropout": training.dropout,
+        "learning_rate": training.optimizer.learn_rate,
+        "n_epochs": 1,
+        "n_negative_samples_batch": settings.softmax.n_samples,
+        "unroll_steps": training.unroll_steps,
+    }
+    return {
+        "options": options,
+        "n_batches": training.max_steps,
+        "log_frequency": training.log_frequency,
+        "seed": seed,
+        "vocabulary": str(vocabulary),
+        "train": str(folder / "train.txt"),
+        "dev": str(folder / "dev.txt"),
+    }
+
+
+def train_peer(peer: Path, work: Dict[str, Any], file: Path) -> Dict[str, float]:
+    write_json(file, work)
+    command = [str(peer), str(WORKER), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join(done.stderr.splitlines()[-20:])
+        msg.fail(f"bilm-tf ended with status {done.returncode}", tail, exits=1)
+    found: Dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def versions_of(peer: Path, *names: str) -> Dict[str, str]:
+    program = (
+        "import json, sys; from importlib.metadata import version; "
+        "print(json.dumps({name: version(name) for name in sys.argv[1:]}))"
+    )
+    command = [str(peer), "-c", program, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: Dict[str, str] = json.loads(done.stdout)
+    return found
 
 
 def train_once(config: Path, output: Path, overrides: List[str]) -> Dict[str, float]:
@@ -99,14 +200,19 @@ def train_once(config: Path, output: Path, overrides: List[str]) -> Dict[str, fl
     }
 
 
-def summary(runs: List[Dict[str, float]]) -> Dict[str, float]:
-    """Medians, and ratios to bilm-tf."""
+def summary(
+    runs: List[Dict[str, float]], of_peer: List[Dict[str, float]]
+) -> Dict[str, float]:
+    """Medians, and ratios to bilm-tf: to its best perplexity, for some of its runs come
+    to nothing."""
     perplexity = statistics.median(run["perplexity"] for run in runs)
     speed = statistics.median(run["words_per_second"] for run in runs)
+    their_speed = statistics.median(run["words_per_second"] for run in of_peer)
     return {
         "perplexity": perplexity,
         "words_per_second": speed,
-        "speed_ratio": speed / BILM_TF["words_per_second"],
+        "perplexity_ratio": perplexity / min(run["perplexity"] for run in of_peer),
+        "speed_ratio": speed / their_speed,
     }
 
 
