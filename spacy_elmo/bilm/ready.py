@@ -1,11 +1,14 @@
 """A biLM made ready to run without gradients: its weights laid out for fast products,
 and the words that it has met."""
 
+from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Tuple
+from typing import TYPE_CHECKING, Any, Tuple
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from .lstm import ReadyDirections
 from .products import lay_out
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 Fingerprint = Tuple[int, Tuple[Tuple[int, int], ...]]
 
 _stamps = count()
+_with_caches: "WeakSet[BiLM]" = WeakSet()
 
 
 def new_stamp() -> int:
@@ -33,6 +37,8 @@ class ReadyBiLM:
 
     def __init__(self, bilm: "BiLM", dtype: torch.dtype, word_cache_mb: float) -> None:
         self.fingerprint = fingerprint(bilm)
+        _with_caches.add(bilm)
+        _follow_fused_optimizers()
         # Held, so that no other weights come to lie in their memory.
         self._weights = [parameter.detach() for parameter in bilm.parameters()]
         self.dtype = dtype
@@ -52,6 +58,25 @@ class ReadyBiLM:
     def apply(self, layer: nn.Linear, inputs: Tensor) -> Tensor:
         """A linear layer of the character encoder."""
         return self._products[id(layer)](inputs[None])[0].add_(layer.bias)
+
+
+@cache
+def _follow_fused_optimizers() -> None:
+    """They change weights without PyTorch's counting it."""
+    register_optimizer_step_post_hook(_after_step)
+
+
+def _after_step(optimizer: Optimizer, *arguments: Any) -> None:
+    changed = {
+        id(parameter)
+        for group in optimizer.param_groups
+        if group.get("fused")
+        for parameter in group["params"]
+    }
+    if changed:
+        for bilm in list(_with_caches):
+            if not changed.isdisjoint(map(id, bilm.parameters())):
+                bilm.clear_cache()
 
 
 def fingerprint(bilm: "BiLM") -> Fingerprint:

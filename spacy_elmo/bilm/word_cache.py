@@ -58,23 +58,28 @@ class WordCache:
                     known.append(place)
                     rows.append(row)
                     self._rows.move_to_end(word)
-            if not unknown:
-                return self._vectors[self._index(rows)]
-            new = compute([words[place] for place in unknown])
-            vectors = new
-            if known:
-                vectors = new.new_empty(len(words), new.shape[1])
-                vectors[self._index(known)] = self._vectors[self._index(rows)]
-                vectors[self._index(unknown)] = new
-            # Words of this call do not drop each other.
-            places = {words[place]: number for number, place in enumerate(unknown)}
+            found = self._vectors[self._index(rows)]
+        if not unknown:
+            return found
+        # Without the lock: a process that is forked meanwhile would never have it.
+        new = compute([words[place] for place in unknown])
+        vectors = new
+        if known:
+            vectors = new.new_empty(len(words), new.shape[1])
+            vectors[self._index(known)] = found
+            vectors[self._index(unknown)] = new
+        places = {words[place]: number for number, place in enumerate(unknown)}
+        with self._lock:
+            # Words of this call do not drop each other; another thread may have had
+            # the same.
             kept = [word for word in places if len(word) <= LONGEST]
+            kept = [word for word in kept if word not in self._rows]
             kept = kept[: self.capacity - len(set(rows))]
             rows = [self._free_row() for _ in kept]
             index = self._index([places[word] for word in kept])
             self._vectors[self._index(rows)] = new[index]
             self._rows.update(zip(kept, rows))
-            return vectors
+        return vectors
 
     def _free_row(self) -> int:
         if self._n_used < self.capacity:

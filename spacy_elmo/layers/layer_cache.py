@@ -1,5 +1,8 @@
 """Memory for the layers of sentences that a frozen biLM has read."""
 
+import math
+import mmap
+import shutil
 import tempfile
 import warnings
 from functools import partial
@@ -11,6 +14,9 @@ import numpy as np
 from ..bilm.ready import Fingerprint
 
 Place = Tuple[int, Tuple[int, ...], np.dtype]
+
+_LEFT_FREE = 1 << 30
+"""Bytes of the disk that are left to others: the trained pipeline may go there too."""
 
 
 class LayerCache:
@@ -30,6 +36,7 @@ class LayerCache:
         self._in_file: Dict[bytes, Place] = {}
         self._bytes = 0
         self._file: Optional[IO[bytes]] = None
+        self._map: Optional[mmap.mmap] = None
         self._is_full = False
 
     def __len__(self) -> int:
@@ -60,7 +67,7 @@ class LayerCache:
         self._bytes, self._is_full, self._fingerprint = 0, False, None
         if self._file is not None:
             self._file.close()
-            self._file = None
+            self._file, self._map = None, None
 
     def get(self, key: bytes) -> Optional[np.ndarray]:
         """RETURNS: (n_layers + 1, n_words, width), or None."""
@@ -71,7 +78,16 @@ class LayerCache:
         if place is None:
             return None
         offset, shape, dtype = place
-        return np.memmap(self._file, dtype, mode="r", offset=offset, shape=shape)
+        n_values = math.prod(shape)
+        whole = self._mapped(self._file, offset + n_values * dtype.itemsize)
+        return np.frombuffer(whole, dtype, n_values, offset).reshape(shape)
+
+    def _mapped(self, file: IO[bytes], end: int) -> mmap.mmap:
+        """The file, mapped anew where it has grown: each map takes a file descriptor,
+        and one a sentence would be too many."""
+        if self._map is None or len(self._map) < end:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._map
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
         """layers: an array of its own. A full disk is told once; what does not fit is
@@ -96,6 +112,9 @@ class LayerCache:
     def _write(self, layers: np.ndarray) -> Place:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="spacy-elmo-")  # noqa: SIM115
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if free < _LEFT_FREE + layers.nbytes:
+            raise OSError(f"{free >> 20} MiB are free, and {_LEFT_FREE >> 20} stay so")
         offset = self._file.seek(0, 2)
         # Written, not mapped: where the disk is full, a mapped write ends the process.
         self._file.write(layers.tobytes())

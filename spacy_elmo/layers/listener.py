@@ -21,19 +21,23 @@ class ReceivedBatch(NamedTuple):
     docs: kept, so that their ids stay theirs.
     layers: of each doc, by the doc's id.
     backprop: takes the layers' gradients, by the doc's id; None for a frozen biLM.
+    is_learned: whether the head has learned from it. If it is among the
+        annotating_components, it then predicts the same docs.
     """
 
     docs: List[Doc]
     layers: Dict[int, Floats3d]
     backprop: Optional[BackpropLayers]
+    is_learned: bool = False
 
 
 class ListenerState:
-    """What ties a listener to its component: neither stored nor copied.
+    """What ties a listener to its component. It is not stored; a copy, as the tutor of
+    nlp.rehearse is one, is tied to the same component, or to its copy.
 
     compute: docs -> layers, by the component; None while there is none.
-    received: the batch of the component's last update until the head has learned from
-        it, or the sample that the head was initialised with.
+    received: the batch of the component's last update, or the sample that the head was
+        initialised with.
     """
 
     def __init__(self) -> None:
@@ -41,7 +45,11 @@ class ListenerState:
         self.received: Optional[ReceivedBatch] = None
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> "ListenerState":
-        return ListenerState()
+        copied = ListenerState()
+        owner = getattr(self.compute, "__self__", None)
+        if owner is not None:
+            copied.compute = memo.get(id(owner), owner).predict
+        return copied
 
     def __reduce__(self) -> Tuple[type, Tuple[()]]:
         return ListenerState, ()
@@ -107,6 +115,8 @@ def forward(
     received = state.received
     if received and not all(id(doc) in received.layers for doc in docs):
         received = None
+    if received and is_train and received.is_learned:
+        received = None
     if received and not is_train and any(has_layers(doc) for doc in docs):
         received = None
     send = received.backprop if received and is_train else None
@@ -123,7 +133,8 @@ def forward(
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
         d_layers = backprop_mix(d_outputs)
-        state.received = None
+        if received is not None:
+            state.received = received._replace(backprop=None, is_learned=True)
         if send is not None:
             send({id(doc): d_doc for doc, d_doc in zip(docs, d_layers)})
         return []

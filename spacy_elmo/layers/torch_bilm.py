@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Callable, Iterator, List, Mapping, Tuple
 
 import torch
-from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim
+from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, Shim
 from thinc.layers import pytorchwrapper
 from thinc.types import Floats3d, FloatsXd
 from thinc.util import torch2xp, xp2torch
@@ -77,6 +77,14 @@ class BiLMShim(PyTorchShim):
             for parameter, data in backup:
                 parameter.data = data
             self._clear_cache(bool(backup))
+
+    def copy(self) -> "BiLMShim":
+        copied: BiLMShim = super().copy()
+        # By its id an optimizer knows a shim's weights: the copy has its own from here.
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            copied.id = Shim.global_id
+        return copied
 
     def _clear_cache(self, is_changed: bool) -> None:
         if is_changed and isinstance(self._model, BiLM):

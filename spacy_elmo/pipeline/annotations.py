@@ -74,12 +74,20 @@ def get_vectors(doc: Doc) -> Floats2d:
     # spaCy fits the tensor to merged and split tokens; a doc_cleaner leaves None.
     tensor: Any = doc.tensor
     fits = tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc)
-    if fits and (apart is None or tensor.shape[1] == apart.shape[1]):
+    stored: Any = doc.user_data.get(LAYERS_KEY)
+    # Another width is that of another component, which was enabled after this one had
+    # been told who writes the tensor.
+    known = [array.shape[-1] for array in (apart, stored) if array is not None]
+    if fits and tensor.shape[1] in (known or [tensor.shape[1]]):
         return cast(Floats2d, tensor)
     layers = get_layers(doc) if apart is None else None
     if layers is not None and MIX_KEY in doc.user_data:
-        doc.tensor = apply_mix(layers, doc.user_data[MIX_KEY])  # type: ignore[assignment]
-        return cast(Floats2d, doc.tensor)
+        vectors = apply_mix(layers, doc.user_data[MIX_KEY])
+        if fits:
+            doc.user_data[VECTORS_KEY] = vectors
+        else:
+            doc.tensor = vectors  # type: ignore[assignment]
+        return vectors
     found = "none" if apart is None else f"vectors of {len(apart)}"
     raise ValueError(
         f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "

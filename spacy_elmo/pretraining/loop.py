@@ -76,15 +76,18 @@ def _train(
 
     # What is trained, and on what.
     bilm = _make_bilm(settings)
-    corpus = load_corpus(
-        settings.corpus,
-        settings.vocabulary,
-        bilm.characters,
-        output / "corpus",
-        group=group,
-        show=show,
-        say=notes.append,
-    )
+    # A tokenizer's pipeline may draw random numbers as it is loaded, in the one process
+    # that needs it: the first weights are the same without.
+    with torch.random.fork_rng(devices=[]):
+        corpus = load_corpus(
+            settings.corpus,
+            settings.vocabulary,
+            bilm.characters,
+            output / "corpus",
+            group=group,
+            show=show,
+            say=notes.append,
+        )
     softmax = make_softmax(
         settings.softmax, len(corpus.vocabulary), bilm.config.projection_dim
     )

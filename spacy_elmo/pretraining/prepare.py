@@ -5,6 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -69,7 +70,7 @@ def prepare(
     # Fails before any work where the settings are wrong.
     tokenizer = make_tokenizer(settings.tokenizer, settings.sentences)
     _remove_left_over(Path(cache), key)
-    unfinished = Path(cache) / f"{key}.{os.getpid()}.part"
+    unfinished = _unfinished(Path(cache), key)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
@@ -103,11 +104,18 @@ def prepare(
     return Shards(folder)
 
 
+def _unfinished(cache: Path, key: str) -> Path:
+    """This process's own, on this machine: the cache may be shared with others."""
+    machine = hashlib.blake2b(platform.node().encode("utf8"), digest_size=4).hexdigest()
+    return cache / f"{key}.{machine}.{os.getpid()}.part"
+
+
 def _remove_left_over(cache: Path, key: str) -> None:
-    """What killed preparations of this text have left."""
+    """What killed preparations of this text have left, on this machine."""
     if os.name != "posix":
         return  # elsewhere a process cannot be asked whether it lives
-    for path in cache.glob(f"{key}.*.part"):
+    own = _unfinished(cache, key).suffixes[-3]
+    for path in cache.glob(f"{key}{own}.*.part"):
         try:
             os.kill(int(path.suffixes[-2][1:]), 0)
         except (ValueError, IndexError, ProcessLookupError):

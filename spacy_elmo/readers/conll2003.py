@@ -80,7 +80,8 @@ def read_docs(
             "config, or on the command line: --paths.train PATH."
         )
     try:
-        with Path(path).open(encoding="utf8") as file:
+        # Some editors begin a file with a byte order mark.
+        with Path(path).open(encoding="utf-8-sig") as file:
             sentences = list(read_sentences(file))
     except (ValueError, OSError) as error:
         raise ColumnsError(f"{path}: {error}") from error

@@ -59,6 +59,11 @@ def _sgd(bilm: BiLM) -> None:
     torch.optim.SGD(bilm.parameters(), lr=0.01, foreach=False).step()
 
 
+def _fused(bilm: BiLM) -> None:
+    bilm(SENTENCES).square().mean().backward()
+    torch.optim.AdamW(bilm.parameters(), lr=0.01, fused=True).step()
+
+
 def _load_state_dict(bilm: BiLM) -> None:
     bilm.load_state_dict({k: v * 0.9 for k, v in bilm.state_dict().items()})
 
@@ -122,6 +127,7 @@ def _vector_to_parameters(bilm: BiLM) -> None:
 CHANGES = [
     _adam,
     _sgd,
+    _fused,
     _load_state_dict,
     _assign_state_dict,
     _in_place,

@@ -35,6 +35,18 @@ def cache_of(capacity: int) -> WordCache:
     return WordCache(capacity, WIDTH, torch.zeros(1))
 
 
+def test_the_lock_is_free_while_words_are_computed() -> None:
+    """A process that is forked then could not take it."""
+    cache = cache_of(4)
+
+    def compute(words: list[str]) -> Tensor:
+        assert not cache._lock.locked()
+        return cache.look_up(words, vectors_of)
+
+    assert torch.equal(cache.look_up(["a", "b"], compute), vectors_of(["a", "b"]))
+    assert len(cache) == 2
+
+
 def look_up(cache: WordCache, words: list[str]) -> list[str]:
     """The words that were not there; the vectors are right in any case."""
     reader = Reader()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from spacy_elmo.layers.elmo_model import build_elmo_model_v1
 from spacy_elmo.layers.frozen import evaluation_layers, training_layers
 from spacy_elmo.layers.layer_cache import LayerCache, join, key_of, narrow
 
+OPEN_FILES = Path("/proc/self/fd")
 TEXTS = ["She sat on the bank .", "A bank \n robbed", "", "The end .", "The end ."]
 
 
@@ -195,6 +197,35 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
     for one, two in zip(first, training_layers(model, docs)):
         np.testing.assert_allclose(one, two, rtol=1e-3)
     assert len(read) == 3
+
+
+def test_others_find_space_on_the_disk(
+    docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")(1 << 40, 0, (1 << 30) + 1)
+    monkeypatch.setattr(layer_cache.shutil, "disk_usage", lambda path: usage)
+    model, _ = model_with(bilm, 1e-5)
+    with pytest.warns(UserWarning, match="1024 MiB are free, and 1024 stay so"):
+        training_layers(model, docs)
+    assert not model.attrs["training_cache"]._in_file
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no /proc tells of open files")
+def test_a_batch_from_the_file_takes_few_file_descriptors() -> None:
+    cache = LayerCache(1e-6)
+    arrays = [np.full((2, 3, 4), i, "f2") for i in range(50)]
+    for i, array in enumerate(arrays):
+        cache.put(bytes([i]), array)
+    assert len(cache._in_file) == 50
+    n_open = len(list(OPEN_FILES.iterdir()))
+    found = [cache.get(bytes([i])) for i in range(50)]
+    assert len(list(OPEN_FILES.iterdir())) - n_open < 5
+    for one, other in zip(found, arrays):
+        np.testing.assert_array_equal(one, other)
+    cache.put(b"more", arrays[7])
+    np.testing.assert_array_equal(cache.get(b"more"), arrays[7])
+    cache.clear()
+    np.testing.assert_array_equal(found[3], arrays[3])
 
 
 def test_it_is_not_copied(tmp_path: Path) -> None:

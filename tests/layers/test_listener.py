@@ -181,7 +181,7 @@ def test_retokenised_docs_are_refused(docs: list[Doc]) -> None:
         listener.predict(docs)
 
 
-def test_state_is_neither_copied_nor_pickled(docs: list[Doc]) -> None:
+def test_a_copy_has_no_batch_and_no_component_that_is_none(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     listener.attrs["state"].compute = lambda docs: []

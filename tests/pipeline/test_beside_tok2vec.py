@@ -7,9 +7,28 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spacy
 from numpy.testing import assert_array_equal
 from pipelines import LISTENER, TOK2VEC, train, trainable
 from spacy.language import Language
+
+
+def test_a_tok2vec_that_is_enabled_late(weights: Path, tmp_path: Path) -> None:
+    """It writes doc.tensor, and the component was not told."""
+    later = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}, "tagger": LISTENER}
+    trainable(later, weights).to_disk(tmp_path / "pipeline")
+    expected = spacy.load(tmp_path / "pipeline")("She sat on the river bank .")
+    nlp = spacy.load(tmp_path / "pipeline", disable=["tok2vec"])
+    nlp.enable_pipe("tok2vec")
+    doc = nlp("She sat on the river bank .")
+    assert doc.tensor.shape[1] == 12 != doc._.elmo.layers.shape[2]
+    tensor = doc.tensor.copy()
+    for _ in range(2):
+        np.testing.assert_allclose(
+            doc._.elmo.vectors, expected._.elmo.vectors, atol=1e-6
+        )
+        np.testing.assert_allclose(doc.vector, expected.vector, atol=1e-6)
+    assert_array_equal(doc.tensor, tensor)
 
 
 def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:

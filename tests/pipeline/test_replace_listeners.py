@@ -46,6 +46,21 @@ def _trained(weights: Path, tok2vec: dict[str, Any], **elmo: Any) -> Language:
     return nlp
 
 
+def test_each_copy_has_its_own_place_in_the_optimizer(weights: Path) -> None:
+    nlp = trainable(
+        {"tagger": LISTENER, "ner": LISTENER}, weights, elmo={"frozen": False}
+    )
+    for name in ("tagger", "ner"):
+        nlp.replace_listeners("elmo", name, ["model.tok2vec"])
+    shims = [
+        shim
+        for name in ("elmo", "tagger", "ner")
+        for node in nlp.get_pipe(name).model.walk()
+        for shim in node.shims
+    ]
+    assert len(shims) == len({shim.id for shim in shims}) == 3
+
+
 def _predictions(nlp: Language) -> list[Any]:
     return [
         ([t.tag_ for t in doc], [(e.text, e.label_) for e in doc.ents])

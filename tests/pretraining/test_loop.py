@@ -133,6 +133,20 @@ def test_a_run_can_be_done_again(texts: Path, plain: Path, tmp_path: Path) -> No
     assert runs.losses(other)[0] != runs.losses(plain)[0]
 
 
+def test_weights_do_not_depend_on_how_the_text_was_loaded(
+    texts: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tokenizer's pipeline may draw random numbers, where there are no shards."""
+
+    def load(*arguments: object, **settings: object) -> object:
+        torch.rand(3)
+        return load_corpus(*arguments, **settings)
+
+    load_corpus = loop.load_corpus
+    monkeypatch.setattr(loop, "load_corpus", load)
+    runs.assert_same(runs.run(texts, tmp_path / "other"), plain)
+
+
 def test_export_of_the_published_pair(texts: Path, plain: Path, tmp_path: Path) -> None:
     output = runs.run(texts, tmp_path, export={"hdf5": True})
     for name in ("model-best", "model-last"):

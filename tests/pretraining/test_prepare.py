@@ -255,13 +255,28 @@ def test_what_was_killed_is_made_again(corpus: Path, tmp_path: Path) -> None:
     """A process that is killed cannot clean up behind itself."""
     whole = prepare([corpus], tmp_path / "cache")
     expected = contents(whole.folder)
-    part = whole.folder.with_name(f"{whole.folder.name}.{os.getpid()}.part")
+    part = module._unfinished(whole.folder.parent, whole.folder.name)
     shutil.copytree(whole.folder, part)
     (whole.folder / "meta.json").unlink()
     (whole.folder / "tokens-00000.npy").write_bytes(b"half")
     again = prepare([corpus], tmp_path / "cache")
     assert contents(again.folder) == expected
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [again.folder.name]
+
+
+def test_what_another_machine_prepares_is_left_alone(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes cannot be asked whether they live."""
+    cache = tmp_path / "cache"
+    whole = prepare([corpus], cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.platform, "node", lambda: "another")
+        other = module._unfinished(cache, whole.folder.name)
+    shutil.copytree(whole.folder, other)
+    (whole.folder / "meta.json").unlink()
+    prepare([corpus], cache)
+    assert {path.name for path in cache.iterdir()} == {whole.folder.name, other.name}
 
 
 @pytest.mark.parametrize("text", ["", "\n \n\n\t\n"])

@@ -56,6 +56,11 @@ def test_words_tags_and_entities(tmp_path: Path) -> None:
     assert len(list(first.reference.sents)) == 1
 
 
+def test_a_byte_order_mark_is_no_part_of_a_word(tmp_path: Path) -> None:
+    first, _ = _read(tmp_path / "eng.train", "\ufeff" + ENGLISH)
+    assert [token.text for token in first.predicted][:2] == ["Ann", "Lee"]
+
+
 def test_words_outside_entities_are_annotated_so(tmp_path: Path) -> None:
     """Missing annotation would teach and score nothing."""
     first, _ = _read(tmp_path / "eng.train", ENGLISH)

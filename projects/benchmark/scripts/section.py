@@ -25,8 +25,8 @@ def section(results: Results) -> str:
     parts = [
         "## Speed",
         paragraph(
-            f"Words per second at the published sizes, in batches of "
-            f"{found['batch_size']} sentences of UD English EWT (dev), {texts}; "
+            f"Words per second at the published sizes, with random weights, in batches "
+            f"of {found['batch_size']} sentences of UD English EWT (dev), {texts}; "
             f"{count(found['threads'], 'thread')} of {machine_of(found)}. "
             f"Medians of {count(found['n_rounds'], 'round')}, in which the systems "
             "alternate."
@@ -142,7 +142,8 @@ def scaling(found: Results) -> Iterator[str]:
         )
     if found["threads"] > 1:
         yield f"{count(found['threads'], 'thread')} beside one: {', '.join(gains)}."
-    yield f"One doc without sentence boundaries: {'; '.join(longest)}."
+    lengths = "; ".join(longest)
+    yield f"One doc without sentence boundaries, its text repeated: {lengths}."
 
 
 def frozen_heads(found: Results) -> Iterator[str]:
@@ -158,7 +159,10 @@ def frozen_heads(found: Results) -> Iterator[str]:
             f"{found['baseline']}."
         )
         scores = [f"{score:.2%} in {p}" for p, score in found["scores"][name].items()]
-        yield f"The score of {name}: {', '.join(scores)}."
+        yield (
+            f"Its score on these random weights, to compare precisions: "
+            f"{', '.join(scores)}."
+        )
 
 
 FINDINGS = (

@@ -1,6 +1,7 @@
 """Write the results as Markdown tables."""
 
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Dict, List, Sequence
 
 import srsly
@@ -15,7 +16,8 @@ BASELINE = "a"
 NOTES = """\
 Test sets, with the corpora's own words; mean and standard deviation over the seeds, in
 percent. "fewer errors": how much of (a)'s error (100 - score) is gone. Dev: the score
-that chose the step. Words/s: of the whole pipeline on the test set. CPU minutes: of one
+that chose the step. Words/s: of the whole pipeline on the test set, the seeds' median;
+other work ran beside it, so that only large differences count. CPU minutes: of one
 training, with its start and evaluations, on all cores together.
 """
 
@@ -54,7 +56,7 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
         row += [show(runs, metric) for metric in metrics]
         row += [fewer_errors(variants, variant, metric) for metric in reduced]
         row += [f"{scores(runs, 'dev', metric).mean:.2f}" for metric in reduced]
-        row.append(f"{spread([run['words_per_second'] for run in runs]).mean:,.0f}")
+        row.append(f"{median(run['words_per_second'] for run in runs):,.0f}")
         seconds = spread([run["cpu_seconds"] for run in runs]).mean
         row.append(f"{seconds / 60:.1f}")
         rows.append(row)

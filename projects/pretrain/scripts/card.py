@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any, Dict, List
 
 import typer
@@ -22,14 +23,15 @@ dimensions. {megabytes:.1f} MB in float16, computed with in float32.
 
 ## What it has read
 
-{words:.1f} million words of English Wikipedia, {epochs:.2f} of an epoch of 58,950
-articles as of July 2019 ([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
+{words:.1f} million tokens of English Wikipedia, sentence boundaries included,
+{epochs:.2f} of an epoch of 58,950 articles as of July 2019
+([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
 cased, one sentence a line, tokenised by spaCy's rules for English. The text is by
 Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are given under
 CC BY-SA 3.0 as well.
 
-{hours:.1f} hours on a CPU ({machine}), {speed:,.0f} words per second in bfloat16; the
-settings are those of `projects/pretrain/configs/english.cfg`.{note}
+{hours:.1f} hours on a CPU ({machine}), a median of {speed:,.0f} words per second
+in bfloat16; the settings are those of `projects/pretrain/configs/english.cfg`.{note}
 
 [text]: https://github.com/chinapedia/wikipedia.abstract.en
 
@@ -121,7 +123,7 @@ def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
         hours=training["hours"],
         machine=training["machine"],
         speed=training["words_per_second"],
-        note=f" {note}" if note else "",
+        note="\n" + fill(note, 80) if note else "",
         perplexities="\n".join(
             f"| {name} | {text['n_words']:,} | {text['oov_rate']:.1%} | "
             f"{text['forward']:.1f} | {text['backward']:.1f} | {text['mean']:.1f} |"
