@@ -77,7 +77,7 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert "have 16\ndimensions" in card
     row = f"| dev.txt.xz | {dev['n_words']:,} | {dev['oov_rate']:.1%} | "
     assert row + f"{dev['forward']:.1f} | {dev['backward']:.1f} |" in card
-    assert "english.cfg`. Slowly.\n" in card
+    assert "english.cfg`.\nSlowly.\n" in card
     first, second = "### Heads\n\n| a | b |\n| - | - |\n", "### Tails\n\n| c |\n"
     assert f"{first}\n{second}\n## Limits" in card
 
