@@ -47,8 +47,8 @@ class ListenerState:
     def __deepcopy__(self, memo: Dict[int, Any]) -> "ListenerState":
         copied = ListenerState()
         owner = getattr(self.compute, "__self__", None)
-        if owner is not None:
-            copied.compute = memo.get(id(owner), owner).predict
+        if owner is not None and self.compute is not None:
+            copied.compute = getattr(memo.get(id(owner), owner), self.compute.__name__)
         return copied
 
     def __reduce__(self) -> Tuple[type, Tuple[()]]:

@@ -1,6 +1,7 @@
 """`spacy elmo pretrain` of a biLM on the raw text of (b), for as long as its CNN."""
 
 import math
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from spacy_elmo.pretraining.text import CorpusError, find_files
 
 DECAY = 0.2
 """The share of the time in which the learning rate falls to 0."""
+
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 ENDLESS = 10**7
 """Steps: the time ends it. The schedule must not decay before."""
@@ -99,11 +102,11 @@ def run(command: List[Any], log: Path, until: Optional[float] = None) -> None:
         except Exception:
             process.terminate()
             raise
-        if process.poll() is None:
+        stopped = process.poll() is None
+        if stopped:
             # It writes a checkpoint and ends.
             process.terminate()
-            return
-    if process.returncode:
+    if process.returncode != (ENDED_BY_SIGTERM if stopped else 0):
         fail(f"The pretraining ended with status {process.returncode}", "See above.")
 
 
