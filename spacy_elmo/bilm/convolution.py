@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .matmul import mm
+
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20
 """Values, windows times filters, that are formed at once: on a CPU what its cache
 holds, on a GPU what keeps it busy."""
@@ -132,8 +134,8 @@ class _MaximalResponse(torch.autograd.Function):
             share = gradient[chunk.words, chunk.rows] / is_best.sum(dim=1)
             d_found = is_best.mul_(share.to(weight.dtype).unsqueeze(1)).flatten(0, 1)
             columns = slice(0, chunk.width * step)
-            d_weight[chunk.rows, columns] += d_found.t() @ windows.flatten(0, 1)
-            d_windows = (d_found @ weight[chunk.rows, columns]).view_as(windows)
+            d_weight[chunk.rows, columns] += mm(d_found.t(), windows.flatten(0, 1))
+            d_windows = mm(d_found, weight[chunk.rows, columns]).view_as(windows)
             into = d_characters[chunk.words]
             for place, part in enumerate(d_windows.split(step, dim=2)):
                 into[:, place : place + chunk.n_windows] += part
@@ -143,4 +145,4 @@ class _MaximalResponse(torch.autograd.Function):
 def _responses(chunk: _Chunk, windows: Tensor, weight: Tensor) -> Tensor:
     """(words, n_windows, filters)."""
     rows = weight[chunk.rows, : windows.shape[2]]
-    return torch.mm(windows.flatten(0, 1), rows.t()).unflatten(0, windows.shape[:2])
+    return mm(windows.flatten(0, 1), rows.t()).unflatten(0, windows.shape[:2])

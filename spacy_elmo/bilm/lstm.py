@@ -7,6 +7,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import torch
 from torch import Tensor, nn
 
+from . import onednn
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
@@ -141,8 +142,9 @@ def run_side_by_side(
         return ready.run(inputs, batch_sizes, hidden, cell)
     clips = layers[0].clips
     products = [
-        None if weight is None else BatchedProduct(weight, dtype)
-        for weight in (weights.ih, weights.hh, weights.hr)
+        BatchedProduct(weights.ih, dtype),
+        BatchedProduct(weights.hh, dtype, n_sums=len(batch_sizes)),
+        None if weights.hr is None else BatchedProduct(weights.hr, dtype),
     ]
     make_run: Callable[..., Run] = Run
     if inputs.is_cuda:
@@ -214,10 +216,15 @@ class Directions:
     layers: the two. dtype: of the matrix products.
     """
 
+    # oneDNN forms each direction's products in a call of its own either way: it is busy
+    # with one of so many multiplications.
+    busy_onednn = 1 << 22
+
     def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
         self.layers = layers
         self.dtype = dtype
         weight = layers[0].weight_hh
+        self.n_weights = weight.numel()
         self.on_gpu = weight.is_cuda
         self.small = weight.numel() * weight.element_size() <= _SMALL_BYTES
 
@@ -225,7 +232,8 @@ class Directions:
         self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
     ) -> Tuple[LSTMState, Tensor]:
         """As `run_side_by_side`."""
-        go_together = self.on_gpu or (self.small and batch_sizes[0] <= _FEW_SEQUENCES)
+        alone = not self.small or self.is_busy(batch_sizes[0])
+        go_together = self.on_gpu or not alone
         groups = self.together() if go_together else self.apart()
         size = 2 // len(groups)
         parts = []
@@ -236,6 +244,12 @@ class Directions:
             return parts[0]
         ends, outputs = zip(*parts)
         return LSTMState(*map(torch.cat, zip(*ends))), torch.cat(outputs)
+
+    def is_busy(self, n_sequences: int) -> bool:
+        """Whether one direction with so many keeps a CPU busy."""
+        if self.dtype == torch.float32 and onednn.is_chosen():
+            return n_sequences * self.n_weights >= self.busy_onednn
+        return n_sequences > _FEW_SEQUENCES
 
     def together(self) -> Sequence[RunLayers]:
         return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
@@ -250,6 +264,8 @@ class Directions:
 class ReadyDirections(Directions):
     """With the present weights laid out to run without gradients."""
 
+    busy_onednn = 1 << 21
+
     def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
         super().__init__(layers, dtype)
         self._together: List[RunLayers] = []
@@ -257,8 +273,7 @@ class ReadyDirections(Directions):
 
     def together(self) -> Sequence[RunLayers]:
         if not self._together:
-            product = partial(BatchedProduct, lasting=True)
-            ready = ReadyLSTM(self.layers, self.dtype, product, record_graph)
+            ready = ReadyLSTM(self.layers, self.dtype, record=record_graph)
             self._together = [ready.run]
         return self._together
 

@@ -4,7 +4,8 @@ from typing import Optional
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from .matmul import linear as multiply
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 
@@ -41,7 +42,7 @@ def linear(
 ) -> Tensor:
     """inputs · weightᵀ + bias with the product in `dtype`, the result in float32.
 
-    inputs: (..., n_in). weight: (n_out, n_in), already in `dtype`. bias: (n_out,).
+    inputs: (n, n_in). weight: (n_out, n_in), already in `dtype`. bias: (n_out,).
     """
-    product = F.linear(inputs.to(dtype), weight).to(inputs.dtype)
+    product = multiply(inputs.to(dtype), weight).to(inputs.dtype)
     return product if bias is None else product.add_(bias)

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .activations import activate_gates_, tanh
+from .matmul import bmm, prefers_contiguous
 from .products import BatchedProduct, Product
 
 
@@ -138,12 +140,12 @@ class Run:
             if all_gates is not low_gates:
                 torch.add(low_gates, bias, out=all_gates)
             i, f, g, o = all_gates.chunk(4, dim=2)
-            all_gates[..., : 2 * dim].sigmoid_(), g.tanh_(), o.sigmoid_()
+            activate_gates_(all_gates)
             torch.mul(f, cell, out=new_cell).addcmul_(i, g)
             if self.clips.cell is not None:
                 new_cell.clamp_(-self.clips.cell, self.clips.cell)
             cell = new_cell
-            row = torch.tanh(cell).mul_(o)
+            row = tanh(cell).mul_(o)
             low_row.copy_(row)
             if all_gates is not low_gates:
                 low_gates.copy_(all_gates)
@@ -196,9 +198,9 @@ class Run:
             i, f, g, o = all_gates.chunk(4, dim=2)
             d_all = d_exact.like(low_d_gates)
             d_i, d_f, d_g, d_o = d_all.chunk(4, dim=2)
-            tanh = torch.tanh(new_cell)
-            aten.sigmoid_backward.grad_input(tanh * d_row, o, grad_input=d_o)
-            dc += aten.tanh_backward(d_row.mul_(o), tanh)
+            squashed = tanh(new_cell)
+            aten.sigmoid_backward.grad_input(squashed * d_row, o, grad_input=d_o)
+            dc += aten.tanh_backward(d_row.mul_(o), squashed)
             _through_clip(dc, new_cell, self.clips.cell)
             aten.sigmoid_backward.grad_input(dc * g, i, grad_input=d_i)
             aten.sigmoid_backward.grad_input(dc * before[:, :size], f, grad_input=d_f)
@@ -224,12 +226,13 @@ class Run:
         bias, hr."""
         dtype = inputs.dtype
         ones = d_gates.new_ones(*d_gates.shape[:2], 1)
-        d_bias = _outer(ones, d_gates, dtype)
-        d_ih = _outer(d_gates, inputs, dtype)
-        d_hh = _outer(d_gates, self._before(outputs, hidden), dtype)
+        (d_bias,) = _outers(ones, [d_gates], dtype)
+        before = self._before(outputs, hidden)
+        d_ih, d_hh = _outers(d_gates, [inputs, before], dtype)
         d_hr = None
         if self.hr is not None and d_projected is not None:
-            d_hr = _outer(d_projected.to(d_gates.dtype), self.unprojected, dtype)
+            low = d_projected.to(d_gates.dtype)
+            (d_hr,) = _outers(low, [self.unprojected], dtype)
         d_inputs = torch.empty_like(inputs)
         self.ih.write_back_to(d_inputs, d_gates)
         return d_inputs, d_ih, d_hh, d_bias, d_hr
@@ -263,9 +266,13 @@ class _Scratch:
         return gates if self.room is None else self.room[:, : gates.shape[1]]
 
 
-def _outer(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
-    """A weight's gradient: the sum over rows of left ⊗ right."""
-    return torch.bmm(left.transpose(1, 2), right.to(left.dtype)).to(dtype)
+def _outers(left: Tensor, rights: Sequence[Tensor], dtype: torch.dtype) -> List[Tensor]:
+    """Weights' gradients: the sums over rows of left ⊗ right, of each of `rights`."""
+    turned = left.transpose(1, 2)
+    if prefers_contiguous(left) and left.shape[1] < sum(r.shape[2] for r in rights):
+        # Or each of the results would have to be turned, and they are larger.
+        turned = turned.contiguous()
+    return [bmm(turned, right.to(left.dtype)).to(dtype) for right in rights]
 
 
 def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> None:
@@ -305,7 +312,7 @@ def recur_without_gradient(
     products: Products[Product],
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """The same block; it keeps nothing. Shapes as of `recur`."""
-    sizes, dim = list(batch_sizes), cell.shape[2]
+    sizes = list(batch_sizes)
     gates = products.ih(inputs).add_(bias)
     outputs = torch.empty_like(inputs)
     last_hidden, last_cell = hidden.clone(), cell.clone()
@@ -314,24 +321,23 @@ def recur_without_gradient(
             rows.split(sizes, dim=1)
             for rows in (
                 gates,
-                gates[..., : 2 * dim],
                 *gates.chunk(4, dim=2),
                 outputs,
             )
         )
     )
-    for all_gates, i_f, i, f, g, o, output in steps:
+    for all_gates, i, f, g, o, output in steps:
         size = output.shape[1]
         if size < hidden.shape[1]:
             last_hidden[:, size : hidden.shape[1]] = hidden[:, size:]
             last_cell[:, size : cell.shape[1]] = cell[:, size:]
             hidden, cell = hidden[:, :size], cell[:, :size]
-        all_gates.add_(products.hh(hidden))
-        i_f.sigmoid_(), g.tanh_(), o.sigmoid_()
+        products.hh.add_to(all_gates, hidden)
+        activate_gates_(all_gates)
         cell = torch.mul(f, cell).addcmul_(i, g)
         if clips.cell is not None:
             cell.clamp_(-clips.cell, clips.cell)
-        hidden = torch.tanh(cell).mul_(o)
+        hidden = tanh(cell).mul_(o)
         if products.hr is not None:
             hidden = products.hr(hidden)
             if clips.projection is not None:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .matmul import mm
+
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20
 """Logits that are formed at once: on a CPU what its cache holds, on a GPU what keeps
 it busy."""
@@ -84,9 +86,9 @@ class _Loss(torch.autograd.Function):
             d_loss = gradient[part]
             d_bias += d_loss @ chances
             d_logits = chances.to(rows.dtype)
-            d_hidden[part] = d_logits @ rows
+            d_hidden[part] = mm(d_logits, rows)
             scaled = low[part] * d_loss[:, None]
-            d_rows += d_logits.t() @ scaled.to(rows.dtype)
+            d_rows += mm(d_logits.t(), scaled.to(rows.dtype))
         d_hidden *= gradient[:, None]
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(is_drawn, 0)
         return d_hidden, d_true, d_rows, d_bias, None, None
@@ -100,4 +102,4 @@ def _parts(hidden: Tensor, rows: Tensor) -> Iterator[slice]:
 
 
 def _logits(hidden: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
-    return torch.mm(hidden, rows.t()).to(bias.dtype).add_(bias)
+    return mm(hidden, rows.t()).to(bias.dtype).add_(bias)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .precision import linear
 from .sampled_loss import sampled_loss
 
 _EVALUATED_AT_ONCE = 1 << 26
@@ -50,7 +51,7 @@ class FullSoftmax(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden: (n, width). targets: word ids, (n,). RETURNS: the loss, (n,)."""
-        logits = F.linear(hidden, self.weight, self.bias[:, 0])
+        logits = linear(hidden, self.weight, self.bias[:, 0], hidden.dtype)
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
     @torch.no_grad()

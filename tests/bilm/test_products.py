@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Callable, Iterator
+from typing import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import products
-from spacy_elmo.bilm.products import BatchedProduct, PackedProduct, can_pack, lay_out
+from spacy_elmo.bilm import onednn, products
+from spacy_elmo.bilm.onednn import can_pack
+from spacy_elmo.bilm.products import BatchedProduct, PackedProduct, lay_out
 
 LOW = (torch.float32, torch.bfloat16)
 # Of float32's and bfloat16's rounding, for sums of a few hundred.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}
 MIB_OF_FLOATS = 1 << 18
-
-
-@pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
-    """`can_pack` remembers its answer."""
-    can_pack.cache_clear()
-    yield
-    can_pack.cache_clear()
 
 
 def needs_packing(dtype: torch.dtype) -> None:
@@ -129,20 +121,59 @@ def test_packed_weights_are_a_copy(dtype: torch.dtype) -> None:
     assert torch.equal(rows, given(4, 32, 48)[0])
 
 
-def test_what_is_laid_out_how() -> None:
-    """Packed: on a CPU, of one, in float32 only if it is large."""
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_is_laid_out_how(chosen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed: on a CPU, in float32 only if it is large; several at once only where
+    oneDNN is faster than plain products either way."""
+    monkeypatch.setattr(onednn, "is_chosen", lambda: chosen)
     small, large = torch.randn(1, 64, 64), torch.randn(1, 512, 512)
+    medium = torch.randn(1, 256, 128)
     assert large.numel() == MIB_OF_FLOATS
     for dtype in LOW:
         needs_packing(dtype)
+    where_chosen = PackedProduct if chosen else BatchedProduct
+    two = torch.randn(2, 512, 512)
     assert type(lay_out(small, torch.float32)) is BatchedProduct
+    assert type(lay_out(medium, torch.float32)) is where_chosen
+    assert type(lay_out(two, torch.float32)) is where_chosen
     assert type(lay_out(small, torch.bfloat16)) is PackedProduct
+    assert type(lay_out(two, torch.bfloat16)) is BatchedProduct
     for dtype in LOW:
         assert type(lay_out(large, dtype)) is PackedProduct
-        assert type(lay_out(torch.randn(2, 512, 512), dtype)) is BatchedProduct
-    assert type(lay_out(large[:, 1:], torch.float32)) is BatchedProduct
+    assert type(lay_out(large[:, 1:], torch.float32)) is where_chosen
     assert type(lay_out(large, torch.float64)) is BatchedProduct
     assert type(lay_out(large.to("meta"), torch.float32)) is BatchedProduct
+
+
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("n", [1, 2])
+def test_packed_weights_side_by_side(n: int, dtype: torch.dtype) -> None:
+    needs_packing(dtype)
+    rows, weight = given(5, 48, 64, n)
+    product = PackedProduct(weight, dtype)
+    check(product(rows), rows, weight, dtype)
+    sums = torch.randn(n, 5, 64)
+    added = sums.clone()
+    product.add_to(added, rows)
+    check(added - sums, rows, weight, dtype)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_sums_by_packed_weights(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training, weights that fit into the cache are packed for the steps of one
+    pass, where that pays."""
+    needs_packing(torch.float32)
+    rows, weight = given(5, 128, 256, n)
+    for chosen in (False, True):
+        monkeypatch.setattr(onednn, "is_chosen", lambda chosen=chosen: chosen)
+        for n_sums, pays in ((7, False), (8, True)):
+            product = BatchedProduct(weight, torch.float32, n_sums=n_sums)
+            assert (product._summed is not None) == (pays and chosen)
+            sums = torch.zeros(n, 5, 256)
+            product.add_to(sums, rows)
+            check(sums, rows, weight, torch.float32)
+    for other in (given(1, 128, 8)[1], torch.empty(1, 4096, 512), weight.bfloat16()):
+        assert BatchedProduct(other, other.dtype, n_sums=100)._summed is None
 
 
 def test_weights_that_fit_into_the_cache_are_transposed() -> None:
@@ -152,76 +183,6 @@ def test_weights_that_fit_into_the_cache_are_transposed() -> None:
     # In bfloat16 twice as many fit.
     product = BatchedProduct(torch.randn(1, 2048, 1024), torch.bfloat16, True)
     assert product.right.is_contiguous()
-
-
-class _Absent:
-    """As torch.ops.mkldnn of a version without the operators."""
-
-    def __getattr__(self, name: str) -> None:
-        raise AttributeError(name)
-
-
-def _raising(error: type[Exception]) -> Callable[..., Tensor]:
-    def operator(*args: object) -> Tensor:
-        raise error("no")
-
-    return operator
-
-
-def _pack(weight: Tensor, rows: int) -> Tensor:
-    return weight
-
-
-@pytest.mark.parametrize(
-    "operators",
-    [
-        _Absent(),
-        SimpleNamespace(_reorder_linear_weight=_pack),
-        *(
-            SimpleNamespace(_reorder_linear_weight=_raising(error))
-            for error in (RuntimeError, TypeError, NotImplementedError)
-        ),
-        SimpleNamespace(
-            _reorder_linear_weight=_pack, _linear_pointwise=_raising(RuntimeError)
-        ),
-        SimpleNamespace(
-            _reorder_linear_weight=_pack,
-            _linear_pointwise=lambda rows, weight, *rest: rows @ weight.t() * 1.1,
-        ),
-    ],
-    ids=["no namespace", "no product", "run", "type", "not", "fails", "wrong"],
-)
-@pytest.mark.parametrize("dtype", LOW)
-def test_without_right_operators_nothing_is_packed(
-    operators: object, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.ops, "mkldnn", operators)
-    assert not can_pack(dtype)
-    rows, weight = given(5, 512, 512)
-    product = lay_out(weight, dtype)
-    assert type(product) is BatchedProduct
-    check(product(rows), rows, weight, dtype)
-
-
-def test_without_onednn_nothing_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not can_pack(torch.float32)
-
-
-@pytest.mark.parametrize("dtype", LOW)
-def test_what_new_tensors_are_by_default_does_not_matter(dtype: torch.dtype) -> None:
-    expected = can_pack(dtype)
-    for default in (torch.float64, torch.bfloat16):
-        can_pack.cache_clear()
-        torch.set_default_dtype(default)
-        try:
-            assert can_pack(dtype) == expected
-        finally:
-            torch.set_default_dtype(torch.float32)
-    can_pack.cache_clear()
-    with torch.device("meta"):
-        assert can_pack(dtype) == expected
 
 
 @pytest.mark.parametrize("dtype", LOW)
@@ -244,12 +205,12 @@ def test_a_bilm_is_the_same_with_both(
         return packed[-1]
 
     monkeypatch.setattr(products, "PackedProduct", spy)
-    monkeypatch.setattr(products, "_PACKED_BYTES", 0)
-    # Not side by side: two weights at once are never packed.
+    for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
+        monkeypatch.setattr(products, name, 0)
     monkeypatch.setattr("spacy_elmo.bilm.lstm._SMALL_BYTES", -1)
     # A highway's two, the projection, and those of four LSTMs.
     for can, expected in ((True, 3 + 4 * (3 if dim == 24 else 2)), (False, 0)):
-        monkeypatch.setattr(products, "can_pack", lambda dtype, can=can: can)
+        monkeypatch.setattr(onednn, "can_pack", lambda dtype, can=can: can)
         bilm.clear_cache()
         packed.clear()
         for _ in range(2):
@@ -263,9 +224,13 @@ def test_a_bilm_is_the_same_with_both(
 def test_a_bilm_where_nothing_can_be_packed(
     bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "can_pack", lambda dtype: False)
+    monkeypatch.setattr(onednn, "can_pack", lambda dtype: False)
     monkeypatch.setattr("spacy_elmo.bilm.lstm._SMALL_BYTES", -1)
-    monkeypatch.setattr(products, "PackedProduct", _raising(AssertionError))
+
+    def fail(weight: Tensor, dtype: torch.dtype) -> PackedProduct:
+        raise AssertionError
+
+    monkeypatch.setattr(products, "PackedProduct", fail)
     sentences = [["a", "b"], ["c"]]
     exact = bilm(sentences).detach()
     with torch.no_grad():

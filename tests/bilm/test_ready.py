@@ -81,7 +81,7 @@ def test_batches_share_the_words(bilm: BiLM, batch_tokens: int) -> None:
         order = rng.sample(sorted(expected), len(expected))
         sentences = [(*SENTENCES, *OTHERS)[number] for number in order]
         found = bilm.encode(sentences, batch_tokens)
-        assert difference(found, [expected[number] for number in order]) < 1e-6
+        assert difference(found, [expected[number] for number in order]) < 1e-5
 
 
 def test_a_word_is_read_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,4 +257,4 @@ def test_threads(bilm: BiLM) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(worst) < 1e-6
+    assert max(worst) < 1e-5

@@ -77,7 +77,8 @@ def test_every_size(
     if layout != "usual":
         monkeypatch.setattr(lstm, "_SMALL_BYTES", -1)
     if layout == "packed":
-        monkeypatch.setattr(products, "_PACKED_BYTES", 0)
+        for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
+            monkeypatch.setattr(products, name, 0)
     bilm = made(tiny_config, **size)
     expected = bilm(SENTENCES)
     for batch_tokens in (4096, 12, 4096):

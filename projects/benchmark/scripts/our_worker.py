@@ -12,8 +12,9 @@ from treebank import count_words, in_batches, read_sentences, warming
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
+from spacy_elmo.bilm.onednn import can_pack
 from spacy_elmo.bilm.precision import has_native_bfloat16
-from spacy_elmo.bilm.products import PackedProduct, can_pack
+from spacy_elmo.bilm.products import PackedProduct
 
 torch.set_num_threads(int(option("--threads")))
 

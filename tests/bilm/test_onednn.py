@@ -1,0 +1,172 @@
+"""oneDNN's products: whether they are there, right, and to be chosen."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from spacy_elmo.bilm import onednn
+from spacy_elmo.bilm.products import BatchedProduct, lay_out
+
+LOW = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    """The answers are remembered."""
+
+    def forget() -> None:
+        for question in (onednn.can_pack, onednn.can_multiply, onednn.beats_mkl):
+            question.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+class _Absent:
+    """As torch.ops.mkldnn of a version without the operators."""
+
+    def __getattr__(self, name: str) -> None:
+        raise AttributeError(name)
+
+
+def _raising(error: type[Exception]) -> Callable[..., Tensor]:
+    def operator(*args: object) -> Tensor:
+        raise error("no")
+
+    return operator
+
+
+def _pack(weight: Tensor, rows: int) -> Tensor:
+    return weight
+
+
+def _wrong(rows: Tensor, weight: Tensor, *rest: object) -> Tensor:
+    return rows @ weight.t() * 1.1
+
+
+def _wrong_if_turned(rows: Tensor, weight: Tensor, *rest: object) -> Tensor:
+    return _wrong(rows, weight) if not weight.is_contiguous() else rows @ weight.t()
+
+
+PRODUCTS_FAIL = {
+    "no namespace": _Absent(),
+    "no product": SimpleNamespace(_reorder_linear_weight=_pack),
+    "fails": SimpleNamespace(
+        _reorder_linear_weight=_pack, _linear_pointwise=_raising(RuntimeError)
+    ),
+    "wrong": SimpleNamespace(_reorder_linear_weight=_pack, _linear_pointwise=_wrong),
+}
+PACKING_FAILS = {
+    error.__name__: SimpleNamespace(_reorder_linear_weight=_raising(error))
+    for error in (RuntimeError, TypeError, NotImplementedError)
+}
+OPERATORS = {**PRODUCTS_FAIL, **PACKING_FAILS}
+
+
+@pytest.mark.parametrize("operators", OPERATORS.values(), ids=OPERATORS)
+@pytest.mark.parametrize("dtype", LOW)
+def test_without_right_operators_nothing_is_packed(
+    operators: object, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    assert not onednn.can_pack(dtype)
+    rows, weight = torch.randn(1, 5, 512), torch.randn(1, 512, 512, dtype=dtype)
+    product = lay_out(weight, dtype)
+    assert type(product) is BatchedProduct
+    expected = rows.double() @ weight.double().transpose(1, 2)
+    tolerance = (1e-4 if dtype == torch.float32 else 3e-2) * float(expected.abs().max())
+    torch.testing.assert_close(product(rows).double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [*PRODUCTS_FAIL.values(), SimpleNamespace(_linear_pointwise=_wrong_if_turned)],
+    ids=[*PRODUCTS_FAIL, "wrong if turned"],
+)
+def test_without_right_operators_none_is_chosen(
+    operators: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(onednn, "beats_mkl", lambda: True)
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    assert not onednn.can_multiply()
+    assert not onednn.is_chosen()
+
+
+def test_without_onednn_nothing_is_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not onednn.can_pack(torch.float32)
+    assert not onednn.can_multiply()
+
+
+def test_its_switch_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not onednn.can_multiply():
+        pytest.skip("oneDNN multiplies nothing here")
+    monkeypatch.setattr(onednn, "beats_mkl", lambda: True)
+    assert onednn.is_chosen()
+    with warnings.catch_warnings():
+        # PyTorch's own, about Intel's GPUs, when the switch is put back.
+        warnings.simplefilter("ignore", UserWarning)
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert not onednn.is_chosen()
+    assert onednn.is_chosen()
+
+
+@pytest.mark.parametrize(
+    ("info", "words", "beats"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\n", "", True),
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\n", "", False),
+        ("processor\t: 0\nvendor_id\t: HygonGenuine\n", "", True),
+        # ARM's has none, and Windows no such file.
+        ("processor\t: 0\nFeatures\t: asimd\n", "", False),
+        (None, "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD", True),
+        (None, "Intel64 Family 6 Model 140 Stepping 1, GenuineIntel", False),
+        (None, "", False),
+    ],
+)
+def test_where_it_beats_mkl(
+    info: str | None,
+    words: str,
+    beats: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if info is not None:
+        (tmp_path / "cpuinfo").write_text(info, encoding="utf8")
+    monkeypatch.setattr(onednn, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: words)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert onednn.beats_mkl() == beats
+    onednn.beats_mkl.cache_clear()
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert not onednn.beats_mkl()
+
+
+@pytest.mark.parametrize("dtype", LOW)
+def test_what_new_tensors_are_by_default_does_not_matter(dtype: torch.dtype) -> None:
+    expected = onednn.can_pack(dtype), onednn.can_multiply()
+
+    def asked_again() -> tuple[bool, bool]:
+        onednn.can_pack.cache_clear()
+        onednn.can_multiply.cache_clear()
+        return onednn.can_pack(dtype), onednn.can_multiply()
+
+    for default in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(default)
+        try:
+            assert asked_again() == expected
+        finally:
+            torch.set_default_dtype(torch.float32)
+    with torch.device("meta"):
+        assert asked_again() == expected
