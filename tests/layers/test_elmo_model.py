@@ -107,7 +107,7 @@ def test_words_with_lone_surrogates(model: Model) -> None:
     """spaCy's own string store refuses them, the layer under it does not."""
     inner = model.layers[0]
     odd = inner.predict([["a\ud800b", "\udfff"]])
-    np.testing.assert_allclose(odd, inner.predict([["ab", ""]]), atol=1e-6)
+    np.testing.assert_allclose(odd, inner.predict([["ab", ""]]), rtol=1e-5, atol=1e-5)
 
 
 def test_a_token_of_10000_characters(

@@ -23,7 +23,9 @@ def _loader(name: str, **settings: Any) -> Any:
 
 def _check_same(loaded: BiLM, expected: BiLM) -> None:
     sentence = [["She", "sat", "on", "the", "bank"]]
-    np.testing.assert_array_equal(loaded.encode(sentence), expected.encode(sentence))
+    # Not to the last bit: some products depend on where a weight lies in memory.
+    found, wanted = loaded.encode(sentence)[0], expected.encode(sentence)[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_pretrained_weights(weights: Path, tiny_bilm: BiLM) -> None:
