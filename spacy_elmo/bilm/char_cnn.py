@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from .config import BiLMConfig
 from .convolution import Filters, maximal_response
+from .matmul import convenient_rows
 from .precision import linear
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
@@ -130,11 +131,14 @@ class CharacterEncoder(nn.Module):
 
     def project(self, features: Tensor, word_ids: Tensor, apply: Apply) -> Tensor:
         """features -> highways -> x_k, (n, projection_dim)."""
-        vectors = features
+        n_words = len(features)
+        missing = convenient_rows(n_words, features) - n_words
+        vectors = F.pad(features, (0, 0, 0, missing)) if missing else features
         for highway in self.highways:
             vectors = highway(vectors, apply)
         if self.word_embedding is not None:
-            vectors = torch.cat([self.word_embedding(word_ids), vectors], dim=1)
+            words = self.word_embedding(word_ids)
+            vectors = torch.cat([words, vectors[:n_words]], dim=1)
         if self.projection is not None:
             vectors = apply(self.projection, vectors)
-        return vectors
+        return vectors[:n_words]

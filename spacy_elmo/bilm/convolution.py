@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .matmul import mm
+from .matmul import convenient_rows, mm
 
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20
 """Values, windows times filters, that are formed at once: on a CPU what its cache
@@ -64,11 +64,24 @@ class _Chunk(NamedTuple):
     width: int
 
     def windows(self, characters: Tensor) -> Tensor:
-        """(words, n_windows, width * E), overlapping: they own no memory."""
+        """One after the other, (number, width * E), and then as many rows of zeros as
+        their products want."""
         n_columns = self.n_windows + self.width - 1
         step = characters.shape[2]
         flat = characters[self.words, :n_columns].flatten(1)
-        return flat.unfold(1, self.width * step, step)
+        overlapping = flat.unfold(1, self.width * step, step)
+        number = overlapping.shape[0] * overlapping.shape[1]
+        windows = characters.new_empty(
+            convenient_rows(number, characters), self.width * step
+        )
+        windows[number:] = 0
+        self.of_words(windows).copy_(overlapping)
+        return windows
+
+    def of_words(self, rows: Tensor) -> Tensor:
+        """The windows' rows alone, word by word: (words, n_windows, ...)."""
+        n_words = self.words.stop - self.words.start
+        return rows[: n_words * self.n_windows].unflatten(0, (n_words, self.n_windows))
 
 
 def _chunks(
@@ -112,9 +125,8 @@ class _MaximalResponse(torch.autograd.Function):
         low, low_weight = characters.to(dtype), weight.to(dtype)
         best = weight.new_empty(len(characters), len(weight))
         for chunk in chunks:
-            windows = chunk.windows(low).contiguous()
-            found = _responses(chunk, windows, low_weight)
-            best[chunk.words, chunk.rows] = found.amax(dim=1)
+            found = _responses(chunk, chunk.windows(low), low_weight)
+            best[chunk.words, chunk.rows] = chunk.of_words(found).amax(dim=1)
         ctx.save_for_backward(low, low_weight)
         ctx.chunks, ctx.dtype = chunks, weight.dtype
         return best
@@ -127,15 +139,16 @@ class _MaximalResponse(torch.autograd.Function):
         d_weight = torch.zeros_like(weight, dtype=ctx.dtype)
         step = characters.shape[2]
         for chunk in ctx.chunks:
-            windows = chunk.windows(characters).contiguous()
-            found = _responses(chunk, windows, weight)
+            windows = chunk.windows(characters)
+            responses = _responses(chunk, windows, weight)
+            found = chunk.of_words(responses)
             # Equal maxima share the gradient: most are windows of the same padding.
             is_best = found.sub_(found.amax(dim=1, keepdim=True)).eq_(0)
             share = gradient[chunk.words, chunk.rows] / is_best.sum(dim=1)
-            d_found = is_best.mul_(share.to(weight.dtype).unsqueeze(1)).flatten(0, 1)
+            is_best.mul_(share.to(weight.dtype).unsqueeze(1))
             columns = slice(0, chunk.width * step)
-            d_weight[chunk.rows, columns] += mm(d_found.t(), windows.flatten(0, 1))
-            d_windows = mm(d_found, weight[chunk.rows, columns]).view_as(windows)
+            d_weight[chunk.rows, columns] += mm(responses.t(), windows)
+            d_windows = chunk.of_words(mm(responses, weight[chunk.rows, columns]))
             into = d_characters[chunk.words]
             for place, part in enumerate(d_windows.split(step, dim=2)):
                 into[:, place : place + chunk.n_windows] += part
@@ -143,6 +156,5 @@ class _MaximalResponse(torch.autograd.Function):
 
 
 def _responses(chunk: _Chunk, windows: Tensor, weight: Tensor) -> Tensor:
-    """(words, n_windows, filters)."""
-    rows = weight[chunk.rows, : windows.shape[2]]
-    return mm(windows.flatten(0, 1), rows.t()).unflatten(0, windows.shape[:2])
+    """(rows of the windows, filters), 0 where there is no window."""
+    return mm(windows, weight[chunk.rows, : windows.shape[1]].t())

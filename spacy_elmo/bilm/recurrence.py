@@ -145,8 +145,11 @@ class Run:
             if self.clips.cell is not None:
                 new_cell.clamp_(-self.clips.cell, self.clips.cell)
             cell = new_cell
-            row = tanh(cell).mul_(o)
-            low_row.copy_(row)
+            row = tanh(cell)
+            if low_row.dtype == row.dtype:
+                row = torch.mul(row, o, out=low_row)
+            else:
+                low_row.copy_(row.mul_(o))
             if all_gates is not low_gates:
                 low_gates.copy_(all_gates)
             if self.hr is None:
@@ -199,11 +202,12 @@ class Run:
             d_all = d_exact.like(low_d_gates)
             d_i, d_f, d_g, d_o = d_all.chunk(4, dim=2)
             squashed = tanh(new_cell)
-            aten.sigmoid_backward.grad_input(squashed * d_row, o, grad_input=d_o)
+            torch.mul(squashed, d_row, out=d_o)
             dc += aten.tanh_backward(d_row.mul_(o), squashed)
             _through_clip(dc, new_cell, self.clips.cell)
-            aten.sigmoid_backward.grad_input(dc * g, i, grad_input=d_i)
-            aten.sigmoid_backward.grad_input(dc * before[:, :size], f, grad_input=d_f)
+            torch.mul(dc, g, out=d_i), torch.mul(dc, before[:, :size], out=d_f)
+            # In one go, with g's place, which is then written as it should be.
+            aten.sigmoid_backward.grad_input(d_all, all_gates, grad_input=d_all)
             aten.tanh_backward.grad_input(dc * i, g, grad_input=d_g)
             dc *= f
             if d_all is not low_d_gates:

@@ -1,8 +1,10 @@
 """Vectors of words that were met before, the least recently used ones dropped first."""
 
+import os
 from collections import OrderedDict
 from threading import Lock
 from typing import Callable, List, Sequence
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -23,9 +25,19 @@ class WordCache:
         # A tensor of inference mode could not be written to outside of it.
         with torch.inference_mode(False):
             self._vectors = like.new_empty(capacity, width)
+        self._start_anew()
+        _of_this_process.add(self)
+
+    def _start_anew(self) -> None:
         self._rows: OrderedDict[str, int] = OrderedDict()
         self._n_used = 0
         self._lock = Lock()
+
+    def after_fork(self) -> None:
+        """In a new process: where another thread of the old one was at work here, there
+        is none to end it, or to give back the lock."""
+        if self._lock.locked():
+            self._start_anew()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,7 +73,7 @@ class WordCache:
             found = self._vectors[self._index(rows)]
         if not unknown:
             return found
-        # Without the lock: a process that is forked meanwhile would never have it.
+        # Without the lock: other threads need not wait.
         new = compute([words[place] for place in unknown])
         vectors = new
         if known:
@@ -89,3 +101,15 @@ class WordCache:
 
     def _index(self, places: List[int]) -> Tensor:
         return torch.tensor(places, dtype=torch.long, device=self._vectors.device)
+
+
+_of_this_process: "WeakSet[WordCache]" = WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_of_this_process):
+        cache.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

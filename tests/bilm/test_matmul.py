@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import lstm, matmul, onednn
-from spacy_elmo.bilm.matmul import baddbmm_, bmm, linear, mm
+from spacy_elmo.bilm.matmul import baddbmm_, bmm, convenient_rows, linear, mm
 from spacy_elmo.bilm.softmax import SampledSoftmax
 
 SIZES = [(1, 1, 1), (7, 33, 5), (64, 40, 96), (130, 16, 300)]
@@ -114,6 +114,50 @@ def test_small_products_are_pytorchs(
         calls.clear()
         bmm(torch.randn(number, n_rows, 64), torch.randn(number, 64, 128))
         assert len(calls) == (expected if onednn.can_multiply() else 0)
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_convenient_numbers_of_rows(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onednn, "is_chosen", lambda: chosen)
+    float32, numbers = torch.zeros(1), range(5000)
+    rows = {
+        dtype: [convenient_rows(number, float32.to(dtype)) for number in numbers]
+        for dtype in (torch.float32, torch.bfloat16, torch.float64)
+    }
+    assert rows[torch.float64] == list(numbers)
+    assert rows[torch.float32] == (
+        rows[torch.bfloat16] if chosen else rows[torch.float64]
+    )
+    for number, found in zip(numbers, rows[torch.bfloat16]):
+        assert number <= found <= number * 9 / 8
+        assert convenient_rows(found, float32.bfloat16()) == found
+    # Eight between a power of two and the next.
+    assert len(set(rows[torch.bfloat16])) < 8 * 13
+    assert convenient_rows(4999, float32.bfloat16().to("meta")) == 4999
+
+
+def test_words_of_any_number_are_read_in_few_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_config: BiLMConfig,
+    calls: list[tuple[int, ...]],
+) -> None:
+    if not onednn.can_multiply():
+        pytest.skip("oneDNN multiplies nothing here")
+    monkeypatch.setattr(matmul, "_WORTH_A_CALL", 0)
+    torch.manual_seed(0)
+    bilm = BiLM(tiny_config)
+    words = [f"w{number}" for number in range(60)]
+    monkeypatch.setattr(onednn, "is_chosen", lambda: False)
+    expected = bilm.encode_words(words).detach()
+    monkeypatch.setattr(onednn, "is_chosen", lambda: True)
+    for number in range(49, 61):
+        found = bilm.encode_words(words[:number]).detach()
+        torch.testing.assert_close(found, expected[:number], rtol=1e-5, atol=1e-5)
+    # Of words: 52, 56, 60 and, in one number of windows each, these times it.
+    assert {shape[0] for shape in calls} >= {52, 56, 60}
+    assert len({shape[0] for shape in calls}) <= 12 < 12 * 3
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

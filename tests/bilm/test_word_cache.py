@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 from threading import Thread
 
@@ -35,8 +37,39 @@ def cache_of(capacity: int) -> WordCache:
     return WordCache(capacity, WIDTH, torch.zeros(1))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.parametrize("held", [False, True])
+def test_a_process_that_is_forked_while_a_thread_is_at_work(held: bool) -> None:
+    """It starts anew where that thread can no longer end its work; else it goes on with
+    the words that are there."""
+    cache = cache_of(4)
+    cache.look_up(["a", "b"], vectors_of)
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        reader = Reader()
+        found = cache.look_up(["a", "c"], reader)
+        sending.send((found.tolist(), reader.asked))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    if held:
+        cache._lock.acquire()
+    process.start()
+    try:
+        assert receiving.poll(60), "expected an answer of the new process"
+        found, asked = receiving.recv()
+    finally:
+        process.kill()
+        process.join()
+    assert found == vectors_of(["a", "c"]).tolist()
+    assert asked == [["a", "c"] if held else ["c"]]
+    # Nothing has changed in this process.
+    assert cache._lock.locked() == held
+    assert "a" in cache and "c" not in cache
+
+
 def test_the_lock_is_free_while_words_are_computed() -> None:
-    """A process that is forked then could not take it."""
+    """Other threads need not wait for them."""
     cache = cache_of(4)
 
     def compute(words: list[str]) -> Tensor:
