@@ -66,8 +66,8 @@ def prefers_contiguous(factor: Tensor) -> bool:
 
 def convenient_rows(number: int, factor: Tensor) -> int:
     """At least `number`, at most an eighth more: one of few numbers of rows for a
-    product with a factor like this one. oneDNN prepares itself for each new shape, which
-    takes as long as a small product."""
+    product with a factor like this one. oneDNN prepares itself for each new shape,
+    which takes as long as a small product."""
     low = factor.dtype == torch.bfloat16 and factor.device.type == "cpu"
     if number < 8 or not (low or prefers_contiguous(factor)):
         return number
