@@ -5,6 +5,7 @@ the full softmax."""
 import json
 import platform
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def main(
             "results": results,
             "overrides": VARIANTS,
             "threads": torch.get_num_threads(),
-            "machine": platform.processor() or platform.machine(),
+            "machine": processor(),
             "versions": {
                 "torch": torch.__version__,
                 "numpy": numpy.__version__,
@@ -100,6 +101,16 @@ def main(
     )
     msg.good(str(target))
     print(json.dumps({n: summary(r, runs[PEER]) for n, r in runs.items()}))
+
+
+def processor() -> str:
+    """Its name, where Linux tells it; else its kind."""
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf8")
+    except OSError:
+        info = ""
+    names = re.findall(r"^model name\s*: (.*)$", info, re.MULTILINE)
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def texts(folder: Path) -> List[str]:
