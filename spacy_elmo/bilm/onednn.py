@@ -1,7 +1,7 @@
 """oneDNN's matrix products on a CPU.
 
 PyTorch itself calls them for bfloat16 and in compiled models; in float32 its plain
-products are MKL's, which leave processors that are not Intel's at half of their speed.
+products are MKL's, which leave AMD's processors at half of their speed.
 There is no public way to choose: the operators here are private, and asked before their
 first use whether they are there and right.
 """
@@ -15,6 +15,9 @@ from torch import Tensor
 
 _ROWS_IN_MIND = 64
 """For so many rows weights are packed; other numbers are right too."""
+
+_SLOWED_MAKERS = ("AuthenticAMD", "HygonGenuine")
+"""Of processors that MKL does not give its fast paths; measured on the first."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -64,8 +67,7 @@ def beats_mkl() -> bool:
     Asked of the processor's maker, not of a clock: numbers may not depend on what else
     a machine did when it was asked.
     """
-    maker = _maker()
-    return torch.backends.mkl.is_available() and bool(maker) and "Intel" not in maker
+    return torch.backends.mkl.is_available() and _maker() in _SLOWED_MAKERS
 
 
 def is_chosen() -> bool:

@@ -51,7 +51,7 @@ class BatchedProduct:
         n_sums: int = 0,
     ) -> None:
         self.weight = weight.detach().to(dtype)
-        self.dtype = dtype
+        self.dtype, self.lasting = dtype, lasting
         right = self.weight.transpose(1, 2)
         if lasting and right[0].numel() * right.element_size() <= _TRANSPOSED_BYTES:
             right = right.contiguous()
@@ -70,7 +70,7 @@ class BatchedProduct:
     def add_to(self, sums: Tensor, rows: Tensor) -> None:
         if self._summed is not None:
             self._summed.add_to(sums, rows)
-        elif sums.dtype == self.dtype:
+        elif sums.dtype == self.dtype and not self.lasting:
             baddbmm_(sums, rows.to(self.dtype), self.right)
         else:
             sums.add_(self.low(rows))

@@ -132,6 +132,7 @@ def test_its_switch_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("processor\t: 0\nFeatures\t: asimd\n", "", False),
         (None, "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD", True),
         (None, "Intel64 Family 6 Model 140 Stepping 1, GenuineIntel", False),
+        (None, "i386", False),
         (None, "", False),
     ],
 )
