@@ -1,6 +1,7 @@
 """The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
 components mix its layers for themselves."""
 
+from functools import partial
 from pathlib import Path
 from typing import (
     Any,
@@ -349,10 +350,18 @@ class Elmo(TrainablePipe):
         return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Update the weights with the gradients that have come in; frozen: nothing."""
-        if not self.frozen:
-            self._finish_backprop()
-            self.model.finish_update(sgd)
+        """Update the weights with the gradients that have come in; frozen: nothing.
+
+        Where no listener has answered yet, as in nlp.update(examples, sgd=sgd), which
+        ends with each component before the next one begins, that waits for them.
+        """
+        if self.frozen:
+            return
+        if self._gradients is not None and self._gradients.is_unanswered:
+            self._gradients.then(partial(self.model.finish_update, sgd))
+            return
+        self._finish_backprop()
+        self.model.finish_update(sgd)
 
     def _finish_backprop(self) -> None:
         """Gradients of a batch wait for all listeners; one whose component is frozen

@@ -31,6 +31,15 @@ class LayerGradients:
         self._waiting = n_listeners
         self._losses = losses
         self._name = name
+        self._then: Optional[Callable[[], Any]] = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        return self._backprop is not None and not self._sums
+
+    def then(self, function: Callable[[], Any]) -> None:
+        """What to call after the backward pass."""
+        self._then = function
 
     def add(self, gradients: Dict[int, Floats3d]) -> None:
         """Take one listener's gradients, by the doc's id. Raises ValueError where the
@@ -64,6 +73,8 @@ class LayerGradients:
             squares = squares + _square(gradient)
         backprop(gradients)
         self._losses[self._name] += float(squares)
+        if self._then is not None:
+            self._then()
 
 
 def _square(gradient: Any) -> Any:
