@@ -44,6 +44,7 @@ def test_the_section_says_what_the_results_say() -> None:
     assert "2 threads beside one: 2.0 × (small)" in told
     assert "1,000 words at 10 words/s in 5 MiB, 3 of them the layers (small)" in told
     assert "the later ones 4.0 s, 2.00 × those of cnn" in told
+    assert "on new text: 250 words/s, and 250 of cnn's (9.0 × its time)" in told
     assert "75.00% in float32, 70.00% in bfloat16" in told
     assert "bfloat16, batches" not in text
     lines = [line for line in text.splitlines() if not line.startswith("|")]

@@ -10,6 +10,7 @@ import spacy
 import torch
 from protocol import option, serve
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Corpus
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as run_training
@@ -86,16 +87,41 @@ def train(
     }
 
 
+def annotate(limit: int) -> Dict[str, float]:
+    """The whole pipeline, as it is after loading, on the treebank's docs; it knows no
+    word yet.
+
+    limit: docs; 0: all. RETURNS: seconds, and the docs' words.
+    """
+    nlp = reload({})
+    texts = [
+        [token.text for token in example.reference]
+        for example in Corpus(Work.dev, limit=limit)(nlp)
+    ]
+    for _ in nlp.pipe([Doc(nlp.vocab, words=["Warm", "up"])]):
+        pass
+    docs = [Doc(nlp.vocab, words=words) for words in texts]
+    start = time.perf_counter()
+    for _ in nlp.pipe(docs):
+        pass
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "words": sum(map(len, texts))}
+
+
+def reload(config: Dict[str, Any]) -> Language:
+    """What `train` trained, as a user would load it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Work.nlp.to_disk(folder)
+        return spacy.load(folder, config=config)
+
+
 def score(precision: str, limit: int) -> float:
     """Of what `train` trained, on the treebank's own sentences, with the biLM in this
     precision; weighted as the config weights scores.
 
     limit: docs; 0: all.
     """
-    precise = {"components": {"elmo": {"model": {"precision": precision}}}}
-    with tempfile.TemporaryDirectory() as folder:
-        Work.nlp.to_disk(folder)
-        nlp = spacy.load(folder, config=precise)
+    nlp = reload({"components": {"elmo": {"model": {"precision": precision}}}})
     corpus = Corpus(Work.dev, gold_preproc=True, limit=limit)
     scores = nlp.evaluate(list(corpus(nlp)))
     weights = nlp.config["training"]["score_weights"]
@@ -103,4 +129,4 @@ def score(precision: str, limit: int) -> float:
 
 
 if __name__ == "__main__":
-    serve({"train": train, "score": score})
+    serve({"train": train, "annotate": annotate, "score": score})

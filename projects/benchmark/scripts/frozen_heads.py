@@ -1,4 +1,5 @@
-"""Seconds of the epochs of training heads: on a frozen ELMo, and on spaCy's own CNN."""
+"""Seconds of the epochs of training heads, and of what they trained on new text: on a
+frozen ELMo, and on spaCy's own CNN."""
 
 import statistics
 import sys
@@ -47,12 +48,14 @@ def main(
                     n_epochs=n_epochs,
                     limit=limit,
                 )
+                new_text = worker.ask("annotate", limit=limit)
                 if number == n_rounds and answer["has_elmo"]:
                     scores[path.stem] = {
                         precision: worker.ask("score", precision=precision, limit=limit)
                         for precision in PRECISIONS
                     }
-            rounds[path.stem].append(shorten(answer))
+            new_seconds = new_text["seconds"]
+            rounds[path.stem].append({**shorten(answer), "new text": new_seconds})
             msg.info(f"{path.stem}, round {number}: {rounds[path.stem][-1]}")
     baseline, *others = rounds
     write_results(
@@ -62,6 +65,7 @@ def main(
         n_rounds=n_rounds,
         n_epochs=n_epochs,
         words=answer["words"],
+        new_words=new_text["words"],
         weights=weights.name,
         baseline=baseline,
         seconds={name: summarise_all(found) for name, found in rounds.items()},

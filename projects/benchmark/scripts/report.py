@@ -140,7 +140,8 @@ def scaling(found: Results) -> Iterator[str]:
 def frozen_heads(found: Results) -> Iterator[str]:
     yield (
         f"Seconds on {found['words']:,} words, {found['n_epochs']} epochs, weights "
-        f"{found['weights']}:"
+        f"{found['weights']}; new text: of the trained pipeline on "
+        f"{found['new_words']:,} words:"
     )
     yield spreads(found["seconds"], significant)
     yield f"Ratios to {found['baseline']}:"

@@ -158,6 +158,15 @@ def frozen_heads(found: Results) -> Iterator[str]:
             f"{later:.1f} s, {ratios['later epochs']['median']:.2f} × those of "
             f"{found['baseline']}."
         )
+        new, other = (
+            found["new_words"] / found["seconds"][kind]["new text"]["median"]
+            for kind in (name, found["baseline"])
+        )
+        yield (
+            f"The trained pipelines on new text: {rounded(new)} words/s, and "
+            f"{rounded(other)} of {found['baseline']}'s "
+            f"({ratios['new text']['median']:.1f} × its time)."
+        )
         scores = [f"{score:.2%} in {p}" for p, score in found["scores"][name].items()]
         yield (
             f"Its score on these random weights, to compare precisions: "
