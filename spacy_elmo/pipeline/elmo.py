@@ -139,6 +139,7 @@ class Elmo(TrainablePipe):
         self._tied: List[Model] = []
         self._later_tok2vecs: List[str] = []
         self._gradients: Optional[LayerGradients] = None
+        self._has_gradients = False
         model.attrs["replace_listener"] = replace_listener
         model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
         install()
@@ -338,7 +339,12 @@ class Elmo(TrainablePipe):
             self._finish_backprop()
             layers, backprop = self.model.begin_update(docs)
             self._gradients = LayerGradients(
-                docs, layers, backprop, len(listeners), losses, self.name
+                docs,
+                layers,
+                partial(self._backward, backprop),
+                len(listeners),
+                losses,
+                self.name,
             )
             send_back = self._gradients.add
         by_doc = {id(doc): doc_layers for doc, doc_layers in zip(docs, layers)}
@@ -353,15 +359,28 @@ class Elmo(TrainablePipe):
         """Update the weights with the gradients that have come in; frozen: nothing.
 
         Where no listener has answered yet, as in nlp.update(examples, sgd=sgd), which
-        ends with each component before the next one begins, that waits for them.
+        ends with each component before the next one begins, that waits for them; but
+        not where batches before have left gradients: the last of several that make a
+        step need not be answered.
         """
         if self.frozen:
             return
-        if self._gradients is not None and self._gradients.is_unanswered:
-            self._gradients.then(partial(self.model.finish_update, sgd))
+        last = self._gradients
+        if last is not None and last.is_unanswered and not self._has_gradients:
+            last.then(partial(self._step, sgd))
             return
         self._finish_backprop()
+        self._step(sgd)
+
+    def _backward(
+        self, backprop: Callable[[List[Floats3d]], Any], gradients: List[Floats3d]
+    ) -> None:
+        backprop(gradients)
+        self._has_gradients = True
+
+    def _step(self, sgd: Optimizer) -> None:
         self.model.finish_update(sgd)
+        self._has_gradients = False
 
     def _finish_backprop(self) -> None:
         """Gradients of a batch wait for all listeners; one whose component is frozen

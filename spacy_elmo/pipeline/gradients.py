@@ -10,8 +10,8 @@ class LayerGradients:
     """The sum of what the heads send back for one batch, and the one backward pass.
 
     docs, layers, backprop: of the biLM's forward pass.
-    n_listeners: answers to wait for. Heads whose component is frozen never answer, so
-        `finish` can be called before all have.
+    n_listeners: answers to wait for. Heads whose component is frozen never answer, nor
+        do those that learn nothing from a batch, so `finish` can be called before.
     losses, name: where the sum of the squared gradients is added.
     """
 
@@ -38,7 +38,7 @@ class LayerGradients:
         return self._backprop is not None and not self._sums
 
     def then(self, function: Callable[[], Any]) -> None:
-        """What to call after the backward pass."""
+        """What to call after the backward pass, once."""
         self._then = function
 
     def add(self, gradients: Dict[int, Floats3d]) -> None:
@@ -73,8 +73,11 @@ class LayerGradients:
             squares = squares + _square(gradient)
         backprop(gradients)
         self._losses[self._name] += float(squares)
-        if self._then is not None:
-            self._then()
+        # The component keeps this until the next batch.
+        self._docs, self._layers, self._sums = [], [], {}
+        then, self._then = self._then, None
+        if then is not None:
+            then()
 
 
 def _square(gradient: Any) -> Any:
