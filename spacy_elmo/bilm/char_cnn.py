@@ -98,7 +98,7 @@ class CharacterEncoder(nn.Module):
         RETURNS: (n, projection_dim), float32.
         """
         features = self.convolve(char_ids, lengths, self.filter_weight(), dtype)
-        return self.project(features, word_ids, in_dtype(dtype))
+        return self.project(features, word_ids, in_dtype(dtype), dtype)
 
     def convolve(
         self,
@@ -129,10 +129,15 @@ class CharacterEncoder(nn.Module):
             rows.append(F.pad(weight, (0, missing)).transpose(1, 2).flatten(1))
         return torch.cat(rows)
 
-    def project(self, features: Tensor, word_ids: Tensor, apply: Apply) -> Tensor:
-        """features -> highways -> x_k, (n, projection_dim)."""
+    def project(
+        self, features: Tensor, word_ids: Tensor, apply: Apply, dtype: torch.dtype
+    ) -> Tensor:
+        """features -> highways -> x_k, (n, projection_dim).
+
+        apply: forms its products in `dtype`.
+        """
         n_words = len(features)
-        missing = convenient_rows(n_words, features) - n_words
+        missing = convenient_rows(n_words, features, dtype) - n_words
         vectors = F.pad(features, (0, 0, 0, missing)) if missing else features
         for highway in self.highways:
             vectors = highway(vectors, apply)

@@ -72,7 +72,7 @@ class _Chunk(NamedTuple):
         overlapping = flat.unfold(1, self.width * step, step)
         number = overlapping.shape[0] * overlapping.shape[1]
         windows = characters.new_empty(
-            convenient_rows(number, characters), self.width * step
+            convenient_rows(number, characters, characters.dtype), self.width * step
         )
         windows[number:] = 0
         self.of_words(windows).copy_(overlapping)

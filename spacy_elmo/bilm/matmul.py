@@ -27,9 +27,7 @@ def mm(left: Tensor, right: Tensor) -> Tensor:
 
 def bmm(left: Tensor, right: Tensor, out: Optional[Tensor] = None) -> Tensor:
     """(G, n, k) · (G, k, m) -> (G, n, m), of one dtype, without gradients."""
-    n_multiplications = left.shape[1] * right[0].numel()
-    worth = _WORTH_A_CALL if len(left) == 1 else _WORTH_CALLS
-    if not _goes_to_onednn(left, right, n_multiplications >= worth):
+    if not _goes_to_onednn(left, right, _are_worth_calls(left, right)):
         return (
             torch.bmm(left, right) if out is None else torch.bmm(left, right, out=out)
         )
@@ -43,9 +41,7 @@ def bmm(left: Tensor, right: Tensor, out: Optional[Tensor] = None) -> Tensor:
 
 def baddbmm_(sums: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """In place, sums += left · right."""
-    n_multiplications = left.shape[1] * right[0].numel()
-    worth = _WORTH_A_CALL if len(left) == 1 else _WORTH_CALLS
-    if not _goes_to_onednn(left, right, n_multiplications >= worth):
+    if not _goes_to_onednn(left, right, _are_worth_calls(left, right)):
         return sums.baddbmm_(left, right)
     for place, *pair in zip(sums, left, right):
         place.add_(_multiply(*pair))
@@ -61,34 +57,43 @@ def linear(inputs: Tensor, weight: Tensor) -> Tensor:
 
 def prefers_contiguous(factor: Tensor) -> bool:
     """Whether large products of this one are faster if it is not turned."""
-    return _goes_to_onednn(factor, factor, True)
+    return _are_onednns(factor.dtype, factor.device)
 
 
-def convenient_rows(number: int, factor: Tensor) -> int:
-    """At least `number`, at most an eighth more: one of few numbers of rows for a
-    product with a factor like this one. oneDNN prepares itself for each new shape,
-    which takes as long as a small product."""
-    low = factor.dtype == torch.bfloat16 and factor.device.type == "cpu"
-    if number < 8 or not (low or prefers_contiguous(factor)):
-        return number
-    step = 1 << (number.bit_length() - 4)
-    return -(-number // step) * step
+def convenient_rows(number: int, rows: Tensor, dtype: torch.dtype) -> int:
+    """At least `number`, at most an eighth more: how many rows like these a product in
+    `dtype` wants, where it is oneDNN's, as PyTorch's own in bfloat16 is."""
+    low = dtype == torch.bfloat16 and rows.device.type == "cpu"
+    if low or _are_onednns(dtype, rows.device):
+        return onednn.few_numbers(number)
+    return number
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:
     """By oneDNN, which reads its second factor as it lies and copies a first one that
     is turned: if that is the larger one, they change places."""
-    if not left.is_contiguous() and left.numel() > right.numel():
+    is_turned = not left.is_contiguous() and left.t().is_contiguous()
+    if is_turned and left.numel() > right.numel():
         return onednn.multiply(right.t(), left).t()
     return onednn.multiply(left, right.t())
 
 
+def _are_worth_calls(left: Tensor, right: Tensor) -> bool:
+    n_multiplications = left.shape[1] * right.shape[1] * right.shape[2]
+    return n_multiplications >= (_WORTH_A_CALL if len(left) == 1 else _WORTH_CALLS)
+
+
 def _goes_to_onednn(left: Tensor, right: Tensor, is_worth: bool) -> bool:
     return (
-        is_worth
-        and left.dtype == torch.float32
-        and right.dtype == torch.float32
-        and left.device.type == "cpu"
+        is_worth and left.dtype == right.dtype and _are_onednns(left.dtype, left.device)
+    )
+
+
+def _are_onednns(dtype: torch.dtype, device: torch.device) -> bool:
+    """Products of some size."""
+    return (
+        dtype == torch.float32
+        and device.type == "cpu"
         and onednn.is_chosen()
         and not torch.is_autocast_enabled("cpu")
     )
@@ -98,7 +103,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(inputs, weight)
-        return mm(inputs, weight.t())
+        # Not a view of what was formed turned: it may be changed in place.
+        return mm(inputs, weight.t()).contiguous()
 
     @staticmethod
     @once_differentiable

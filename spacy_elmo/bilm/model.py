@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import onednn
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
@@ -103,6 +104,7 @@ class BiLM(nn.Module):
             ready is None
             or ready.dtype != dtype
             or ready.word_cache_mb != self.word_cache_mb
+            or ready.by_onednn != onednn.is_enabled()
             or ready.fingerprint != fingerprint(self)
         ):
             ready = self._ready = ReadyBiLM(self, dtype, self.word_cache_mb)
@@ -254,7 +256,7 @@ class BiLM(nn.Module):
         features = encoder.convolve(
             char_ids, lengths.tolist(), ready.filter_weight, dtype
         )
-        return encoder.project(features, word_ids, ready.apply)
+        return encoder.project(features, word_ids, ready.apply, ready.dtype)
 
     def layer_pairs(self) -> List[List[ProjectedLSTM]]:
         """Of each layer, the forward LM's LSTM and the backward LM's."""

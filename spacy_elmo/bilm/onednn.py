@@ -36,6 +36,19 @@ def multiply(rows: Tensor, weight: Tensor) -> Tensor:
 
     weight: (n_out, n_in), packed or with any strides, in the rows' dtype.
     """
+    number = rows.shape[0]
+    wanted = few_numbers(number)
+    # Turned rows are weights, whose number is always the same.
+    if number == wanted or not rows.is_contiguous():
+        return _multiply(rows, weight)
+    padded = rows.new_empty(wanted, rows.shape[1])
+    padded[:number] = rows
+    padded[number:] = 0
+    product = _multiply(padded, weight)
+    return product.resize_(number, product.shape[1])
+
+
+def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
     if not weight.is_mkldnn and not (
         weight.is_contiguous() or weight.t().is_contiguous()
     ):
@@ -45,6 +58,24 @@ def multiply(rows: Tensor, weight: Tensor) -> Tensor:
         rows, weight, None, "none", [], ""
     )
     return product
+
+
+def few_numbers(number: int) -> int:
+    """How many rows oneDNN is given: one of few numbers, at most an eighth more.
+
+    It prepares itself for each new shape, which takes as long as a small product, and
+    keeps what it prepared among the results of others, in memory that is then never
+    given back.
+    """
+    if number < 8:
+        return number
+    step = 1 << (number.bit_length() - 4)
+    return -(-number // step) * step
+
+
+def is_enabled() -> bool:
+    """Its public switch, `torch.backends.mkldnn.flags(enabled=False)`."""
+    return bool(torch.backends.mkldnn.enabled)
 
 
 @cache
@@ -71,9 +102,8 @@ def beats_mkl() -> bool:
 
 
 def is_chosen() -> bool:
-    """Whether float32 products are to be oneDNN's. Its public switch,
-    `torch.backends.mkldnn.flags(enabled=False)`, is obeyed."""
-    return beats_mkl() and bool(torch.backends.mkldnn.enabled) and can_multiply()
+    """Whether float32 products are to be oneDNN's, whether packed or not."""
+    return beats_mkl() and is_enabled() and can_multiply()
 
 
 def _maker() -> str:

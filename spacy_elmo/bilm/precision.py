@@ -40,7 +40,7 @@ def has_native_bfloat16(device: torch.device) -> bool:
 def linear(
     inputs: Tensor, weight: Tensor, bias: Optional[Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """inputs · weightᵀ + bias with the product in `dtype`, the result in float32.
+    """inputs · weightᵀ + bias with the product in `dtype`, the result in the inputs'.
 
     inputs: (n, n_in). weight: (n_out, n_in), already in `dtype`. bias: (n_out,).
     """

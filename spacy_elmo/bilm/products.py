@@ -131,6 +131,8 @@ def lay_out(weight: Tensor, dtype: torch.dtype) -> Product:
 
 
 def _pays_to_pack(weight: Tensor, dtype: torch.dtype) -> bool:
+    if not onednn.is_enabled():
+        return False
     if dtype == torch.bfloat16:
         return len(weight) == 1 and onednn.can_pack(dtype)
     if dtype != torch.float32 or not onednn.can_pack(dtype):

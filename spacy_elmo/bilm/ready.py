@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from . import onednn
 from .lstm import ReadyDirections
 from .products import lay_out
 from .word_cache import WordCache
@@ -43,6 +44,7 @@ class ReadyBiLM:
         self._weights = [parameter.detach() for parameter in bilm.parameters()]
         self.dtype = dtype
         self.word_cache_mb = word_cache_mb
+        self.by_onednn = onednn.is_enabled()
         width = bilm.config.projection_dim
         encoder = bilm.character_encoder
         like = encoder.char_embedding.weight.detach()

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import lstm, matmul, onednn
+from spacy_elmo.bilm.char_cnn import in_dtype
 from spacy_elmo.bilm.matmul import baddbmm_, bmm, convenient_rows, linear, mm
-from spacy_elmo.bilm.softmax import SampledSoftmax
+from spacy_elmo.bilm.precision import linear as precise_linear
+from spacy_elmo.bilm.softmax import FullSoftmax, SampledSoftmax
 
 SIZES = [(1, 1, 1), (7, 33, 5), (64, 40, 96), (130, 16, 300)]
 
@@ -45,7 +47,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def check(found: Tensor, expected: Tensor) -> None:
     assert found.shape == expected.shape
-    bound = 1e-6 * max(1.0, float(expected.abs().max()))
+    bound = 1e-6 * max(1.0, float(expected.detach().abs().max()))
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=bound * 10)
 
 
@@ -123,7 +125,7 @@ def test_convenient_numbers_of_rows(
     monkeypatch.setattr(onednn, "is_chosen", lambda: chosen)
     float32, numbers = torch.zeros(1), range(5000)
     rows = {
-        dtype: [convenient_rows(number, float32.to(dtype)) for number in numbers]
+        dtype: [convenient_rows(number, float32, dtype) for number in numbers]
         for dtype in (torch.float32, torch.bfloat16, torch.float64)
     }
     assert rows[torch.float64] == list(numbers)
@@ -132,10 +134,10 @@ def test_convenient_numbers_of_rows(
     )
     for number, found in zip(numbers, rows[torch.bfloat16]):
         assert number <= found <= number * 9 / 8
-        assert convenient_rows(found, float32.bfloat16()) == found
+        assert convenient_rows(found, float32, torch.bfloat16) == found
     # Eight between a power of two and the next.
     assert len(set(rows[torch.bfloat16])) < 8 * 13
-    assert convenient_rows(4999, float32.bfloat16().to("meta")) == 4999
+    assert convenient_rows(4999, float32.to("meta"), torch.bfloat16) == 4999
 
 
 def test_words_of_any_number_are_read_in_few_shapes(
@@ -158,6 +160,28 @@ def test_words_of_any_number_are_read_in_few_shapes(
     # Of words: 52, 56, 60 and, in one number of windows each, these times it.
     assert {shape[0] for shape in calls} >= {52, 56, 60}
     assert len({shape[0] for shape in calls}) <= 12 < 12 * 3
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_words_of_any_number_are_read_in_few_shapes_in_bfloat16(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch, tiny_config: BiLMConfig
+) -> None:
+    """PyTorch's own products in it are oneDNN's on any processor."""
+    monkeypatch.setattr(onednn, "is_chosen", lambda: chosen)
+    encoder = BiLM(tiny_config).character_encoder
+    seen: list[int] = []
+    plain = in_dtype(torch.bfloat16)
+
+    def apply(layer: torch.nn.Linear, rows: Tensor) -> Tensor:
+        seen.append(len(rows))
+        return plain(layer, rows)
+
+    for number in range(49, 61):
+        features = torch.randn(number, tiny_config.n_filters)
+        word_ids = torch.zeros(number, dtype=torch.int64)
+        found = encoder.project(features, word_ids, apply, torch.bfloat16)
+        assert len(found) == number
+    assert set(seen) == {52, 56, 60}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -196,6 +220,36 @@ def test_gradients_of_linear(way: str, wanted: tuple[bool, bool]) -> None:
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_rows", [9, 300])
+def test_linear_of_rows_that_are_views(way: str, n_rows: int) -> None:
+    """Of any strides; the result may be changed in place, and is, by the bias."""
+    for inputs in views(n_rows, 24, 0):
+        weight, bias = torch.randn(16, 24), torch.randn(16)
+        leaves = [t.clone().requires_grad_() for t in (weight, bias)]
+        inputs = inputs.requires_grad_()
+        found = precise_linear(inputs, *leaves, torch.float32)
+        check(found, inputs.double() @ weight.double().t() + bias)
+        found.sum().backward()
+        torch.testing.assert_close(leaves[1].grad, torch.full((16,), float(n_rows)))
+        expected = inputs.detach().sum(0).expand(16, 24)
+        torch.testing.assert_close(leaves[0].grad, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_full_softmax_of_half_of_the_layers(way: str) -> None:
+    """As a caller has them who cuts layers into directions."""
+    softmax = SampledSoftmax(40, 16, 20)
+    layers = torch.randn(300, 32, requires_grad=True)
+    halves = layers.chunk(2, dim=1)
+    targets = torch.arange(300) % 40
+    whole = sum(FullSoftmax.forward(softmax, half, targets).sum() for half in halves)
+    apart = [half.detach().contiguous() for half in halves]
+    expected = sum(FullSoftmax.forward(softmax, half, targets).sum() for half in apart)
+    torch.testing.assert_close(whole, expected, rtol=1e-5, atol=0)
+    whole.backward()
+    assert layers.grad is not None
+    assert layers.grad.isfinite().all()
 
 
 def gradients(run: Callable[[], Tensor], bilm: BiLM) -> list[Tensor]:

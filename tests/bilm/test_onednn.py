@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import platform
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from spacy_elmo.bilm import onednn
+from spacy_elmo import BiLM
+from spacy_elmo.bilm import onednn, products
 from spacy_elmo.bilm.products import BatchedProduct, lay_out
 
 LOW = (torch.float32, torch.bfloat16)
@@ -109,17 +112,87 @@ def test_without_onednn_nothing_is_asked_of_it(monkeypatch: pytest.MonkeyPatch) 
     assert not onednn.can_multiply()
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 8, 9, 17, 64, 131, 250])
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("packed", [False, True])
+def test_any_number_of_rows_in_few_shapes(
+    n_rows: int, dtype: torch.dtype, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (onednn.can_pack(dtype) and onednn.can_multiply()):
+        pytest.skip(f"oneDNN multiplies nothing in {dtype} here")
+    torch.manual_seed(0)
+    weight = torch.randn(33, 16).to(dtype)
+    seen = []
+    original = onednn._multiply
+
+    def spy(rows: Tensor, weight: Tensor) -> Tensor:
+        seen.append(len(rows))
+        assert rows[n_rows:].eq(0).all()
+        return original(rows, weight)
+
+    monkeypatch.setattr(onednn, "_multiply", spy)
+    rows = torch.randn(n_rows, 16).to(dtype)
+    before = rows.clone()
+    found = onednn.multiply(rows, onednn.pack(weight) if packed else weight)
+    assert torch.equal(rows, before)
+    assert found.shape == (n_rows, 33)
+    assert found.is_contiguous()
+    torch.testing.assert_close(
+        found.double(), rows.double() @ weight.double().t(), rtol=2e-2, atol=2e-2
+    )
+    assert seen == [onednn.few_numbers(n_rows)]
+    assert n_rows <= seen[0] <= n_rows * 9 / 8
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # PyTorch's own, about Intel's GPUs, when the switch is put back.
+        warnings.simplefilter("ignore", UserWarning)
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
 def test_its_switch_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     if not onednn.can_multiply():
         pytest.skip("oneDNN multiplies nothing here")
     monkeypatch.setattr(onednn, "beats_mkl", lambda: True)
     assert onednn.is_chosen()
-    with warnings.catch_warnings():
-        # PyTorch's own, about Intel's GPUs, when the switch is put back.
-        warnings.simplefilter("ignore", UserWarning)
-        with torch.backends.mkldnn.flags(enabled=False):
-            assert not onednn.is_chosen()
+    with switched_off():
+        assert not onednn.is_chosen()
     assert onednn.is_chosen()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("beats", [False, True])
+def test_its_switch_reaches_weights_that_are_laid_out(
+    precision: str, beats: bool, bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are packed for all products or, on other processors, because they
+    are large."""
+    if not all(map(onednn.can_pack, LOW)):
+        pytest.skip("oneDNN packs no weights here")
+    monkeypatch.setattr(onednn, "beats_mkl", lambda: beats)
+    for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
+        monkeypatch.setattr(products, name, 0)
+    calls = []
+    original = onednn.multiply
+
+    def spy(rows: Tensor, weight: Tensor) -> Tensor:
+        calls.append(rows.shape)
+        return original(rows, weight)
+
+    monkeypatch.setattr(onednn, "multiply", spy)
+    sentences = [["a", "b"], ["c"]]
+    found = []
+    for off in (False, True, False):
+        calls.clear()
+        with switched_off() if off else nullcontext():
+            found.append(bilm.encode(sentences, precision=precision))
+        assert bool(calls) != off
+    for parts in zip(*found):
+        for part in parts[1:]:
+            np.testing.assert_allclose(part, parts[0], atol=0.05)
 
 
 @pytest.mark.parametrize(
