@@ -55,8 +55,6 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     for name, tensor in load_bilm(trained / "weights").state_dict().items():
         assert tensor.equal(exact[name].half().float()), name
     found = json.loads((trained / "english.json").read_text(encoding="utf8"))
-    assert found["training"]["steps"] == 12
-    assert found["training"]["words"] == 12 * 4 * 5
     assert found["weights"]["options"]["lstm"]["dim"] == 16
     size = (trained / "weights" / "model.safetensors").stat().st_size
     assert found["weights"]["bytes"] == size
@@ -67,9 +65,19 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert dev["mean"] == pytest.approx(logged["perplexity"], rel=0.01)
     assert dev["mean"] != logged["perplexity"]
 
+    script(trained, "describe", "training/english", "configs/english.cfg", "one.json")
+    training = json.loads((trained / "one.json").read_text(encoding="utf8"))
+    assert training["settings"] == "english.cfg"
+    assert training["steps"] == 12
+    assert training["words"] == 12 * 4 * 5
+    (trained / "two.json").write_text(
+        json.dumps({**training, "settings": "two.cfg", "words": 2_000_000}),
+        encoding="utf8",
+    )
     (trained / "tables.md").write_text(TABLES, encoding="utf8")
+    command = ("card", "english.json", "card.md", "tables.md:2", "--note", "Slowly.")
     shown = script(
-        trained, "card", "english.json", "card.md", "tables.md:2", "--note", "Slowly."
+        trained, *command, "--training", "one.json", "--training", "two.json"
     )
     assert "card.md" in shown
     card = (trained / "card.md").read_text(encoding="utf8")
@@ -77,7 +85,12 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert "have 16\ndimensions" in card
     row = f"| dev.txt.xz | {dev['n_words']:,} | {dev['oov_rate']:.1%} | "
     assert row + f"{dev['forward']:.1f} | {dev['backward']:.1f} |" in card
-    assert "english.cfg`.\nSlowly.\n" in card
+    assert "\n2.0 million tokens" in card
+    assert f":\n{2 * training['epochs']:.2f} times the text" in card
+    rows = [line for line in card.splitlines() if line.startswith("| english.cfg |")]
+    assert [row.split(" | ")[1:3] for row in rows] == [["12", "0.0"]]
+    assert "\n| two.cfg | 12 | 2.0 |" in card
+    assert "\n\nSlowly.\n\n[text]" in card
     first, second = "### Heads\n\n| a | b |\n| - | - |\n", "### Tails\n\n| c |\n"
     assert f"{first}\n{second}\n## Limits" in card
 

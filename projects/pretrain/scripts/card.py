@@ -11,8 +11,8 @@ from wasabi import msg
 CARD = """# en: the English biLM of spacy-elmo
 
 Loaded by `nlp.add_pipe("elmo")` in English and multi-language pipelines, and by
-`spacy_elmo.BundledWeights.v1` in configs. Made by the command `english` of
-`projects/pretrain`, this card by its command `ship`.
+`spacy_elmo.BundledWeights.v1` in configs. Made by the commands
+`english` and `english-more` of `projects/pretrain`, this card by its command `card`.
 
 ## What it is
 
@@ -23,16 +23,20 @@ dimensions. {megabytes:.1f} MB in float16, computed with in float32.
 
 ## What it has read
 
-{words:.1f} million tokens of English Wikipedia, sentence boundaries included,
-{epochs:.2f} of an epoch of 58,950 articles as of July 2019
+{words:.1f} million tokens of English Wikipedia, sentence boundaries included:
+{epochs:.2f} times the text of 58,950 articles as of July 2019
 ([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
 cased, one sentence a line, tokenised by spaCy's rules for English. The text is by
 Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are given under
 CC BY-SA 3.0 as well.
 
-{hours:.1f} hours on a CPU ({machine}), a median of {speed:,.0f} words per second
-in bfloat16; the settings are those of `projects/pretrain/configs/english.cfg`.{note}
+Trained one after the other, in bfloat16, with these settings of
+`projects/pretrain/configs`:
 
+| settings | steps | million tokens | hours | words/s, median | on |
+| --- | ---: | ---: | ---: | ---: | --- |
+{trainings}
+{note}
 [text]: https://github.com/chinapedia/wikipedia.abstract.en
 
 ## Perplexities
@@ -73,6 +77,9 @@ def main(
         List[str],
         typer.Argument(help="FILE:N, the first N tables of another project's results"),
     ] = [],  # noqa: B006
+    training: Annotated[
+        List[Path], typer.Option(help="JSON of describe.py: one each, in their order")
+    ] = [],  # noqa: B006
     note: Annotated[str, typer.Option(help="A remark on the training")] = "",
 ) -> None:
     found: Dict[str, Any] = json.loads(figures.read_text("utf8"))
@@ -82,7 +89,11 @@ def main(
         if not (path and number.isdecimal()):
             raise typer.BadParameter(f"Expected FILE:N, found {result}")
         tables += first_tables(Path(path).read_text("utf8"), int(number))
-    target.write_text(card(found, "".join(tables), note), "utf8")
+    if not training:
+        raise typer.BadParameter("Expected at least one --training, found none")
+    trainings = [json.loads(path.read_text("utf8")) for path in training]
+    text = card(found, trainings, "".join(tables), note)
+    target.write_text(text, "utf8")
     msg.good(str(target))
 
 
@@ -105,8 +116,13 @@ def first_tables(text: str, n: int) -> List[str]:
     return [table + "\n" for table in tables]
 
 
-def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
-    training, options = found["training"], found["weights"]["options"]
+def card(
+    found: Dict[str, Any],
+    trainings: List[Dict[str, Any]],
+    downstream: str = "",
+    note: str = "",
+) -> str:
+    options = found["weights"]["options"]
     characters, lstm = options["char_cnn"], options["lstm"]
     widths = [width for width, _ in characters["filters"]]
     return CARD.format(
@@ -118,12 +134,14 @@ def card(found: Dict[str, Any], downstream: str = "", note: str = "") -> str:
         projection=lstm["projection_dim"],
         width=2 * lstm["projection_dim"],
         megabytes=found["weights"]["bytes"] / 1e6,
-        words=training["words"] / 1e6,
-        epochs=training["epochs"],
-        hours=training["hours"],
-        machine=training["machine"],
-        speed=training["words_per_second"],
-        note="\n" + fill(note, 80) if note else "",
+        words=sum(training["words"] for training in trainings) / 1e6,
+        epochs=sum(training["epochs"] for training in trainings),
+        trainings="\n".join(
+            f"| {one['settings']} | {one['steps']:,} | {one['words'] / 1e6:.1f} | "
+            f"{one['hours']:.1f} | {one['words_per_second']:,.0f} | {one['machine']} |"
+            for one in trainings
+        ),
+        note="\n" + fill(note, 80) + "\n" if note else "",
         perplexities="\n".join(
             f"| {name} | {text['n_words']:,} | {text['oov_rate']:.1%} | "
             f"{text['forward']:.1f} | {text['backward']:.1f} | {text['mean']:.1f} |"

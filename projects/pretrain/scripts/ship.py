@@ -1,24 +1,19 @@
-"""Round a trained biLM to float16, as it ships, and write what is known of it as JSON:
-its training, and the perplexities of the rounded weights on held-out texts."""
+"""Round a trained biLM to float16, as it ships, and write its sizes and the rounded
+weights' perplexities on held-out texts as JSON."""
 
 import json
-import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Dict, List
 
-import torch
 import typer
 from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
 from spacy_elmo.formats.files import write_json
-from spacy_elmo.pretraining.reporting import read_log
 
 TOKENISED = ["--tokenizer", "whitespace", "--sentences", "lines"]
 """Of texts whose name says that they are: WikiText's."""
@@ -41,7 +36,6 @@ def main(
     write_json(
         target,
         {
-            "training": training(run),
             "weights": {
                 "bytes": (weights / "model.safetensors").stat().st_size,
                 "options": json.loads((weights / "options.json").read_text("utf8")),
@@ -61,22 +55,6 @@ def evaluate(model: Path, text: Path) -> Dict[str, Any]:
         command += TOKENISED if ".tokens" in text.suffixes else []
         subprocess.run([sys.executable, *command], check=True)
         return dict(json.loads(output.read_text("utf8")))
-
-
-def training(run: Path) -> Dict[str, Any]:
-    """What the run's log says."""
-    log = read_log(run / "log.jsonl")
-    steps = [entry for entry in log if entry["type"] == "train"]
-    return {
-        "steps": steps[-1]["step"],
-        "words": steps[-1]["words"],
-        "epochs": steps[-1]["epoch"],
-        "hours": steps[-1]["seconds"] / 3600,
-        "words_per_second": statistics.median(s["words_per_second"] for s in steps),
-        "texts": [entry["message"] for entry in log if entry["type"] == "message"][:2],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "torch": torch.__version__,
-    }
 
 
 if __name__ == "__main__":
