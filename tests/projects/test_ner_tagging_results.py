@@ -62,8 +62,9 @@ def test_the_files(tmp_path: Path) -> None:
     from table import main as tabulate
 
     folder = write_results(tmp_path, SCORES)
-    tabulate(folder, tmp_path / "out.md")
+    tabulate(folder, tmp_path / "out.md", note="By night.")
     text = (tmp_path / "out.md").read_text(encoding="utf8")
+    assert text.endswith("\n* By night.\n")
     assert text.index("## UD English EWT") < text.index("## WNUT-17")
     assert "* 8 trainings, 0.2 CPU hours" in text
     assert "spacy 3.8.0" in text

@@ -25,6 +25,7 @@ training, with its start and evaluations, on all cores together.
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
     output: Annotated[Path, typer.Argument(help="Markdown file to write")],
+    note: Annotated[str, typer.Option(help="A remark on how they were made")] = "",
 ) -> None:
     """Gather what compare.py has put in FOLDER."""
     runs = read_results(folder)
@@ -36,7 +37,7 @@ def main(
         parts.append("## Mixes of the layers, means over the seeds\n")
     for title, mix in mixes.items():
         parts += [f"{title}:\n", mix] if mix else []
-    parts += ["## How\n", render_origin(runs, folder)]
+    parts += ["## How\n", render_origin(runs, folder, note)]
     text = "\n".join(parts)
     write_bytes(output, text.encode("utf8"))
     print(text)
@@ -93,8 +94,8 @@ def render_mixes(variants: Dict[str, List[Dict[str, Any]]]) -> str:
     return markdown(head, rows, n_texts=4) if rows else ""
 
 
-def render_origin(runs: Any, folder: Path) -> str:
-    """Versions, time, and what (b) was given."""
+def render_origin(runs: Any, folder: Path, note: str) -> str:
+    """Versions, time, and what (b), (i) and (j) were given."""
     groups = [group for variants in runs.values() for group in variants.values()]
     every = [run for group in groups for run in group]
     lines = []
@@ -114,6 +115,7 @@ def render_origin(runs: Any, folder: Path) -> str:
                 f"{variants}: {known['minutes']:.0f} minutes of {command}, "
                 f"{known['words'] / 1e6:.1f} million words."
             )
+    lines += [note] if note else []
     return "\n".join(f"* {line}" for line in lines) + "\n"
 
 
