@@ -154,11 +154,14 @@ def test_the_comparison(tiny: Path) -> None:
     peer.chmod(0o755)
     good(run(tiny, *COMPARE, "--n-runs", 2, "--peer", peer))
     found = json.loads((tiny / "results" / "own.json").read_text(encoding="utf8"))
-    assert set(found["results"]) == {"adagrad", "adamw", "bilm_tf"}
+    ours = {"adagrad": 1, "adamw": 1, "adamw_bfloat16": 1, "adamw_bfloat16_half": 0.5}
+    assert set(found["results"]) == {*ours, "bilm_tf"}
     assert found["versions"]["bilm"] == "1.2"
-    for name in ("adagrad", "adamw"):
+    for name, share in ours.items():
         result = found["results"][name]
-        assert len(result["runs"]) == 2
+        assert found["variants"][name]["share"] == share
+        assert result["time_ratio"] == pytest.approx(share / result["speed_ratio"])
+        assert [each["steps"] for each in result["runs"]] == [300 * share] * 2
         assert 1 < result["perplexity"] < 20
         assert result["perplexity_ratio"] == pytest.approx(result["perplexity"] / 5)
         assert result["speed_ratio"] == pytest.approx(result["words_per_second"] / 100)
