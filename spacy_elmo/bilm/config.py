@@ -17,6 +17,8 @@ ORIGINAL_FILTERS = (
 )
 ACTIVATIONS = ("relu", "tanh")
 CHARACTER_SCHEMES = ("bytes", "vocabulary")
+LARGEST = 2**31 - 1
+"""The most that a size may be, the highest whole number of 32 bits."""
 BYTE_IDS = 262
 """Rows of the byte scheme's table: a masked position, 256 bytes, 5 markers."""
 
@@ -202,10 +204,16 @@ class BiLMConfig:
                         f"{field.name}: expected a whole number of at least {least}, "
                         f"found {value!r}."
                     )
-        if not self.filters or any(w < 1 or n < 1 for w, n in self.filters):
+                if value > LARGEST:
+                    raise ValueError(
+                        f"{field.name}: expected a whole number of at most {LARGEST}, "
+                        f"found {value}."
+                    )
+        sizes = [size for pair in self.filters for size in pair]
+        if not sizes or min(sizes) < 1 or max(sizes) > LARGEST:
             raise ValueError(
-                "filters: expected at least one pair [width, number], both 1 or more, "
-                f"found {[list(pair) for pair in self.filters]}."
+                "filters: expected at least one pair [width, number], both from 1 to "
+                f"{LARGEST}, found {[list(pair) for pair in self.filters]}."
             )
         for name, allowed in (
             ("activation", ACTIVATIONS),
@@ -303,7 +311,11 @@ def _number(
         return default
     value = section[key]
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or kind(value) != value:
+    try:
+        is_number = is_number and math.isfinite(value) and kind(value) == value
+    except OverflowError:  # a whole number larger than any float
+        is_number = False
+    if not is_number:
         raise ValueError(
             f"{source}.{key}: expected "
             f"{'a whole number' if kind is int else 'a number'}, found {value!r}."

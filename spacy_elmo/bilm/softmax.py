@@ -104,7 +104,10 @@ class SampledSoftmax(FullSoftmax):
         self.n_samples = n_samples
 
     def log_expected_count(self, words: Tensor, n_tries: int) -> Tensor:
-        """The log of each word's chance to be among a draw's words, in float32."""
+        """The log of each word's chance to be among a draw's words, in float32; 0
+        where a draw has all words, however many tries they took."""
+        if self.n_samples == self.n_words:
+            return torch.zeros(words.shape, device=words.device)
         ranks = words.double()
         chance = torch.log1p(1 / (ranks + 1)) / math.log(self.n_words + 1)
         return torch.log(-torch.expm1(n_tries * torch.log1p(-chance))).float()
@@ -166,6 +169,8 @@ class AdaptiveSoftmax(nn.Module):
     n_words, width: as of `FullSoftmax`.
     cutoffs: ranks at which a new cluster begins. div_value: by how much each further
         cluster's vectors are narrower.
+
+    Raises ValueError where a cluster has no words, or vectors of width 0.
     """
 
     def __init__(
@@ -182,6 +187,14 @@ class AdaptiveSoftmax(nn.Module):
                 "cutoffs: expected rising ranks of which at least one is under the "
                 f"{n_words} words, found {list(cutoffs)}."
             )
+        for number in range(1, len(kept) + 1):
+            if width // div_value**number < 1:
+                raise ValueError(
+                    "cutoffs and div_value: expected clusters whose vectors have a "
+                    f"width of at least 1, found {width} / {div_value}^{number}, which "
+                    f"is less, in cluster {number} of the cutoffs {kept}. Take fewer "
+                    f"cutoffs, a lower div_value, or a width over {width}."
+                )
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
             width, n_words, kept, div_value=div_value, head_bias=True
         )

@@ -32,4 +32,6 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 
 def write_json(path: PathLike, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode("utf8"))
+    # What came from a file name may hold bytes that are no text; JSON spells such a
+    # half of a surrogate pair as Python does.
+    write_bytes(path, (text + "\n").encode("utf8", errors="backslashreplace"))

@@ -2,7 +2,7 @@
 matrices in TensorFlow's (in, out) layout and gate order i, j, f, o."""
 
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple, Union
 
 import h5py
 import numpy as np
@@ -183,7 +183,8 @@ def _dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
     if not isinstance(dataset, h5py.Dataset):
         group = entry.key.rsplit("/", 1)[0] if "/" in entry.key else "/"
         there = file.get(group)
-        found = sorted(there) if isinstance(there, h5py.Group) else sorted(file)
+        keys = there if isinstance(there, h5py.Group) else file
+        found = sorted(_text(key) for key in keys)
         raise WeightsError(
             f"{path}: expected the dataset {entry.key} of shape {entry.shape}, found "
             f"none; there are {', '.join(found) or 'no datasets'}. The options ask for "
@@ -203,7 +204,8 @@ def _check_nothing_left(file: h5py.File, config: BiLMConfig, path: Path) -> None
     wanted: Set[str] = {entry.key for entry in entries(config)}
     left: List[str] = []
 
-    def visit(key: str, item: object) -> None:
+    def visit(stored: Union[str, bytes], item: object) -> None:
+        key = _text(stored)
         is_ours = isinstance(item, h5py.Dataset) and key.startswith(_GROUPS)
         if is_ours and key not in wanted:
             left.append(key)
@@ -216,6 +218,11 @@ def _check_nothing_left(file: h5py.File, config: BiLMConfig, path: Path) -> None
             f"{config.n_layers} LSTM layers), found {', '.join(sorted(left)[:6])}. "
             "The options and the weights do not belong together."
         )
+
+
+def _text(key: Union[str, bytes]) -> str:
+    """h5py gives bytes where a file's key is not UTF-8."""
+    return key if isinstance(key, str) else key.decode("utf8", "backslashreplace")
 
 
 def _check_expressible(config: BiLMConfig, path: PathLike) -> None:

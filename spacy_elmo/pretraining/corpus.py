@@ -9,7 +9,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..bilm.characters import Characters
 from .distributed import Group
-from .prepare import PrepareSettings, prepare
+from .prepare import PrepareSettings, hash_pipeline, prepare
 from .settings import CorpusSettings, VocabularySettings
 from .shards import META, Shards
 from .text import CorpusError
@@ -24,13 +24,48 @@ class Text(NamedTuple):
     table: TypeTable
 
 
+class Tokenization(NamedTuple):
+    """How a text becomes sentences of words.
+
+    tokenizer, sentences: as the settings have them.
+    pipeline: a hash of the tokenizer's files, if it is known.
+    """
+
+    tokenizer: str
+    sentences: str
+    pipeline: Optional[str] = None
+
+    @classmethod
+    def configured(cls, settings: CorpusSettings) -> "Tokenization":
+        return cls(settings.tokenizer, settings.sentences)
+
+    @classmethod
+    def of(cls, shards: Shards) -> Optional["Tokenization"]:
+        """None where they do not say."""
+        try:
+            made, pipeline = shards.meta["settings"], shards.meta.get("pipeline")
+            return cls(made["tokenizer"], made["sentences"], pipeline)
+        except (KeyError, TypeError):
+            return None
+
+    def has_tokenizer_of(self, other: "Tokenization") -> bool:
+        """By its name, or by what lies at the two paths."""
+        if self.tokenizer == other.tokenizer:
+            return True
+        found = self.pipeline or hash_pipeline(self.tokenizer)
+        return found is not None and found == (
+            other.pipeline or hash_pipeline(other.tokenizer)
+        )
+
+
 class Corpus(NamedTuple):
     """train, dev: the texts; dev is None where there is no held-out text.
-    vocabulary: of the output layer."""
+    vocabulary: of the output layer. tokenization: of the training text."""
 
     train: Text
     dev: Optional[Text]
     vocabulary: Vocabulary
+    tokenization: Tokenization
 
     def identity(self) -> Dict[str, Any]:
         """What a resumed run must find unchanged."""
@@ -56,8 +91,9 @@ def load_shards(
     paths: files, folders and globs, or one folder of ready shards.
     name: what to call it. show: with a progress bar on stderr.
     """
-    if len(paths) == 1 and (Path(paths[0]) / META).is_file():
-        return Shards(paths[0])
+    ready = _ready(paths)
+    if ready is not None:
+        return ready
     with tqdm(
         desc=f"tokenize {name}",
         unit="B",
@@ -129,7 +165,8 @@ def load_corpus(
     cache: where shards go if the settings name no place.
     say: told how much text there is and how much of it the vocabulary knows.
 
-    Raises CorpusError for a text that cannot be read or has nothing to learn from.
+    Raises CorpusError for a text that cannot be read or has nothing to learn from, and
+    for a held-out text whose words are others than those of ready shards.
     """
 
     def load(paths: Sequence[str], name: str) -> Text:
@@ -137,9 +174,15 @@ def load_corpus(
         return load_text(paths, settings, cache, characters, name=name, show=showing)
 
     def load_all() -> Corpus:
+        _check_tokenization(settings)
         train = load(settings.train, "train")
         dev = None if settings.dev is None else load(settings.dev, "dev")
-        return Corpus(train, dev, load_vocabulary(train.shards, vocabulary))
+        return Corpus(
+            train,
+            dev,
+            load_vocabulary(train.shards, vocabulary),
+            _tokenization(train.shards, settings),
+        )
 
     corpus = group.first_then_others(load_all)
     if corpus.train.shards.n_ids < 2:
@@ -156,6 +199,58 @@ def load_corpus(
                     f"{len(corpus.vocabulary):,}: {known.oov_rate:.2%} of the words"
                 )
     return corpus
+
+
+def _ready(paths: Sequence[str]) -> Optional[Shards]:
+    if len(paths) == 1 and (Path(paths[0]) / META).is_file():
+        return Shards(paths[0])
+    return None
+
+
+def _tokenization(shards: Shards, settings: CorpusSettings) -> Tokenization:
+    """The shards' own; its tokenizer as the settings name it, where both mean the
+    same: a path of another machine is of no use here."""
+    configured = Tokenization.configured(settings)
+    made = Tokenization.of(shards) or configured
+    if configured.has_tokenizer_of(made):
+        return made._replace(tokenizer=configured.tokenizer)
+    return made
+
+
+def _check_tokenization(settings: CorpusSettings) -> None:
+    """Before any work: ready shards are not made again where the settings have
+    another tokenizer."""
+    if settings.dev is None:
+        return
+    ready, ready_dev = _ready(settings.train), _ready(settings.dev)
+    configured = Tokenization.configured(settings)
+    train = Tokenization.of(ready) if ready else configured
+    if train is None:
+        return
+    if ready_dev is not None:
+        dev = Tokenization.of(ready_dev) or train
+        if not dev.has_tokenizer_of(train):
+            remedy = "" if ready else f"give --corpus.tokenizer {dev.tokenizer}, or "
+            raise CorpusError(
+                "corpus.dev: expected ready shards made by the tokenizer of "
+                f"corpus.train, {train.tokenizer!r}, found ones made by "
+                f"{dev.tokenizer!r}. Their words are others: {remedy}prepare the "
+                "shards of one text again, by the other's tokenizer."
+            )
+        return
+    options = []
+    if not configured.has_tokenizer_of(train):
+        options.append(f"--corpus.tokenizer {train.tokenizer}")
+    if configured.sentences != train.sentences:
+        options.append(f"--corpus.sentences {train.sentences}")
+    if options:
+        raise CorpusError(
+            "corpus.dev: expected text to be tokenised as the ready shards of "
+            f"corpus.train were, tokenizer {train.tokenizer!r} and sentences "
+            f"{train.sentences!r}, found the settings {configured.tokenizer!r} and "
+            f"{configured.sentences!r}. Its words would be others: give "
+            f"{' '.join(options)}, or name ready shards that were made like those."
+        )
 
 
 def _describe(characters: Characters) -> str:

@@ -57,6 +57,18 @@ class Lanes:
         self._shard_starts = np.cumsum([0, *sizes])
         self.steps_per_epoch = -(-self.n_ids // (batch_size * unroll_steps))
 
+    def notes(self) -> List[str]:
+        """What a user should know of a text that does not fill a step."""
+        wanted = self.batch_size * self.unroll_steps
+        if self.n_ids >= wanted:
+            return []
+        return [
+            f"train: a step reads {self.batch_size} x {self.unroll_steps} = {wanted:,} "
+            f"words and ends of sentences, the text has {self.n_ids:,}: each step is "
+            f"an epoch, and reads them {wanted / self.n_ids:,.1f} times. Lower "
+            "training.batch_size or unroll_steps."
+        ]
+
     def window(self, step: int) -> Window:
         """What is read in a step, counted from 0 over all epochs."""
         epoch, step = divmod(step, self.steps_per_epoch)

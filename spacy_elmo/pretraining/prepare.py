@@ -9,12 +9,13 @@ import platform
 import shutil
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple, Union
 
 from .shards import META, Shards, ShardWriter
-from .text import Chunk, find_files, hash_files, read_chunks
+from .text import Chunk, CorpusError, find_files, hash_files, read_chunks
 from .tokenizers import (
     LINES,
     WHITESPACE,
@@ -59,7 +60,8 @@ def prepare(
         result is the same.
     progress: called with the bytes read since the last call and the bytes in all.
 
-    Raises CorpusError for text that cannot be read, ValueError for unknown settings.
+    Raises CorpusError for text that cannot be read and where a tokeniser is killed,
+    ValueError for unknown settings.
     """
     settings = settings or PrepareSettings()
     files = find_files(paths)
@@ -85,11 +87,13 @@ def prepare(
             writer.add(tokenized)
             if progress is not None:
                 progress(chunk.n_bytes, total)
+        pipeline = hash_pipeline(settings.tokenizer)
         writer.close(
             {
                 "layout": LAYOUT,
                 "files": [path.name for path in files],
                 "settings": asdict(settings),
+                **({} if pipeline is None else {"pipeline": pipeline}),
             }
         )
         if not (folder / META).is_file():
@@ -102,6 +106,15 @@ def prepare(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return Shards(folder)
+
+
+def hash_pipeline(tokenizer: str) -> Optional[str]:
+    """Of a pipeline that is named by its path, which is another on other machines; None
+    for other tokenizers."""
+    folder = Path(tokenizer)
+    if not folder.is_dir():
+        return None
+    return hash_files(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
 def _unfinished(cache: Path, key: str) -> Path:
@@ -151,18 +164,26 @@ def _in_processes(
 ) -> Iterator[Tuple[Chunk, Tokenized]]:
     """In the order of the chunks, with few of them in memory."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        n_process,
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(settings.tokenizer, settings.sentences),
-    ) as pool:
-        waiting: Deque[Tuple[Chunk, Future[Tokenized]]] = deque()
-        for chunk in chunks:
-            waiting.append((chunk, pool.submit(_work, chunk)))
-            if len(waiting) > 2 * n_process:
+    waiting: Deque[Tuple[Chunk, Future[Tokenized]]] = deque()
+    try:
+        with ProcessPoolExecutor(
+            n_process,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(settings.tokenizer, settings.sentences),
+        ) as pool:
+            for chunk in chunks:
+                waiting.append((chunk, pool.submit(_work, chunk)))
+                if len(waiting) > 2 * n_process:
+                    first, result = waiting.popleft()
+                    yield first, result.result()
+            while waiting:
                 first, result = waiting.popleft()
                 yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
+    except BrokenProcessPool as error:
+        raise CorpusError(
+            f"corpus: expected {n_process} tokenisers that work to the text's end, "
+            "found that a tokeniser process was ended from outside, probably for want "
+            "of memory: lower corpus.n_process, or free memory. If it has written an "
+            "error of its own, that is the reason."
+        ) from error

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Union
 
 TEXT_SUFFIXES = (".txt", ".jsonl")
+ARCHIVES = (".tar", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
+"""Endings of files in which text lies among what is none."""
 
 
 class CorpusError(ValueError):
@@ -36,7 +38,7 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
     A folder's files must end in .txt or .jsonl, packed (.gz, .xz, .bz2, .zst) or not;
     a file that is named itself, or by a glob, may have any name.
 
-    Raises CorpusError where nothing is found.
+    Raises CorpusError where nothing is found, and for a named archive.
     """
     found: Dict[Path, Path] = {}
     for name in paths:
@@ -53,6 +55,7 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
         if not here:
             raise CorpusError(f"{name}: expected {expected}, found none.")
         for file in here:
+            _check_no_archive(file)
             found.setdefault(file.resolve(), file)
     if not found:
         raise CorpusError("corpus: expected at least one path, found none.")
@@ -74,8 +77,8 @@ def read_chunks(files: Sequence[Path], chunk_chars: int = 1 << 20) -> Iterator[C
     """The lines of all files in their order, in chunks of about `chunk_chars`
     characters; a document may go on in the next chunk.
 
-    Raises CorpusError for a damaged file, text that is not UTF-8, and a line of a
-    .jsonl file that is no object with a text.
+    Raises CorpusError for a damaged file, text that is not UTF-8, a tar archive by
+    whatever name, and a line of a .jsonl file that is no object with a text.
     """
     for path in files:
         lines: List[str] = []
@@ -102,6 +105,8 @@ def _lines(path: Path, raw: IO[bytes]) -> Iterator[str]:
     try:
         file = opener(raw) if opener else raw
         for number, data in enumerate(file, start=1):
+            if number == 1 and _is_tar(data):
+                raise _archive_error(path, "a tar archive")
             line = data.decode("utf8").rstrip("\r\n")
             if number == 1:
                 line = line.lstrip("\ufeff")  # a byte order mark
@@ -202,7 +207,30 @@ class _Blocks(io.RawIOBase):
 
 
 def _is_text(path: Path) -> bool:
+    return _ending(path) in TEXT_SUFFIXES
+
+
+def _ending(path: Path) -> str:
+    """The name's last suffix but that of a packing, or an empty string."""
     suffixes = path.suffixes
     if path.suffix in _openers():
         suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in TEXT_SUFFIXES
+    return suffixes[-1] if suffixes else ""
+
+
+def _check_no_archive(path: Path) -> None:
+    ending = _ending(path).lower()
+    if ending in ARCHIVES:
+        raise _archive_error(path, f"an archive by its ending {ending}")
+
+
+def _is_tar(first_line: bytes) -> bool:
+    """Its first header is 512 bytes of numbers and zeros, in which no line ends."""
+    return first_line[257:262] == b"ustar" and b"\0" in first_line[:257]
+
+
+def _archive_error(path: Path, found: str) -> CorpusError:
+    return CorpusError(
+        f"{path}: expected text, packed or not, found {found}. Unpack it first, and "
+        "name the files or the folder of the text in it."
+    )

@@ -105,6 +105,35 @@ def test_filters_that_the_options_do_not_mention(published_folder: Path) -> None
         load_bilm(published_folder)
 
 
+@pytest.mark.parametrize("key", [b"CNN/W_\xff", b"caf\xe9", b"RNN_0/RNN/\xff"])
+def test_keys_that_are_no_utf8(published_folder: Path, key: bytes) -> None:
+    """One of a layer is refused as any other, one beside the layers passed over."""
+    with h5py.File(published_folder / "weights.hdf5", "a") as file:
+        file[key] = np.zeros(3, dtype="f")
+    if key == b"caf\xe9":
+        assert load_bilm(published_folder).config.dim == 6
+        return
+    with refused(published_folder / "weights.hdf5", "\\xff", "2 filters"):
+        load_bilm(published_folder)
+
+
+@pytest.mark.parametrize(
+    ("missing", "beside", "found"),
+    [
+        ("CNN/W_cnn_1", b"CNN/caf\xe9", "W_cnn_0, b_cnn_0, b_cnn_1, caf\\xe9"),
+        ("char_embed", b"caf\xe9", "RNN_1, caf\\xe9"),
+    ],
+)
+def test_a_missing_key_beside_one_that_is_no_utf8(
+    published_folder: Path, missing: str, beside: bytes, found: str
+) -> None:
+    with h5py.File(published_folder / "weights.hdf5", "a") as file:
+        del file[missing]
+        file[beside] = np.zeros(3, dtype="f")
+    with refused(published_folder / "weights.hdf5", missing, found):
+        load_bilm(published_folder)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("key", ["char_embed", f"{CELL}/B"])
 def test_nan_and_infinity(published_folder: Path, key: str, value: float) -> None:
@@ -189,7 +218,11 @@ def test_missing_file(published_folder: Path, name: str) -> None:
         ("char_cnn", "characters", "vocabulary", ("character vocabulary",)),
         ("lstm", "forget_bias", 0, ("forget bias of 0.0",)),
         ("lstm", "dim", float("inf"), ("lstm.dim", "inf")),
-        ("lstm", "dim", 10**13, ("weights.hdf5",)),
+        ("lstm", "dim", 2**31 - 1, ("weights.hdf5",)),
+        ("lstm", "dim", 2**31, ("options.json: dim", "at most", "found 2147483648")),
+        ("char_cnn", "max_characters_per_token", 2**63, ("_per_token: ", "at most")),
+        ("char_cnn", "embedding", {"dim": 2**63}, ("char_dim", "at most")),
+        ("char_cnn", "filters", [[1, 10**20]], ("options.json: filters", "from 1 to")),
     ],
 )
 def test_wrong_options(

@@ -103,6 +103,24 @@ def test_an_epoch_reads_all_of_the_text(
     assert seen[0].sum() == seen[1].sum() == batch_size * length
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "found"), [(6, None), (7, "7 x 4 = 28"), (600, "2,400")]
+)
+def test_a_text_of_less_than_a_step(
+    tmp_path: Path, batch_size: int, found: str | None
+) -> None:
+    """24 ids: it is told that a step reads some of them again."""
+    lanes = make_lanes(tmp_path, [5] * 4, batch_size=batch_size, unroll_steps=4)
+    assert lanes.steps_per_epoch == 1
+    notes = lanes.notes()
+    assert len(notes) == (found is not None)
+    for note in notes:
+        assert str(found) in note
+        assert "the text has 24" in note
+        assert f"reads them {batch_size * 4 / 24:,.1f} times" in note
+        assert "Lower training.batch_size or unroll_steps." in note
+
+
 @pytest.mark.parametrize("seed", [None, 5])
 def test_windows_go_on_from_one_another(tmp_path: Path, seed: int | None) -> None:
     """The last target of one is the first input of the next."""

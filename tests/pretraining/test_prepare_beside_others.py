@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora import contents, documents_of, read_back, write
+from corpora import contents, corpus_refused, documents_of, read_back, write
 
 from spacy_elmo.pretraining import prepare as module
 from spacy_elmo.pretraining.prepare import PrepareSettings, prepare
@@ -141,6 +142,22 @@ def test_processes_change_nothing(
     assert finished(process).split() == [str(len(one.tokens)), str(total)]
     assert len(one.tokens) > 5
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_a_tokeniser_that_is_killed(
+    longer_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a system does that has no memory left."""
+    reader = functools.partial(read_chunks, chunk_chars=20)
+    monkeypatch.setattr(module, "read_chunks", reader)
+
+    def kill(*_: int) -> None:
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with corpus_refused("2 tokenisers", "lower corpus.n_process"):
+        prepare([longer_corpus], tmp_path / "cache", n_process=2, progress=kill)
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_two_processes_at_once(longer_corpus: Path, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -307,6 +309,53 @@ def test_half_a_surrogate_pair_is_refused_where_it_stands(tmp_path: Path) -> Non
 def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "b \\ud83d\\ude00"}\n')
     assert lines_of(path)[0] == "b 😀"
+
+
+@pytest.mark.parametrize("name", ["b.tar", "b.tgz", "b.txz", "b.TBZ2", "b.zip"])
+@pytest.mark.parametrize("how", ["itself", "by a glob"])
+def test_archives_that_are_named(tmp_path: Path, name: str, how: str) -> None:
+    write(tmp_path / "a.txt", "a\n")
+    path = write(tmp_path / name, "b\n")
+    named = path if how == "itself" else tmp_path / "*"
+    with corpus_refused(f"{path}:", path.suffix.lower(), "Unpack it first"):
+        find_files([named])
+    assert find_files([tmp_path]) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.txt.tar.xz", "a.parquet", "a.zip.zst"])
+def test_archives_by_their_last_ending_but_the_packing(
+    tmp_path: Path, name: str
+) -> None:
+    path = write(tmp_path / name, "a\n")
+    with corpus_refused(f"{path}:", "archive", "Unpack it first"):
+        find_files([path])
+    plain = write(tmp_path / "corpus.tar.gz.txt", "a\n")
+    assert find_files([plain]) == [plain]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".en"])
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+def test_a_tar_archive_by_another_name(
+    tmp_path: Path, packing: str, suffix: str, kind: int
+) -> None:
+    """Its header would be a word."""
+    member = tarfile.TarInfo("caf\xe9" + 92 * "a" + ".txt")
+    member.size = 4
+    data = io.BytesIO()
+    with tarfile.open(
+        fileobj=data, mode="w", format=kind, encoding="latin1"
+    ) as archive:
+        archive.addfile(member, io.BytesIO(b"a b\n"))
+    path = tmp_path / f"a{suffix}{packing}"
+    path.write_bytes(pack(data.getvalue(), packing))
+    with corpus_refused(f"{path}:", "tar archive", "Unpack it first"):
+        lines_of(path)
+
+
+def test_text_with_the_word_of_a_tar_archive(tmp_path: Path) -> None:
+    line = "a" * 257 + "ustar"
+    assert lines_of(write(tmp_path / "a.txt", line)) == [line, ""]
 
 
 def test_without_zstandard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
