@@ -98,21 +98,23 @@ PLAIN = Gates(activate, activate_backward, project_backward)
 _compiling = Lock()
 
 
-def compiled_gates(device: torch.device, with_gradients: bool) -> Gates:
-    """Compiled for this device, once a process. Where the compiler does not work, they
-    are plain, and a warning says why."""
+def compiled_gates(
+    device: torch.device, dtype: torch.dtype, with_gradients: bool
+) -> Gates:
+    """Compiled for this device and this dtype of the matrix products, once a process.
+    Where the compiler does not work, they are plain, and a warning says why."""
     with _compiling:
-        return _compile(device, with_gradients)
+        return _compile(device, dtype, with_gradients)
 
 
 @cache
-def _compile(device: torch.device, with_gradients: bool) -> Gates:
+def _compile(device: torch.device, dtype: torch.dtype, with_gradients: bool) -> Gates:
     compile_ = partial(torch.compile, dynamic=True)
     compiled = Gates(
         compile_(activate), compile_(activate_backward), compile_(project_backward)
     )
     try:
-        _try(compiled, device, with_gradients)
+        _try(compiled, device, dtype, with_gradients)
     except Exception as error:  # of a compiler, of its compiler, of its cache on disk
         reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         text = NO_COMPILER.format(device=device, error=reason)
@@ -122,21 +124,27 @@ def _compile(device: torch.device, with_gradients: bool) -> Gates:
 
 
 @torch.no_grad()
-def _try(gates: Gates, device: torch.device, with_gradients: bool) -> None:
+def _try(
+    gates: Gates, device: torch.device, dtype: torch.dtype, with_gradients: bool
+) -> None:
     """Compile what will be used. Raises RuntimeError where it does not give what the
     plain functions do."""
     numbers = torch.arange(2 * 3 * 16, dtype=torch.float32, device=device).sin()
-    low = numbers.view(6, 16)
-    cell, before = low[:, :4].clone(), low[:, 4:8].clone()
+    exact = numbers.view(6, 16)
+    cell, before = exact[:, :4].clone(), exact[:, 4:8].clone()
+    # A view of nothing, as in a run, or all would be compiled once more there.
+    low = exact.to(dtype, copy=True)
     limit = as_limit(0.5, cell)
     results: List[List[Tensor]] = []
     for each in (gates, PLAIN):
         kept, new, row = each.activate(low, cell, limit, with_gradients)
         found = [new, row]
         if kept is not None:
-            found += [kept, each.project_backward(row, new, cell, limit)]
+            output, bound = cell.to(dtype), as_limit(0.5, row)
+            found += [kept, each.project_backward(row, new, output, bound)]
             found += each.activate_backward(row, cell, kept, before, new, limit)
         results.append(found)
+    off = max(1e-5, 4 * torch.finfo(dtype).eps)
     for one, other in zip(*results):
-        if not torch.allclose(one, other, atol=1e-5):
+        if not torch.allclose(one, other, atol=off):
             raise RuntimeError("it gives other numbers")

@@ -148,7 +148,8 @@ def run_side_by_side(
     ]
     make_run: Callable[..., Run] = Run
     if inputs.is_cuda:
-        make_run = partial(FusedRun, gates=compiled_gates(inputs.device, True))
+        gates = compiled_gates(inputs.device, dtype, True)
+        make_run = partial(FusedRun, gates=gates)
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -187,7 +188,7 @@ class ReadyLSTM:
         self._block: Callable[..., _Block]
         if bias.is_cuda:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
-            gates = compiled_gates(bias.device, False)
+            gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))

@@ -13,7 +13,7 @@ from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
 from . import checkpoints
 from .batches import WEIGHTS, Batches, each, generator_of
-from .corpus import load_corpus
+from .corpus import Tokenization, load_corpus
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .lanes import Lanes
@@ -30,8 +30,14 @@ from .schedules import learn_rate, total_steps
 from .settings import PretrainSettings
 from .signals import Interrupted, Requests
 from .snapshot import restore, take_snapshot
-from .step import compute_gradient, freeze
+from .step import compute_gradient, freeze, record_steps
 from .text import hash_files
+
+NO_MEMORY = """\
+training: expected batches that fit into the GPU's memory, found: {error}
+In a new output folder, raise training.accumulate_gradient, which computes a batch in
+parts, to the same gradient, or lower training.batch_size. What is in this one can go on
+on a GPU with more memory."""
 
 
 def pretrain(
@@ -49,8 +55,9 @@ def pretrain(
     show: progress on stderr.
 
     Raises Interrupted after SIGTERM or Ctrl-C, TrainingError where the loss is not
-    finite or the output folder belongs to another run, CorpusError for text that cannot
-    be read, OSError where the last checkpoint cannot be written.
+    finite, the GPU's memory is too small, or the output folder belongs to another run,
+    CorpusError for text that cannot be read, OSError where the last checkpoint cannot
+    be written.
     """
     if gpu_id < 0:
         keep_freed_memory()
@@ -60,6 +67,8 @@ def pretrain(
             if group.is_first:
                 stack.enter_context(alone_in(Path(output)))
             _train(settings, Path(output), group, show, stack)
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError(NO_MEMORY.format(error=error)) from error
     finally:
         group.leave()
 
@@ -103,6 +112,7 @@ def _train(
     lanes = Lanes(
         corpus.train.shards, training.batch_size, training.unroll_steps, training.seed
     )
+    notes += lanes.notes()
     batches = Batches(
         lanes,
         own,
@@ -140,18 +150,10 @@ def _train(
         records.say(note)
     # Until here a signal ends the program at once: there is nothing to keep.
     requests = stack.enter_context(Requests())
-    # Replayed twice before a step, a graph would write over its own gradients.
-    whole = training.accumulate_gradient == 1
-    if training.cuda_graph and whole and group.device.type == "cuda":
-        n_lanes = own.stop - own.start
-        try:
-            model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
-        except RuntimeError as error:
-            # What a broken record leaves behind is no state to train in.
-            raise TrainingError(
-                "training.cuda_graph: expected a GPU that records a step as a CUDA "
-                f"graph, found: {error}. Run it again with --training.cuda_graph false."
-            ) from error
+    if training.cuda_graph and group.device.type == "cuda":
+        missing = record_steps(model, training, own.stop - own.start, dtype)
+        if missing:
+            records.say(missing)
     clock = progress.start_clock()
 
     @contextmanager
@@ -175,21 +177,25 @@ def _train(
                 best = progress.best_step
                 checkpoints.prune(folder, training.keep_checkpoints, best)
 
-    def export(name: str, perplexities: Optional[Perplexities], over: bool) -> None:
+    def export(name: str, perplexities: Optional[Perplexities], over: bool) -> bool:
+        """RETURNS: whether the folder is written."""
         if not group.is_first:
-            return
+            return False
         with writing(name, over):
             write_model(
                 output / name,
                 model,
                 corpus.vocabulary,
                 settings.softmax,
-                _describe(settings, progress, perplexities),
+                _describe(corpus.tokenization, progress, perplexities),
                 hdf5=settings.export.hdf5,
             )
+            return True
+        return False
 
     def measure(over: bool) -> None:
-        """Held-out perplexity; the best model so far is exported."""
+        """Held-out perplexity; the best model so far is exported. One that cannot be
+        is no best: the next one, if better than what lies there, takes its place."""
         if corpus.dev is None:
             return
         found = evaluate(
@@ -200,10 +206,14 @@ def _train(
             group=group,
             n_words=training.n_evaluated,
         )
-        is_best = progress.evaluated(found)
-        records.dev(_dev_record(progress, found, lanes, clock(), is_best))
-        if is_best:
-            export("model-best", found, over)
+        seconds, kept = clock(), False
+        try:
+            with group.failing_together():
+                kept = progress.is_best(found) and export("model-best", found, over)
+            kept = bool(group.tell(int(kept)))
+            progress.evaluated(found, best=kept)
+        finally:
+            records.dev(_dev_record(progress, found, lanes, seconds, kept))
 
     readout = ReadOut(group.device)
 
@@ -360,12 +370,12 @@ def _dev_record(
 
 
 def _describe(
-    settings: PretrainSettings, progress: Progress, found: Optional[Perplexities]
+    made: Tokenization, progress: Progress, found: Optional[Perplexities]
 ) -> Dict[str, Any]:
     """What a model folder says about itself."""
     return {
-        "tokenizer": settings.corpus.tokenizer,
-        "sentences": settings.corpus.sentences,
+        "tokenizer": made.tokenizer,
+        "sentences": made.sentences,
         "step": progress.step,
         "words": progress.words,
         "held_out": None if found is None else found.to_json(),

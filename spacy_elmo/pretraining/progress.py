@@ -149,13 +149,15 @@ class Progress:
         self.unlogged_since = seconds
         return record
 
-    def evaluated(self, found: Perplexities) -> bool:
-        """Note an evaluation. RETURNS: whether it is the best so far."""
+    def is_best(self, found: Perplexities) -> bool:
+        """Whether it is better than all that were noted as such."""
+        return found.mean < (math.inf if self.best is None else self.best)
+
+    def evaluated(self, found: Perplexities, *, best: bool) -> None:
+        """Note an evaluation, and whether its model is the best that was kept."""
         self.last = found.to_json()
-        if not found.mean < (math.inf if self.best is None else self.best):
-            return False
-        self.best, self.best_step = found.mean, self.step
-        return True
+        if best:
+            self.best, self.best_step = found.mean, self.step
 
     def last_evaluation(self) -> Optional[Perplexities]:
         return None if self.last is None else Perplexities.from_json(self.last)

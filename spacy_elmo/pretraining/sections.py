@@ -197,7 +197,8 @@ class TrainingSettings(Checked):
     checkpoint_frequency: steps between checkpoints.
     keep_checkpoints: how many of them stay.
     log_frequency: steps between lines of the log.
-    cuda_graph: on a GPU, record a step once and replay it.
+    cuda_graph: on a GPU, record a step once and replay it; needs an
+        accumulate_gradient of 1.
     n_evaluated: words of the held-out text that an evaluation during training reads;
         None: all.
     logger: a spaCy logger's name under "@loggers", and its arguments; None: none.

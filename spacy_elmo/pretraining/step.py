@@ -4,12 +4,14 @@ from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd import graph
 
 from ..bilm.lstm import LSTMState
 from ..bilm.softmax import SampledSoftmax
 from .batches import DROPOUT, Batch, generator_of
 from .distributed import Group
 from .language_model import LanguageModel, SampledRows, State
+from .progress import TrainingError
 from .settings import TrainingSettings
 
 
@@ -84,3 +86,36 @@ def freeze(model: LanguageModel, frozen: bool) -> None:
     """While the output layer is trained alone, the biLM has no gradient."""
     for parameter in model.bilm.parameters():
         parameter.requires_grad_(not frozen)
+
+
+def record_steps(
+    model: LanguageModel, training: TrainingSettings, n_lanes: int, dtype: torch.dtype
+) -> Optional[str]:
+    """Record the LSTMs' pass as a CUDA graph for windows of this process's lanes.
+
+    RETURNS: why there is none, if the settings do not allow it.
+
+    Raises TrainingError where the GPU cannot.
+    """
+    if training.accumulate_gradient > 1:
+        # Replayed twice before a step, a graph would write over its own gradients.
+        return (
+            "No CUDA graph of the steps, which are slower without one: "
+            f"training.accumulate_gradient is {training.accumulate_gradient}, not 1."
+        )
+    try:
+        model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
+    except torch.cuda.OutOfMemoryError:
+        raise  # a smaller batch would do
+    except RuntimeError as error:
+        # What a broken record leaves behind is no state to train in.
+        raise TrainingError(
+            "training.cuda_graph: expected a GPU that records a step as a CUDA graph, "
+            f"found: {error}. Run it again with --training.cuda_graph false."
+        ) from error
+    # It was recorded on a stream of its own, for which newer versions of PyTorch wait,
+    # and warn, in each way back.
+    silence = getattr(graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
+    if silence is not None:
+        silence(False)
+    return None

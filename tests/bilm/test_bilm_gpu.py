@@ -72,7 +72,7 @@ def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gpu.encode(SENTENCES)
-    assert gates.compiled_gates(gpu.device, False) is not gates.PLAIN
+    assert gates.compiled_gates(gpu.device, torch.float32, False) is not gates.PLAIN
 
 
 def test_in_inference_mode_and_out_of_it(cpu: BiLM, gpu: BiLM) -> None:

@@ -152,6 +152,10 @@ def test_presets_are_the_published_sizes() -> None:
         ({"proj_clip": float("nan")}, "proj_clip.*positive.*found nan"),
         ({"dim": 256}, r"projection_dim.*at most dim \(256\), found 512"),
         ({"word_dim": 3}, "word_dim and n_words.*found 3 and 0"),
+        ({"dim": 2**31}, "dim: .*at most 2147483647, found 2147483648"),
+        ({"n_highway": 10**20}, f"n_highway: .*at most 2147483647, found {10**20}"),
+        ({"filters": ((2, 2**31),)}, r"filters.*2147483647, found \[\[2, 2147483648"),
+        ({"filters": ((2**63, 1),)}, r"filters.*2147483647, found \[\[92233720"),
     ],
 )
 def test_sizes_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
@@ -200,6 +204,21 @@ def test_numbers_must_be_finite(key: str, value: float) -> None:
     """Python's JSON reader takes `Infinity` and `NaN` for numbers."""
     with pytest.raises(ValueError, match=rf"here\.json: lstm\.{key}"):
         BiLMConfig.from_options(changed("lstm", key, value), source="here.json")
+
+
+@pytest.mark.parametrize("value", [2**31, 2**63, 10**20, 1e20, 10**400])
+@pytest.mark.parametrize("key", ["dim", "n_layers"])
+def test_a_number_that_no_size_can_be(key: str, value: float) -> None:
+    options = changed("lstm", key, value)
+    found = 10**20 if value == 1e20 else value
+    with pytest.raises(ValueError, match=rf"here\.json: .*{key}: .*found {found}"):
+        BiLMConfig.from_options(options, source="here.json")
+
+
+def test_a_number_larger_than_any_float() -> None:
+    options = changed("lstm", "cell_clip", 10**400)
+    with pytest.raises(ValueError, match=r"here\.json: lstm\.cell_clip: expected"):
+        BiLMConfig.from_options(options, source="here.json")
 
 
 def test_fractions_of_filters_are_refused() -> None:

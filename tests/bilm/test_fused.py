@@ -223,7 +223,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gates.torch, "compile", fails)
     with pytest.warns(RuntimeWarning, match="Failed to find C compiler"):
-        assert compiled_gates(torch.device("cpu"), True) is PLAIN
+        assert compiled_gates(torch.device("cpu"), torch.float32, True) is PLAIN
 
 
 @pytest.mark.usefixtures("_asked_anew")
@@ -237,7 +237,7 @@ def test_a_compiler_that_computes_other_numbers(
 
     monkeypatch.setattr(gates.torch, "compile", wrong)
     with pytest.warns(RuntimeWarning, match="it gives other numbers"):
-        assert compiled_gates(torch.device("cpu"), True) is PLAIN
+        assert compiled_gates(torch.device("cpu"), torch.float32, True) is PLAIN
 
 
 @pytest.mark.slow
@@ -245,18 +245,24 @@ def test_a_compiler_that_computes_other_numbers(
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler, g++")
 def test_compiled() -> None:
     """One minute of compiling; what it makes serves all shapes."""
-    compiled = compiled_gates(torch.device("cpu"), True)
-    assert isinstance(compiled, Gates)
-    assert compiled is not PLAIN
+    from torch._dynamo.utils import counters
+
+    compiled = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        compiled[dtype] = compiled_gates(torch.device("cpu"), dtype, True)
+        assert isinstance(compiled[dtype], Gates)
+        assert compiled[dtype] is not PLAIN
+    n_graphs = counters["stats"]["unique_graphs"]
     for projected in (True, False):
         for sizes in ([3] * 4, [5, 5, 3, 3, 2, 1, 1]):
             weights, tensors = given(sizes, projected, torch.float32)
             # In bfloat16 0.7 is rounded down, 0.3 up.
             clips = Clips(0.6, 0.7) if projected else Clips(None, None)
-            for dtype in (torch.float32, torch.bfloat16):
+            for dtype, ours in compiled.items():
                 arguments = (weights, tensors, sizes, clips, dtype)
                 expected = results(FusedRun, *arguments, gates=PLAIN)
-                found = results(FusedRun, *arguments, gates=compiled)
+                found = results(FusedRun, *arguments, gates=ours)
                 close = 1e-5 if dtype == torch.float32 else 0.05
                 for one, other in zip(found, expected):
                     torch.testing.assert_close(one, other, atol=close, rtol=close)
+    assert counters["stats"]["unique_graphs"] == n_graphs

@@ -77,12 +77,22 @@ def test_all_words_can_be_drawn(batch: "tuple[torch.Tensor, torch.Tensor]") -> N
     draw = layer.sample()
     assert draw.words.tolist() == list(range(N_WORDS))
     weights = [layer.weight, layer.bias]
-    loss = layer(*batch, draw._replace(n_tries=1_000_000))
+    loss = layer(*batch, draw)
     full = FullSoftmax.forward(layer, *batch)
     torch.testing.assert_close(loss, full)
     expected = torch.autograd.grad(full.sum(), weights)
     for found, gradient in zip(torch.autograd.grad(loss.sum(), weights), expected):
         torch.testing.assert_close(found.to_dense(), gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_no_correction_where_all_words_are_drawn() -> None:
+    """Whatever the tries: each of them is certain to be there."""
+    everywhere = torch.arange(N_WORDS)
+    for n_samples, expected in ((N_WORDS, True), (N_WORDS - 1, False)):
+        layer = SampledSoftmax(N_WORDS, WIDTH, n_samples)
+        correction = layer.log_expected_count(everywhere, layer.sample().n_tries)
+        assert correction.dtype == torch.float32
+        assert (not correction.any()) == expected
 
 
 def test_one_generator_draws_the_same_words_everywhere() -> None:
@@ -141,6 +151,11 @@ def test_adaptive_is_a_distribution(batch: "tuple[torch.Tensor, torch.Tensor]") 
     assert layer.n_words == N_WORDS
 
 
+def test_the_narrowest_cluster_has_a_width_of_1() -> None:
+    layer = AdaptiveSoftmax(9, 4, [3, 5, 100], 2.0)
+    assert [len(tail[0].weight) for tail in layer.softmax.tail] == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -150,6 +165,8 @@ def test_adaptive_is_a_distribution(batch: "tuple[torch.Tensor, torch.Tensor]") 
         (lambda: AdaptiveSoftmax(9, WIDTH, []), "cutoffs: expected rising ranks"),
         (lambda: AdaptiveSoftmax(9, WIDTH, [9]), "cutoffs: expected rising ranks"),
         (lambda: AdaptiveSoftmax(9, WIDTH, [5, 2]), "cutoffs: expected rising ranks"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, [3, 5]), r"6 / 4\.0\^2, .*\[3, 5\]"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, [3, 5], 1e200), r"6 / 1e\+200\^1, "),
     ],
 )
 def test_sizes_that_cannot_work_are_refused(make: object, message: str) -> None:

@@ -13,6 +13,7 @@ import runs
 import torch
 
 from spacy_elmo.pretraining import checkpoints, loop, model_folder, reporting
+from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.progress import TrainingError
 from spacy_elmo.pretraining.shards import Shards
 
@@ -258,7 +259,29 @@ def test_the_best_model_cannot_be_written(
     full(monkeypatch, model_folder, "save_file", 1)
     output = runs.run(texts, tmp_path / "out")
     assert any("No model-best at step 6" in text for text in runs.messages(output))
-    runs.assert_same(output, whole)
+    assert [line["best"] for line in runs.log(output, "dev")] == [False, True]
+    for name in ("model-best", "model-last"):
+        assert runs.weights(output / name) == runs.weights(whole / name)
+
+
+def test_a_best_model_that_is_not_there_is_no_best(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the steps 4, 8 and 12 the second is the best: the last one takes its place."""
+    means = iter([50.0, 40.0, 45.0])
+
+    def evaluate(*_: Any, **__: Any) -> Perplexities:
+        mean = next(means)
+        return Perplexities(mean, mean, mean, 0.0, 10)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    full(monkeypatch, model_folder, "save_file", 2)
+    output = runs.run(texts, tmp_path / "out", training={"eval_frequency": 4})
+    assert any("No model-best at step 8" in text for text in runs.messages(output))
+    log = runs.log(output, "dev")
+    assert [line["best"] for line in log] == [True, False, True]
+    meta = json.loads((output / "model-best" / "pretraining.json").read_text("utf8"))
+    assert (meta["step"], meta["held_out"]["mean"]) == (12, 45.0)
 
 
 def test_the_last_model_cannot_be_written(

@@ -73,9 +73,9 @@ def test_what_a_checkpoint_holds_comes_back(
     progress.step, progress.seconds = 12, 0.1 + 0.2
     for step in range(3):
         progress.add(result_of(lanes, step), 24)
-    progress.evaluated(found(30.0))
+    progress.evaluated(found(30.0), best=True)
     progress.step = 15
-    progress.evaluated(found(31.0))
+    progress.evaluated(found(31.0), best=False)
     checkpoints.save(tmp_path, 15, {}, progress.to_meta())
     checkpoint = checkpoints.load_newest(tmp_path, pytest.fail)
     assert checkpoint is not None
@@ -231,7 +231,8 @@ def test_the_best_evaluation(progress: Progress) -> None:
     results = []
     for step, mean in enumerate([50.0, 40.0, 45.0, 40.0, 39.9]):
         progress.step = step
-        results.append(progress.evaluated(found(mean)))
+        results.append(progress.is_best(found(mean)))
+        progress.evaluated(found(mean), best=results[-1])
         assert progress.last_evaluation() == found(mean)
     assert results == [True, True, False, False, True]
     assert (progress.best, progress.best_step) == (39.9, 4)
@@ -239,11 +240,13 @@ def test_the_best_evaluation(progress: Progress) -> None:
 
 @pytest.mark.parametrize("mean", [math.nan, math.inf])
 def test_what_is_no_number_is_never_the_best(progress: Progress, mean: float) -> None:
-    assert not progress.evaluated(found(mean))
+    assert not progress.is_best(found(mean))
+    progress.evaluated(found(mean), best=False)
     assert progress.best_step is None
-    assert progress.evaluated(found(9.0))
-    assert not progress.evaluated(found(mean))
-    assert progress.evaluated(found(8.0))
+    assert progress.is_best(found(9.0))
+    progress.evaluated(found(9.0), best=True)
+    assert not progress.is_best(found(mean))
+    assert progress.is_best(found(8.0))
 
 
 @pytest.mark.parametrize(
