@@ -42,10 +42,17 @@ class Reading:
 
 
 class Default:
-    """Weights for a model that gets no others, loaded when they are first needed."""
+    """Weights for a model that gets no others, loaded when they are first needed.
+
+    find: tells how, or None: there are none.
+    """
 
     def __init__(self) -> None:
-        self.loader: Optional[Loader] = None
+        self.find: Callable[[], Optional[Loader]] = _nothing
+
+
+def _nothing() -> Optional[Loader]:
+    return None
 
 
 def build_elmo_model_v1(
@@ -101,9 +108,10 @@ def build_elmo_model_v1(
 
 def get_bilm(model: Model[List[Doc], DocLayers]) -> BiLM:
     """The biLM inside. Raises ValueError where it has no weights yet."""
-    default: Default = model.attrs["default"]
-    if default.loader is not None and not has_bilm(model):
-        set_bilm(model, default.loader())
+    if not has_bilm(model):
+        loader = model.attrs["default"].find()
+        if loader is not None:
+            set_bilm(model, loader())
     return torch_bilm.get_bilm(model.layers[0])
 
 

@@ -35,17 +35,21 @@ class ListenerState:
     """What ties a listener to its component. It is not stored; a copy, as the tutor of
     nlp.rehearse is one, is tied to the same component, or to its copy.
 
-    compute: docs -> layers, by the component; None while there is none.
+    compute: docs, is_train -> layers, by the component; None while there is none.
     received: the batch of the component's last update, or the sample that the head was
         initialised with.
+    reads_parts: whether the head predicts on docs cut out of others, which bring no
+        layers along.
     """
 
     def __init__(self) -> None:
-        self.compute: Optional[Callable[[Sequence[Doc]], List[Floats3d]]] = None
+        self.compute: Optional[Callable[[Sequence[Doc], bool], List[Floats3d]]] = None
         self.received: Optional[ReceivedBatch] = None
+        self.reads_parts = False
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> "ListenerState":
         copied = ListenerState()
+        copied.reads_parts = self.reads_parts
         owner = getattr(self.compute, "__self__", None)
         if owner is not None and self.compute is not None:
             copied.compute = getattr(memo.get(id(owner), owner), self.compute.__name__)
@@ -99,7 +103,7 @@ def init(
         # Kept for the head, which then asks for the sample's vectors. Not on the docs:
         # they are the caller's.
         is_linked = model.attrs["state"].compute is not None
-        layers = _compute(model, X) if is_linked else _annotated(model, X)
+        layers = (_compute if is_linked else _annotated)(model, X, False)
         by_doc = {id(doc): doc_layers for doc, doc_layers in zip(X, layers)}
         model.attrs["state"].received = ReceivedBatch(list(X), by_doc, None)
         mix = model.layers[0]
@@ -122,8 +126,8 @@ def forward(
     send = received.backprop if received and is_train else None
     if received:
         layers = [received.layers[id(doc)] for doc in docs]
-    elif is_train:
-        layers = _annotated(model, docs)
+    elif is_train or state.reads_parts:
+        layers = _annotated(model, docs, is_train)
     else:
         layers = _from_docs(model, docs)
     mix.attrs["backprop_layers"] = send is not None
@@ -161,18 +165,18 @@ def _from_docs(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
     return found
 
 
-def _annotated(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
+def _annotated(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats3d]:
     """What lies on the docs; where nothing does, the component computes it. In training
     that is so if the component is among the frozen_components and not among the
-    annotating ones: it does not update, and its layers are what they always are."""
+    annotating ones; in prediction, where the head reads parts of docs."""
     missing = [doc for doc in docs if get_layers(doc) is None]
     if missing:
-        for doc, layers in zip(missing, _compute(model, missing)):
+        for doc, layers in zip(missing, _compute(model, missing, is_train)):
             set_layers(doc, layers)
     return _from_docs(model, docs)
 
 
-def _compute(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
+def _compute(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats3d]:
     """The component's layers. Raises ValueError where there is no component."""
     compute = model.attrs["state"].compute
     if compute is None:
@@ -182,7 +186,7 @@ def _compute(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
             'nlp.add_pipe("elmo", before=...), correct the listener\'s `upstream`, or '
             "use spacy_elmo.ElmoTok2Vec.v1, which brings its own biLM."
         )
-    return list(compute(docs))
+    return list(compute(docs, is_train))
 
 
 def _upstream(model: Model) -> str:

@@ -6,6 +6,9 @@ import numpy as np
 from spacy.attrs import IS_SPACE, SENT_START
 from spacy.tokens import Doc
 
+LONGEST = 8
+"""Windows: a longer sentence is none, but text in which no end of one was found."""
+
 
 class Words(NamedTuple):
     """The words of a batch of docs, white space left out.
@@ -26,8 +29,9 @@ def get_words(docs: Sequence[Doc], window: int) -> Words:
     A token of white space is no word: no biLM has seen one in training, so it gives
     its neighbours no context and gets none.
 
-    window: the most words of a stretch of a doc without sentence boundaries. Its
-        stretches are of nearly one length, so that no word is left alone at the end.
+    window: the most words of a stretch of a doc without sentence boundaries, and an
+        eighth of the most words of a sentence. Stretches are of nearly one length, so
+        that no word is left alone at the end.
     """
     sentences: List[List[str]] = []
     masks: List[np.ndarray] = []
@@ -41,18 +45,17 @@ def get_words(docs: Sequence[Doc], window: int) -> Words:
             # The first word of a sentence may follow white space that starts it.
             number = np.cumsum(is_start)[is_word]
             cuts = (np.flatnonzero(np.diff(number)) + 1).tolist()
+            longest = LONGEST * window
         else:
-            cuts = _even_cuts(len(words), window)
-        sentences.extend(_split(words, cuts))
+            cuts, longest = [], window
+        sentences.extend(_split(words, cuts, longest))
     return Words(sentences, [int(mask.sum()) for mask in masks], masks)
 
 
-def _even_cuts(length: int, window: int) -> List[int]:
-    n_windows = -(-length // window)
-    return [length * i // n_windows for i in range(1, n_windows)]
-
-
-def _split(words: List[str], cuts: List[int]) -> Iterator[List[str]]:
+def _split(words: List[str], cuts: List[int], longest: int) -> Iterator[List[str]]:
     for start, end in zip([0, *cuts], [*cuts, len(words)]):
-        if end > start:
-            yield words[start:end]
+        length = end - start
+        n_parts = -(-length // longest)
+        ends = [start + length * i // n_parts for i in range(1, n_parts + 1)]
+        for first, last in zip([start, *ends], ends):
+            yield words[first:last]

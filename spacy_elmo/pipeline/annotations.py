@@ -9,7 +9,7 @@ from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
 
-from ..layers.doc_layers import LAYERS_KEY, get_layers
+from ..layers.doc_layers import LAYERS_KEY, drop_layers, get_layers
 from ..layers.mix import Mix, mix_weights
 
 MIX_KEY = "elmo_mix"
@@ -153,7 +153,8 @@ def drop_elmo(doc: Doc, value: None) -> None:
             f"doc._.elmo: expected None, which drops its arrays, found {value!r}. What "
             "is there is set by the elmo component."
         )
-    for key in (LAYERS_KEY, VECTORS_KEY, MIX_KEY):
+    drop_layers(doc)
+    for key in (VECTORS_KEY, MIX_KEY):
         doc.user_data.pop(key, None)
     for hooks in (doc.user_hooks, doc.user_span_hooks, doc.user_token_hooks):
         for name in ("vector", "has_vector", "similarity", "vector_norm"):

@@ -16,7 +16,6 @@ from typing import (
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -25,20 +24,23 @@ from thinc.types import Floats3d
 
 from ..bilm import BiLM
 from ..layers import elmo_model
-from ..layers.doc_layers import LAYERS_KEY, set_layers
+from ..layers.doc_layers import drop_layers, set_layers
 from ..layers.elmo_model import DocLayers
 from ..layers.frozen import evaluation_layers, training_layers
-from ..layers.listener import ListenerState, ReceivedBatch, is_listener
+from ..layers.listener import ReceivedBatch
 from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.tok2vec import replace_listener, replace_listener_config
-from ..layers.weights import Loader, default_weights
+from ..layers.weights import Loader
 from .annotations import (
     apply_mix,
     install,
     set_hooks,
     set_vectors,
 )
+from .boundaries import Boundaries
+from .default_weights import DefaultWeights
 from .gradients import LayerGradients
+from .listening import Listening
 
 DEFAULT_CONFIG = """
 [elmo]
@@ -74,7 +76,7 @@ def make_elmo(
     set_tensor: bool,
 ) -> "Elmo":
     """The factory `elmo`. See `Elmo` for the settings."""
-    model.attrs["default"].loader = default_weights(nlp.lang or "")
+    model.attrs["default"].find = DefaultWeights(nlp, name)
     for other_name, other in nlp.components:
         if isinstance(other, Elmo) and other_name != name:
             raise ValueError(_second(other_name, name))
@@ -135,9 +137,8 @@ class Elmo(TrainablePipe):
         self.keep_layers = keep_layers
         self.keep_on_cpu = keep_on_cpu
         self.set_tensor = set_tensor
-        self._listener_map: Dict[str, List[Model]] = {}
-        self._tied: List[Model] = []
-        self._later_tok2vecs: List[str] = []
+        self._listening = Listening()
+        self._boundaries = Boundaries()
         self._gradients: Optional[LayerGradients] = None
         self._has_gradients = False
         model.attrs["replace_listener"] = replace_listener
@@ -168,7 +169,7 @@ class Elmo(TrainablePipe):
         super().to_disk(path, **kwargs)
 
     def _load_default(self) -> None:
-        if self.model.attrs["default"].loader is not None:
+        if self.model.attrs["default"].find() is not None:
             elmo_model.get_bilm(self.model)
 
     # What spaCy asks of a component that others listen to
@@ -177,12 +178,11 @@ class Elmo(TrainablePipe):
     def listener_map(self) -> Dict[str, List[Model]]:
         """The listeners of each later component. spaCy sets it to {}, then calls
         `find_listeners` for each."""
-        return self._listener_map
+        return self._listening.map
 
     @listener_map.setter
     def listener_map(self, value: Dict[str, List[Model]]) -> None:
-        self._listener_map = value
-        self._later_tok2vecs = []
+        self._listening.start(value)
 
     @property
     def listeners(self) -> List[Model]:
@@ -203,80 +203,59 @@ class Elmo(TrainablePipe):
                 "keep_layers = true, found false. Listeners read the layers from the "
                 "Doc."
             )
-        for known in (self.listener_map.setdefault(component_name, []), self._tied):
-            if listener not in known:
-                known.append(listener)
-        state: ListenerState = listener.attrs["state"]
-        state.compute = self.predict
+        self._listening.add(listener, component_name, self.compute_layers)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """RETURNS: whether it was one of the component's."""
-        known = self.listener_map.get(component_name, [])
-        if listener not in known:
-            return False
-        # A new list: spaCy removes listeners while it goes through the old one.
-        left = [other for other in known if other is not listener]
-        if left:
-            self.listener_map[component_name] = left
-        else:
-            del self.listener_map[component_name]
-        listener.attrs["state"] = ListenerState()
-        self._tied = [other for other in self._tied if other is not listener]
-        return True
-
-    def _tied_listeners(self) -> List[Model]:
-        """Those of the map, and those of components that were disabled when spaCy made
-        it, as are sourced ones while `spacy train` initialises the others."""
-        known = self.listeners
-        return [
-            listener
-            for listener in self._tied
-            if listener in known or listener.attrs["state"].compute == self.predict
-        ]
+        return self._listening.remove(listener, component_name)
 
     def find_listeners(self, component: Any) -> None:
         """Tie the listeners of a later component that name this one, or "*".
 
-        Raises ValueError where it is an elmo component too, and where it listens,
-        through doc.tensor, to a tok2vec component before this one, which writes
-        doc.tensor.
+        Raises ValueError where it is an elmo component too.
         """
         if isinstance(component, Elmo):
             raise ValueError(_second(self.name, component.name))
-        if isinstance(component, Tok2Vec):
-            self._later_tok2vecs.append(component.name)
-        model = getattr(component, "model", None)
-        if not isinstance(model, Model):
-            return
-        for node in model.walk():
-            if is_listener(node) and node.attrs["upstream"] in ("*", self.name):
-                self.add_listener(node, component.name)
-            elif isinstance(node, Tok2VecListener):
-                self._check_tensor(node.upstream_name, component.name)
+        for listener in self._listening.find(self.name, component):
+            self.add_listener(listener, component.name)
 
-    def _check_tensor(self, upstream: str, component_name: str) -> None:
-        later = self._later_tok2vecs
-        if self.set_tensor and not (upstream in later or (upstream == "*" and later)):
+    def _check_tensor(self) -> None:
+        """Raises ValueError where doc.tensor would be read as that of a tok2vec
+        component. Not before docs come: the pipeline may be unfinished, or a tok2vec
+        component disabled for a while."""
+        misled = self._listening.misled() if self.set_tensor else None
+        if misled is not None:
             raise ValueError(
-                f"{component_name!r} listens to a tok2vec component through doc.tensor "
-                f"and {self.name!r}, between the two, would overwrite that. Put "
-                f"{self.name!r} before that component or after {component_name!r}, or "
-                "set its setting set_tensor = false."
+                f"{misled!r} listens to a tok2vec component through doc.tensor: "
+                f"expected that component, enabled, between {self.name!r} and "
+                f"{misled!r}, found none there, and {self.name!r} would overwrite what "
+                f"an earlier one writes. Put {self.name!r} before that component or "
+                f"after {misled!r}, enable what is disabled, or give {self.name!r} the "
+                "setting set_tensor = false."
             )
 
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
-        if self.frozen:
-            return evaluation_layers(self.model, list(docs))
-        return self.model.predict(list(docs))
+        docs = list(docs)
+        self._boundaries.check(docs, self.name)
+        return self.compute_layers(docs)
+
+    def compute_layers(self, docs: Sequence[Doc], is_train: bool = False) -> DocLayers:
+        """As `predict`; as training has them, if heads train on a biLM that does not
+        learn."""
+        if not self.frozen:
+            return self.model.predict(list(docs))
+        return (training_layers if is_train else evaluation_layers)(self.model, docs)
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
-        """Put layers and vectors on the docs."""
+        """Put layers and vectors on the docs. Raises ValueError where a component would
+        take doc.tensor for another one's."""
+        self._check_tensor()
         # A tok2vec component after this one will write doc.tensor; and a DocBin keeps
         # no tensor, from which alone the vectors could be had if there are no layers.
-        keep_apart = bool(self._later_tok2vecs) or not (
+        keep_apart = bool(self._listening.later_tok2vecs) or not (
             self.set_tensor and self.keep_layers
         )
         for doc, doc_layers in zip(docs, layers):
@@ -289,7 +268,7 @@ class Elmo(TrainablePipe):
             if self.keep_layers:
                 set_layers(doc, doc_layers)
             else:
-                doc.user_data.pop(LAYERS_KEY, None)
+                drop_layers(doc)
             set_hooks(doc)
 
     # Training
@@ -330,8 +309,10 @@ class Elmo(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
-        listeners = self._tied_listeners()
+        self._check_tensor()
+        listeners = self._listening.all_listeners(self.compute_layers)
         docs = [example.predicted for example in examples]
+        self._boundaries.trained(docs)
         if self.frozen:
             layers = training_layers(self.model, docs)
             send_back = None

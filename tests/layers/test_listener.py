@@ -169,7 +169,8 @@ def test_a_linked_listener_computes_what_is_missing(weights: Path) -> None:
     docs = docs_of(nlp, "a b c")
     outputs, _ = listener.begin_update(docs)
     expected = nlp.get_pipe("elmo").predict(docs)[0].mean(axis=0)
-    assert_allclose(outputs[0], expected, atol=1e-5)
+    # Training layers are rounded to float16.
+    assert_allclose(outputs[0], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_retokenised_docs_are_refused(docs: list[Doc]) -> None:

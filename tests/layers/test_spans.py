@@ -42,6 +42,20 @@ def test_sentences_are_not_cut_by_the_window(nlp: Language) -> None:
     assert get_words([doc], window=2).sentences == [list("abcdefg")]
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"), [(16, [16]), (17, [8, 9]), (33, [11] * 3)]
+)
+def test_what_is_too_long_for_a_sentence_is_cut(
+    nlp: Language, length: int, expected: list[int]
+) -> None:
+    """Over eight windows: text in which no end of a sentence was found."""
+    words = [str(number) for number in range(length + 2)]
+    starts = [True, True] + [False] * (length - 1) + [True]
+    found = get_words([Doc(nlp.vocab, words=words, sent_starts=starts)], window=2)
+    assert [len(sentence) for sentence in found.sentences] == [1, *expected, 1]
+    assert [word for sentence in found.sentences for word in sentence] == words
+
+
 def test_sentences_where_the_doc_has_them(nlp: Language) -> None:
     starts = [True, False, True, True, False]
     doc = Doc(nlp.vocab, words=list("abcde"), sent_starts=starts)

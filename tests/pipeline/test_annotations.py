@@ -199,6 +199,17 @@ def test_a_retokenised_doc(bilm: BiLM) -> None:
     assert doc._.elmo.layers.shape == (3, 10, 16)
 
 
+def test_a_retokenised_doc_of_as_many_tokens(bilm: BiLM) -> None:
+    doc = embedder(bilm)(" ".join(WORDS))
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[0:2])
+    with doc.retokenize() as retokenizer:
+        retokenizer.split(doc[3], ["ri", "ver"], heads=[(doc[3], 1), doc[2]])
+    assert len(doc) == len(WORDS)
+    with pytest.raises(ValueError, match="found layers of 11 others"):
+        _ = doc._.elmo.layers
+
+
 def test_a_retokenised_doc_without_its_tensor(bilm: BiLM) -> None:
     doc = embedder(bilm, set_tensor=False)(TEXT)
     with doc.retokenize() as retokenizer:

@@ -44,8 +44,10 @@ def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
             elmo=None,
         )
 
-    with pytest.raises(ValueError, match=r"'tagger' listens .* set_tensor = false"):
-        build({"set_tensor": True})
+    misled = build({"set_tensor": True})
+    for use in (lambda: misled("She sat ."), lambda: train(misled, 1)):
+        with pytest.raises(ValueError, match=r"'tagger' listens .* set_tensor = false"):
+            use()
     with_elmo, without = build({"set_tensor": False}), build(None)
     train(without, 10)
     for name in ("tok2vec", "tagger"):
@@ -60,6 +62,26 @@ def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
     np.testing.assert_allclose(
         one._.elmo.vectors, one._.elmo.layers.mean(axis=0), atol=1e-5
     )
+
+
+def test_a_tok2vec_that_is_missing_for_a_while(weights: Path, tmp_path: Path) -> None:
+    """Behind ELMo, where it may be: only what would be misled may not run."""
+    spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
+    later = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}, "tagger": spacys}
+    trainable(later, weights).to_disk(tmp_path)
+    for settings in ({"disable": ["tok2vec"]}, {"exclude": ["tok2vec"]}):
+        nlp = spacy.load(tmp_path, **settings)
+        with pytest.raises(ValueError, match="'tagger' listens to a tok2vec component"):
+            nlp("She sat .")
+    nlp = spacy.load(tmp_path, disable=["tok2vec", "tagger"])
+    assert nlp("She sat .")[0].has_vector
+    nlp = spacy.load(tmp_path)
+    with nlp.select_pipes(disable=["tok2vec"]):
+        nlp.from_disk(tmp_path)
+    nlp.remove_pipe("tok2vec")
+    nlp.remove_pipe("tagger")
+    nlp.add_pipe("sentencizer")
+    assert nlp("She sat .")[0].has_vector
 
 
 def test_a_tok2vec_after_it_has_doc_tensor(weights: Path) -> None:

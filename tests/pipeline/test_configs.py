@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from pipelines import spacy_command, write_corpus
+from pipelines import examples, spacy_command, write_corpus
 from spacy.util import load_config
 
 from spacy_elmo import load_bilm
@@ -71,6 +71,30 @@ def test_a_short_training(path: Path, tmp_path: Path, weights: Path) -> None:
     if nlp.has_pipe("elmo"):
         assert doc._.elmo.layers.shape == (3, 7, 16)
     assert doc.has_annotation("TAG") or doc.has_annotation("ENT_IOB")
+    # It can be trained on as it is.
+    nlp.resume_training()
+    assert nlp.update(examples(nlp))
+
+
+@_each(OURS)
+def test_the_rate_falls_to_the_end(path: Path) -> None:
+    training = load_config(path)["training"]
+    schedule = training["optimizer"]["learn_rate"]
+    if isinstance(schedule, dict):
+        assert schedule["total_steps"] == training["max_steps"]
+
+
+def test_named_weights_that_are_not_loaded_are_not_replaced(
+    tmp_path: Path, weights: Path
+) -> None:
+    """By those that ship: spaCy initialises no frozen component."""
+    path = ROOT / "configs" / "ner.cfg"
+    overrides = _overrides(path, tmp_path, weights)
+    overrides += ["--training.frozen_components", '["elmo"]']
+    result = spacy_command("train", path, "--output", tmp_path / "out", *overrides)
+    assert result.exit_code != 0
+    assert "no weights yet" in str(result.exception)
+    assert "frozen_components" in str(result.exception)
 
 
 @pytest.mark.parametrize("lang", ["en", "de"])

@@ -1,88 +1,43 @@
-"""Weights for pipelines that name none: those that ship."""
+"""Weights that nobody has given to the component."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import spacy
-from pipelines import same_numbers
+from pipelines import blank
 
-from spacy_elmo import BiLM
 from spacy_elmo.layers import weights as loaders
+from spacy_elmo.pipeline.default_weights import DefaultWeights
 
-TEXT = "She sat on the bank"
-
-
-@pytest.fixture
-def shipped(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As if the tiny biLM's weights shipped."""
-    monkeypatch.setattr(loaders, "BUNDLED", weights)
-    return weights
+BUNDLED = {"@callbacks": "spacy_elmo.BundledWeights.v1"}
+NULL = {"@callbacks": "spacy_elmo.PretrainedWeights.v1", "path": None}
 
 
-@pytest.mark.parametrize("lang", ["en", "xx"])
-def test_a_blank_pipeline_has_vectors(
-    lang: str, shipped: Path, tiny_bilm: BiLM
-) -> None:
-    nlp = spacy.blank(lang)
-    nlp.add_pipe("elmo")
-    expected = tiny_bilm.encode([TEXT.split()])[0]
-    np.testing.assert_allclose(nlp(TEXT)._.elmo.layers, expected, rtol=1e-5, atol=1e-5)
+def test_those_that_ship(weights: Path) -> None:
+    nlp = spacy.blank("en")
+    default = DefaultWeights(nlp, "elmo")
+    for block in (None, NULL, BUNDLED):
+        nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
+        assert default() is loaders.bundled_weights_v1()
+    assert DefaultWeights(spacy.blank("de"), "elmo")() is None
 
 
-def test_another_language_must_name_its_weights(shipped: Path) -> None:
-    nlp = spacy.blank("de")
-    nlp.add_pipe("elmo")
+def test_not_where_the_config_names_others(weights: Path) -> None:
+    nlp = blank({}, weights)
     with pytest.raises(ValueError, match="no weights yet"):
-        nlp(TEXT)
+        nlp("A b .")
+    # Nor do they go into what is stored.
+    assert len(nlp.to_bytes()) < 1_000_000 < len(blank({}).to_bytes())
+    assert nlp.get_pipe("elmo").set_bilm(loaders.load_bilm(weights))
+    assert nlp("A b .")[0].has_vector
 
 
-def test_without_weights_that_ship(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
-    nlp = spacy.blank("en")
-    nlp.add_pipe("elmo")
-    with pytest.raises(ValueError, match="no weights yet"):
-        nlp(TEXT)
-
-
-def test_they_are_loaded_only_when_needed(
-    shipped: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[None] = []
-    load = loaders._load_bundled
-    monkeypatch.setattr(loaders, "_load_bundled", lambda: calls.append(None) or load())
-    nlp = spacy.blank("en")
-    elmo = nlp.add_pipe("elmo")
-    elmo.set_bilm(tiny_bilm)
-    nlp(TEXT)
-    assert calls == []
-    other = spacy.blank("en").add_pipe("elmo")
-    assert all(same_numbers(other.bilm, tiny_bilm).values())
-    assert calls == [None]
-
-
-def test_a_stored_pipeline_brings_them(
-    shipped: Path, tiny_bilm: BiLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nlp = spacy.blank("en")
-    nlp.add_pipe("elmo")
-    nlp.to_disk(tmp_path / "pipeline")
-    data = nlp.to_bytes()
-    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
-    loaded = spacy.load(tmp_path / "pipeline")
-    from_bytes = spacy.blank("en")
-    from_bytes.add_pipe("elmo")
-    from_bytes.from_bytes(data)
-    for other in (loaded, from_bytes):
-        assert all(same_numbers(other.get_pipe("elmo").bilm, tiny_bilm).values())
-
-
-def test_initialize_needs_no_other(shipped: Path, tiny_bilm: BiLM) -> None:
-    nlp = spacy.blank("en")
-    nlp.add_pipe("elmo")
-    nlp.initialize()
-    assert all(same_numbers(nlp.get_pipe("elmo").bilm, tiny_bilm).values())
+@pytest.mark.parametrize("is_named", [True, False])
+def test_elsewhere_as_here(weights: Path, is_named: bool) -> None:
+    """In the process of a worker, which has no pipeline."""
+    nlp = blank({}, weights if is_named else None)
+    there = pickle.loads(pickle.dumps(DefaultWeights(nlp, "elmo")))
+    assert (there() is None) == is_named

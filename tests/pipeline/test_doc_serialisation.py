@@ -72,7 +72,7 @@ def test_what_is_stored_on_a_doc_is_plain(nlp: Language) -> None:
     doc = nlp(TEXT)
     for key, value in doc.user_data.items():
         assert isinstance(key, str)
-        assert type(value) in (np.ndarray, str, list, float), key
+        assert type(value) in (np.ndarray, str, list, float, int), key
 
 
 @pytest.mark.parametrize("static", [False, True])

@@ -294,7 +294,7 @@ def test_a_handful_of_sentences_is_learned(
         elmo=None if "own" in kind else {"frozen": frozen},
     )
     plain = tok2vec in (LISTENER, own)
-    steps, rate = (60, 0.03) if not plain else (300, 0.05) if frozen else (130, 0.02)
+    steps, rate = (60, 0.03) if not plain else (300, 0.05) if frozen else (200, 0.02)
     history = train(nlp, steps, rate)
     assert history[-1]["tagger"] < 0.2 * history[0]["tagger"]
     assert history[-1]["ner"] < 0.2 * history[0]["ner"]
@@ -331,6 +331,21 @@ def test_frozen_components(
     assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
     assert np.abs(_learned(nlp, "tagger")[0]).min() > 0
     assert all(same_numbers(elmo.bilm, tiny_bilm).values())
+
+
+def test_frozen_components_read_each_sentence_once(weights: Path) -> None:
+    """In all epochs and evaluations, as a component that is frozen by its setting."""
+    nlp = trainable({"tagger": LISTENER}, weights)
+    sentences: list[Any] = []
+    bilm = nlp.get_pipe("elmo").bilm
+    bilm.register_forward_pre_hook(lambda module, inputs: sentences.extend(inputs[0]))
+    counts = []
+    for _ in range(3):
+        for use in (lambda: train(nlp, 1, exclude=["elmo"]), lambda: nlp("New .")):
+            use()
+            counts.append(len(sentences))
+            sentences.clear()
+    assert counts == [4, 1, 0, 0, 0, 0]
 
 
 def test_frozen_either_way_is_the_same_training(weights: Path) -> None:

@@ -156,6 +156,8 @@ def _set_corpora(config: Config, task: str, folder: Path) -> None:
 def _set_training(config: Config, seed: int, log: Path, budget: Budget) -> None:
     config["system"]["seed"] = seed
     training = config["training"]
+    # The recipe has its own number there.
+    training["optimizer"]["learn_rate"]["total_steps"] = "${training.max_steps}"
     training["logger"] = {
         "@loggers": "spacy.ConsoleLogger.v3",
         "progress_bar": None,
