@@ -3,7 +3,6 @@
 import sys
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Iterator, List, Optional
 
 import typer
@@ -84,16 +83,29 @@ def tokenization(
 
     paths: of the weights.
     """
-    from ..embedding.sentences import Tokenization, training_tokenization
-    from ..layers.weights import BUNDLED
+    from ..embedding.sentences import Tokenization
 
-    default = training_tokenization(paths[0])
-    if default is None:
-        # What ships is English, read by spaCy's rules.
-        default = Tokenization("en" if Path(paths[0]) == BUNDLED else "whitespace")
+    default = known_tokenization(paths) or Tokenization()
     if tokenizer == "whitespace" and sentences is None:
         sentences = "lines"  # a training text that was split had another tokenizer
     return Tokenization(tokenizer or default.tokenizer, sentences or default.sentences)
+
+
+def known_tokenization(paths: List[str]) -> Optional["Tokenization"]:
+    """That of the weights' training text, however their path is spelled; None where
+    nothing tells it.
+
+    paths: of the weights.
+
+    Raises WeightsError for a damaged file.
+    """
+    from ..embedding.sentences import Tokenization, folder_of, training_tokenization
+    from ..layers.weights import BUNDLED
+
+    known = training_tokenization(paths[0])
+    if known is None and folder_of(paths[0]).resolve() == BUNDLED.resolve():
+        return Tokenization("en")  # what ships is English, read by spaCy's rules
+    return known
 
 
 def load_model(paths: List[str], gpu_id: int) -> "BiLM":

@@ -30,16 +30,42 @@ def info_cli(
     Print the sizes, options and format of a biLM; for a trained pipeline also the mix
     (s and gamma) that each head has learned.
     """
-    from spacy.util import is_package, load_model
+    from spacy.util import is_package
 
     with errors_as_messages():
         is_pipeline = (Path(model) / "meta.json").is_file() and (
             Path(model) / "config.cfg"
         ).is_file()
         if is_pipeline or (not Path(model).exists() and is_package(model)):
-            _print_pipeline(load_model(model))
+            _print_pipeline(_load(model, is_pipeline))
             return
         _print_weights(split_pair(model))
+
+
+def _load(model: str, is_folder: bool) -> "Language":
+    """A pipeline.
+
+    Raises ValueError for an installed package that is none, and where a package that
+    the pipeline needs is not installed.
+    """
+    from spacy.util import load_model
+
+    from ..pretraining.tokenizers import is_other_package
+
+    if not is_folder and is_other_package(model):
+        raise ValueError(
+            f"{model}: expected weights, or a spaCy pipeline (a folder or an installed "
+            "package), found what is installed but no pipeline's module, as "
+            "en_core_web_sm is. Name a path or another package."
+        )
+    try:
+        # As a Path: spaCy takes a string for a package of that name, if there is one.
+        return load_model(Path(model) if is_folder else model)
+    except ImportError as error:
+        raise ValueError(
+            f"{model}: expected a pipeline whose packages are installed, found one "
+            f"that lacks one: {error}"
+        ) from error
 
 
 def _print_weights(paths: List[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Uni
 import numpy as np
 
 from ..formats.checks import WeightsError
+from ..formats.files import write_json
 from ..pretraining.model_folder import META
 from ..pretraining.text import CorpusError, find_files, read_chunks
 from ..pretraining.tokenizers import (
@@ -32,13 +33,21 @@ class Tokenization(NamedTuple):
     sentences: str = LINES
 
 
+def folder_of(weights: Union[str, Path]) -> Path:
+    """The folder that a biLM's path names: a .safetensors file stands for its own."""
+    path = Path(weights)
+    return path.parent if path.suffix == ".safetensors" and path.is_file() else path
+
+
 def training_tokenization(weights: Union[str, Path]) -> Optional[Tokenization]:
     """That of the text that a biLM was trained on; None where its folder does not say,
     as published weights do not.
 
+    weights: the folder, or the .safetensors file in it.
+
     Raises WeightsError for a damaged file.
     """
-    path = Path(weights) / META
+    path = folder_of(weights) / META
     if not path.is_file():
         return None
     try:
@@ -49,6 +58,18 @@ def training_tokenization(weights: Union[str, Path]) -> Optional[Tokenization]:
             f"{path}: expected the JSON that pretraining wrote, found {error!r}. Copy "
             "the folder anew, or delete the file and name a tokenizer."
         ) from error
+
+
+def write_tokenization(folder: Path, tokenization: Optional[Tokenization]) -> None:
+    """Let `training_tokenization` find this in a folder; None: let it find nothing.
+
+    What a model's own pretraining wrote there is replaced: it told of other weights.
+    """
+    path = folder / META
+    if tokenization is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_json(path, tokenization._asdict())
 
 
 def read_sentences(

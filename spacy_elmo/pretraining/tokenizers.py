@@ -1,6 +1,7 @@
 """Lines -> sentences of words, as numbers of the chunk's own types: what worker
 processes do."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -43,7 +44,8 @@ def make_tokenizer(name: str, sentences: str) -> Tokenizer:
     sentences: "lines": each line is one; "split": lines are paragraphs, split by the
         pipeline's own component, or by spaCy's sentencizer where it has none.
 
-    Raises ValueError for an unknown setting, or "split" with "whitespace".
+    Raises ValueError for an unknown setting, "split" with "whitespace", or a language
+    or pipeline whose own packages are not installed.
     """
     if sentences not in (LINES, SPLIT):
         raise ValueError(
@@ -155,16 +157,25 @@ def _load(name: str, split: bool) -> Tuple[Any, List[Callable[[Any], Any]]]:
     """A pipeline, and its components up to the first that finds sentences."""
     import spacy
 
-    if _is_language(name):
-        nlp = spacy.blank(name)
-    else:
-        try:
-            nlp = spacy.load(name)
-        except OSError as error:
-            raise ValueError(
-                f"tokenizer: expected {WHITESPACE!r}, a language code that spaCy "
-                f"knows, or a spaCy pipeline's name or path, found {name!r}."
-            ) from error
+    is_language = _is_language(name)
+    expected = (
+        f"tokenizer: expected {WHITESPACE!r}, a language code that spaCy knows, or a "
+        f"spaCy pipeline's name or path, found {name!r}"
+    )
+    if not is_language and is_other_package(name):
+        raise ValueError(
+            f"{expected}, which is installed but no pipeline's module, as "
+            "en_core_web_sm is."
+        )
+    try:
+        nlp = spacy.blank(name) if is_language else spacy.load(name)
+    except ImportError as error:
+        raise ValueError(
+            f"tokenizer: expected a language or pipeline whose packages are installed, "
+            f"found {name!r}, which lacks one: {error}"
+        ) from error
+    except OSError as error:
+        raise ValueError(f"{expected}.") from error
     if not split:
         return nlp, []
     for i, pipe_name in enumerate(nlp.pipe_names):
@@ -173,6 +184,21 @@ def _load(name: str, split: bool) -> Tuple[Any, List[Callable[[Any], Any]]]:
             # Those before it too: it may listen to one.
             return nlp, [component for _, component in nlp.pipeline[: i + 1]]
     return nlp, [nlp.add_pipe("sentencizer")]
+
+
+def is_other_package(name: str) -> bool:
+    """Whether spaCy would take a name for an installed pipeline that is none. Does not
+    import it."""
+    from spacy.util import is_package
+
+    if not is_package(name):
+        return False
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):  # names a distribution, but no module
+        return True
+    folders = spec.submodule_search_locations if spec is not None else None
+    return not any((Path(folder) / "meta.json").is_file() for folder in folders or ())
 
 
 def _is_language(name: str) -> bool:

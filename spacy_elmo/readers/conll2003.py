@@ -10,7 +10,15 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from .entity_tags import PREFIXES, TagError, find_scheme, read_entities
+from .entity_tags import (
+    IOB1,
+    IOB2,
+    PREFIXES,
+    MixedTagsError,
+    TagError,
+    find_scheme,
+    read_entities,
+)
 
 LAYOUTS: Dict[int, Tuple[str, ...]] = {
     2: ("word", "entity"),
@@ -53,12 +61,17 @@ def conll2003_corpus_v1(
     limit: sentences at most; 0: all.
     RETURNS: nlp -> examples, with entities, and with token.tag_ where there are tags.
 
-    Raises ValueError for an unknown scheme. Reading raises ColumnsError, with the
-    number of the line, for a line or a tag that is not as it should be.
+    Raises ValueError for an unknown scheme or a limit under 0. Reading raises
+    ColumnsError, with the number of the line, for a line or a tag that is not as it
+    should be.
     """
     if scheme is not None and scheme not in PREFIXES:
         raise ValueError(
             f"scheme: expected null or one of {', '.join(PREFIXES)}, found {scheme!r}."
+        )
+    if limit < 0:
+        raise ValueError(
+            f"limit: expected a number of sentences, or 0 for all, found {limit}."
         )
     return partial(read_examples, path=path, scheme=scheme, limit=limit)
 
@@ -88,7 +101,7 @@ def read_docs(
     if not sentences:
         raise ColumnsError(f"{path}: expected words in columns, found none.")
     if scheme is None:
-        scheme = find_scheme(sentence.entities for sentence in sentences)
+        scheme = _find_scheme(sentences, path)
     for sentence in sentences[: limit or None]:
         try:
             yield make_doc(vocab, sentence, scheme)
@@ -97,16 +110,36 @@ def read_docs(
             raise ColumnsError(f"{path}, line {line}: {error}.") from error
 
 
+def _find_scheme(sentences: List[Sentence], path: Path) -> str:
+    """That of a file's tags. Raises ColumnsError, with the numbers of two lines, where
+    it is in none."""
+    try:
+        return find_scheme(sentence.entities for sentence in sentences)
+    except MixedTagsError as error:
+        first, second = (
+            f"{sentences[number].entities[index]} in line "
+            f"{sentences[number].lines[index]}"
+            for number, index in (error.iob1, error.iob2)
+        )
+        raise ColumnsError(
+            f"{path}: expected tags of one scheme, found {first} at an entity's start, "
+            f"as only {IOB1} has it, and {second}, as only {IOB2} has it. Mend the "
+            f'line that is wrong; with scheme = "{IOB2}" (or "{IOB1}") in the config, '
+            "the lines that are not in that scheme are named."
+        ) from error
+
+
 def read_sentences(lines: Iterable[str]) -> Iterator[Sentence]:
     """The sentences of a file. Raises ColumnsError, with the number of the line, for a
-    number of columns that is unknown or not that of the lines before."""
+    number of columns that is unknown or not that of the lines before, and for a word or
+    an entity's tag that is empty."""
     rows: List[Tuple[int, List[str]]] = []
     n_columns = 0
     for number, line in enumerate(lines, 1):
         fields = split_line(line)
         if fields and fields[0] != DOCUMENT_START:
             n_columns = n_columns or len(fields)
-            _check_columns(number, len(fields), n_columns)
+            _check_columns(number, fields, n_columns)
             rows.append((number, fields))
         elif rows:
             yield _sentence(rows)
@@ -125,7 +158,8 @@ def split_line(line: str) -> List[str]:
     return [field for field in line.strip("\r\n").split(" ") if field]
 
 
-def _check_columns(number: int, found: int, expected: int) -> None:
+def _check_columns(number: int, fields: List[str], expected: int) -> None:
+    found = len(fields)
     if found not in LAYOUTS:
         layouts = "; ".join(", ".join(names) for names in LAYOUTS.values())
         raise ColumnsError(
@@ -135,6 +169,13 @@ def _check_columns(number: int, found: int, expected: int) -> None:
         raise ColumnsError(
             f"line {number}: expected {expected} columns, as before, found {found}."
         )
+    for name, field in zip(LAYOUTS[found], fields):
+        # The other columns may have nothing to tell of a word.
+        if name in ("word", "entity") and not field:
+            raise ColumnsError(
+                f"line {number}: expected the column {name!r} filled, found it empty "
+                f"in {fields}. Fill it, or remove the line."
+            )
 
 
 def _sentence(rows: List[Tuple[int, List[str]]]) -> Sentence:

@@ -1,6 +1,6 @@
 """The tags of entities in columns of text: IOB1, IOB2, BIOES -> spans."""
 
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 IOB1, IOB2, BIOES = "IOB1", "IOB2", "BIOES"
 PREFIXES = {IOB1: ("I", "B"), IOB2: ("B", "I"), BIOES: ("B", "I", "E", "S")}
@@ -25,20 +25,38 @@ class TagError(ValueError):
         self.index = index
 
 
+class MixedTagsError(ValueError):
+    """Tags that are in no one scheme: some begin entities as only IOB1 has it, others
+    as only IOB2 has it.
+
+    iob1, iob2: where the first of each stands: the sentence, the word in it.
+    """
+
+    def __init__(self, iob1: Tuple[int, int], iob2: Tuple[int, int]) -> None:
+        super().__init__(f"expected tags of one scheme, found {IOB1} and {IOB2}")
+        self.iob1, self.iob2 = iob1, iob2
+
+
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
     """The scheme that the tags of a corpus are written in.
 
     BIOES, if there is an E- or S-. IOB1, if an I- begins an entity: as in CoNLL-2003,
     where B- is left to entities that follow another of their type. Else IOB2.
+
+    Raises MixedTagsError where, without BIOES, an I- begins an entity and so does a B-
+    that IOB1 forbids.
     """
-    scheme = IOB2
-    for tags in sentences:
-        for before, tag in zip(["O", *tags], tags):
-            if tag[:2] in ("E-", "S-"):
+    starts: Dict[str, Tuple[int, int]] = {}
+    for number, tags in enumerate(sentences):
+        for index, (before, tag) in enumerate(zip(["O", *tags], tags)):
+            prefix, label = tag[:2], tag[2:]
+            if prefix in ("E-", "S-"):
                 return BIOES
-            if tag[:2] == "I-" and before[2:] != tag[2:]:
-                scheme = IOB1
-    return scheme
+            if prefix in ("I-", "B-") and before[2:] != label:
+                starts.setdefault(prefix, (number, index))
+    if len(starts) == 2:
+        raise MixedTagsError(iob1=starts["I-"], iob2=starts["B-"])
+    return IOB1 if "I-" in starts else IOB2
 
 
 def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
 from spacy_elmo.cli import elmo_cli
+from spacy_elmo.layers import weights as shipped
 
 SENTENCE = [["She", "sat", "on", "the", "bank"]]
 
@@ -83,6 +86,99 @@ def test_what_is_there_is_not_written_over(
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
     assert _convert(weights, tmp_path / "out", "--force").exit_code == 0
     assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize("formats", [("safetensors", "hdf5"), ("hdf5", "safetensors")])
+def test_a_folder_never_holds_two_formats(
+    weights: Path, tmp_path: Path, formats: tuple[str, str]
+) -> None:
+    """Not by --force either: it could not be loaded any more."""
+    out = tmp_path / "out"
+    assert _convert(weights, out, "--to", formats[0]).exit_code == 0
+    before = sorted(out.iterdir())
+    result = _convert(weights, out, "--to", formats[1], "--force")
+    _check_refused(result, f"{out}: expected a folder without weights of another")
+    assert sorted(out.iterdir()) == before
+    assert load_bilm(out).config.n_layers == 2
+    assert _convert(weights, out, "--to", formats[0], "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("second", ["x.json", "y/../x.json"])
+def test_a_pair_is_two_paths(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _convert(weights, f"x.json,{second}")
+    _check_refused(result, f"x.json,{second}: expected two paths", "found the same")
+    assert not list(tmp_path.iterdir())
+
+
+def _told(weights: Path, folder: Path, tokenizer: str) -> Path:
+    """As pretraining writes a model, with more than the tokenization."""
+    shutil.copytree(weights, folder)
+    meta = {"softmax": {}, "tokenizer": tokenizer, "sentences": "split", "step": 5}
+    (folder / "pretraining.json").write_text(json.dumps(meta), encoding="utf8")
+    return folder
+
+
+def _tokenization(folder: Path) -> object:
+    path = folder / "pretraining.json"
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
+def test_the_tokenization_is_kept(weights: Path, tmp_path: Path) -> None:
+    """It alone: what else pretraining wrote is of a model with its output layer."""
+    german = _told(weights, tmp_path / "german", "de")
+    out, by_file, again = (tmp_path / name for name in ("out", "by_file", "again"))
+    for source, target in (
+        (german, out),
+        (german / "model.safetensors", by_file),
+        (out, again),
+    ):
+        assert _convert(source, target).exit_code == 0
+        assert _tokenization(target) == {"tokenizer": "de", "sentences": "split"}
+    text = tmp_path / "text.txt"
+    text.write_text("a b", encoding="utf8")
+    evaluated = CliRunner().invoke(elmo_cli, ["evaluate", str(out), str(text)])
+    _check_refused(evaluated, "softmax.safetensors", "no perplexity")
+
+
+def test_the_tokenization_of_weights_that_ship_is_kept(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "BUNDLED", weights)
+    assert _convert(weights, tmp_path / "out").exit_code == 0
+    assert _tokenization(tmp_path / "out") == {"tokenizer": "en", "sentences": "lines"}
+
+
+def test_the_tokenization_is_that_of_the_new_weights(
+    weights: Path, tmp_path: Path
+) -> None:
+    target = _told(weights, tmp_path / "out", "en")
+    german = _told(weights, tmp_path / "german", "de")
+    assert _convert(german, target, "--force").exit_code == 0
+    assert _tokenization(target) == {"tokenizer": "de", "sentences": "split"}
+    assert _convert(weights, target, "--force").exit_code == 0
+    assert _tokenization(target) is None
+
+
+def test_in_its_place_a_model_keeps_what_pretraining_wrote(
+    weights: Path, tmp_path: Path
+) -> None:
+    model = _told(weights, tmp_path / "model", "de")
+    before = (model / "pretraining.json").read_bytes()
+    for source in (model, model / "model.safetensors"):
+        result = _convert(source, model, "--dtype", "float16", "--force")
+        assert result.exit_code == 0, result.output
+        assert (model / "pretraining.json").read_bytes() == before
+
+
+def test_a_damaged_tokenization_is_refused(weights: Path, tmp_path: Path) -> None:
+    model = _told(weights, tmp_path / "model", "de")
+    (model / "pretraining.json").write_text("{", encoding="utf8")
+    result = _convert(model, tmp_path / "out")
+    _check_refused(result, "pretraining.json: expected the JSON")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_empty_folder_is_free(weights: Path, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,7 @@ def test_the_tokenizer_is_that_of_the_training_text(
     meta = {"tokenizer": "en", "sentences": "split"}
     (told / "pretraining.json").write_text(json.dumps(meta), encoding="utf8")
     assert n_words(told) == 4
+    assert n_words(told / "model.safetensors") == 4
     assert n_words(told, "--tokenizer", "whitespace") == 2
     shown = embed(text, tmp_path / "w.h5", "-m", told).output
     assert "tokenizer: en, sentences: split" in shown
@@ -135,6 +138,32 @@ def test_weights_that_ship(
     found = vectors(tmp_path / "v.h5", text)
     (expected,) = tiny_bilm.encode([["Is", "n't", "it", "?"]])
     np.testing.assert_allclose(found["0"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_ship_by_any_path(
+    text: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer does not depend on how the path is spelled."""
+    link = tmp_path / "link"
+    link.symlink_to(weights, target_is_directory=True)
+    monkeypatch.setattr(shipped, "BUNDLED", weights)
+    relative = os.path.relpath(weights)
+    for path in (relative, f"{weights}/", link, f"{relative}/model.safetensors"):
+        result = embed(text, tmp_path / "v.h5", "--model", path, "--force")
+        assert "tokenizer: en, sentences: lines" in result.output, path
+
+
+def test_a_tokenizer_that_cannot_be_loaded(
+    text: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages, as for a name that nothing has."""
+    monkeypatch.setitem(sys.modules, "sudachipy", None)
+    for name, found in (
+        ("ja", "pip install spacy[ja]"),
+        ("spacy", "no pipeline's module"),
+    ):
+        result = embed(text, tmp_path / "v.h5", "-m", weights, "--tokenizer", name)
+        assert_refused(result, "tokenizer: expected", f"found {name!r}", found)
 
 
 def test_this_version_ships_none(

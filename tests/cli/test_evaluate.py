@@ -19,7 +19,7 @@ from spacy_elmo.cli import elmo_cli
 CHOICES: list[runs.Values] = [
     {"softmax": {"type": "sampled"}, "vocabulary": {"max_size": 15}},
     {"softmax": {"type": "full"}},
-    {"softmax": {"type": "adaptive", "cutoffs": [6, 12]}},
+    {"softmax": {"type": "adaptive", "cutoffs": [6, 12], "div_value": 2.0}},
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -171,6 +173,65 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert isinstance(result.exception, SystemExit)
     assert "found nothing there" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("name", ["spacy", "numpy", "spacy_elmo", "spacy-elmo"])
+def test_a_package_that_is_no_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = _info(name)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert f"{name}: expected weights, or a spaCy pipeline" in result.output
+    assert "installed but no pipeline's module" in result.output
+
+
+def test_a_folder_is_not_taken_for_a_package(
+    bilm: BiLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder(bilm).to_disk(tmp_path / "numpy")
+    monkeypatch.chdir(tmp_path)
+    _check_sizes(_good("numpy"), bilm)
+
+
+def test_an_installed_pipeline(
+    bilm: BiLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `spacy package` writes it."""
+    nlp = embedder(bilm)
+    nlp.meta["name"], nlp.meta["version"] = "told", "1.0"
+    package = tmp_path / "en_told"
+    package.mkdir()
+    nlp.to_disk(package / "en_told-1.0")
+    shutil.copy(package / "en_told-1.0" / "meta.json", package)
+    (package / "__init__.py").write_text(
+        "from spacy.util import load_model_from_init_py\n"
+        "def load(**overrides):\n"
+        "    return load_model_from_init_py(__file__, **overrides)\n"
+    )
+    described = tmp_path / "en_told-1.0.dist-info" / "METADATA"
+    described.parent.mkdir()
+    described.write_text("Metadata-Version: 2.1\nName: en_told\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    _check_sizes(_good("en_told"), bilm)
+
+
+def test_a_pipeline_whose_packages_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spacy.blank("en").to_disk(tmp_path)
+    for name in ("config.cfg", "meta.json"):
+        text = (tmp_path / name).read_text(encoding="utf8")
+        text = text.replace('lang = "en"', 'lang = "ja"')
+        text = text.replace("spacy.Tokenizer.v1", "spacy.ja.JapaneseTokenizer")
+        (tmp_path / name).write_text(text, encoding="utf8")
+    monkeypatch.setitem(sys.modules, "sudachipy", None)
+    result = _info(tmp_path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "expected a pipeline whose packages are installed" in result.output
+    assert "pip install spacy[ja]" in result.output
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

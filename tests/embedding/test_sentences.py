@@ -10,9 +10,11 @@ import pytest
 
 from spacy_elmo.embedding.sentences import (
     Tokenization,
+    folder_of,
     read_sentences,
     split_line,
     training_tokenization,
+    write_tokenization,
 )
 from spacy_elmo.formats import WeightsError
 from spacy_elmo.pretraining.text import CorpusError
@@ -91,6 +93,25 @@ def test_the_tokenization_of_the_training_text(tmp_path: Path) -> None:
     file = tmp_path / "pretraining.json"
     file.write_text('{"tokenizer": "de", "sentences": "split"}', encoding="utf8")
     assert training_tokenization(tmp_path) == Tokenization("de", "split")
+    (tmp_path / "model.safetensors").touch()
+    by_file = training_tokenization(tmp_path / "model.safetensors")
+    assert by_file == Tokenization("de", "split")
     file.write_text('{"tokenizer": "de"}', encoding="utf8")
     with pytest.raises(WeightsError, match=r"pretraining\.json: expected"):
         training_tokenization(tmp_path)
+
+
+def test_a_file_of_ours_stands_for_its_folder(tmp_path: Path) -> None:
+    named_so = tmp_path / "folder.safetensors"
+    named_so.mkdir()
+    file = named_so / "model.safetensors"
+    file.touch()
+    assert folder_of(str(file)) == folder_of(named_so) == named_so
+    assert folder_of(tmp_path / "options.json") == tmp_path / "options.json"
+
+
+def test_what_is_written_is_found(tmp_path: Path) -> None:
+    for tokenization in (Tokenization("de", "split"), Tokenization(), None, None):
+        write_tokenization(tmp_path, tokenization)
+        assert training_tokenization(tmp_path) == tokenization
+    assert not list(tmp_path.iterdir())

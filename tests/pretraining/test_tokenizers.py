@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,29 @@ def test_unknown_tokenizer(name: str, sentences: str) -> None:
     known = ("tokenizer:", "'whitespace'", "language code", "name or path")
     with corpus_refused(*known, repr(name), kind=ValueError):
         make_tokenizer(name, sentences)
+
+
+@pytest.mark.parametrize("sentences", ["lines", "split"])
+@pytest.mark.parametrize("name", ["spacy", "numpy", "spacy_elmo", "spacy-elmo"])
+def test_a_package_that_is_no_pipeline(name: str, sentences: str) -> None:
+    known = ("tokenizer:", "'whitespace'", "language code", "name or path")
+    found = (repr(name), "installed but no pipeline's module")
+    with corpus_refused(*known, *found, kind=ValueError):
+        make_tokenizer(name, sentences)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "hint"),
+    [("ja", "sudachipy", "pip install spacy[ja]"), ("th", "pythainlp", "PyThaiNLP")],
+)
+def test_a_language_whose_packages_are_not_installed(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, hint: str
+) -> None:
+    """spaCy's own words say what to install."""
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.tokenize", None)
+    with corpus_refused("tokenizer:", repr(name), hint, kind=ValueError):
+        make_tokenizer(name, "lines")
 
 
 def test_a_path_that_is_no_pipeline(tmp_path: Path) -> None:

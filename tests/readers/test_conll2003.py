@@ -133,6 +133,8 @@ def test_lines_of_windows(tmp_path: Path) -> None:
         ("Ann NNP B-PER\n", "line 1: expected 2, 4 or 5 columns .* found 3"),
         ("Ann B-PER\nLee NNP I-NP I-PER\n", "line 2: expected 2 columns, as before"),
         ("Ann B-PER\n\nBo PER\n", "text, line 3: expected O, B-TYPE, I-TYPE"),
+        ("Ann\tO\n\tO\n", "text: line 2: expected the column 'word' filled"),
+        ("Ann\tO\n\nBo\t\n", "text: line 3: expected the column 'entity' filled"),
     ],
 )
 def test_what_cannot_be_read_is_refused(
@@ -147,6 +149,23 @@ def test_a_scheme_that_the_file_is_not_in_is_refused(tmp_path: Path) -> None:
         _read(tmp_path / "text", ENGLISH, scheme="IOB2")
 
 
+def test_a_file_in_two_schemes_is_refused_by_both_lines(tmp_path: Path) -> None:
+    """Either may be the wrong one."""
+    text = "a B-X\nb O\nc I-X\n\nd B-Y\n"
+    with pytest.raises(ColumnsError) as error:
+        _read(tmp_path / "text", text)
+    for part in ("text: expected", "I-X in line 3", "B-X in line 1", 'scheme = "IOB2"'):
+        assert part in str(error.value)
+    for scheme, line in (("IOB2", 3), ("IOB1", 1)):
+        with pytest.raises(ColumnsError, match=f"line {line}: "):
+            _read(tmp_path / "text", text, scheme=scheme)
+
+
+def test_other_columns_may_be_empty(tmp_path: Path) -> None:
+    (example,) = _read(tmp_path / "text", "Ann\t\t\tB-PER\nsang\tVBD\t\tO\n")
+    assert [token.tag_ for token in example.reference] == ["", "VBD"]
+
+
 def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes("Zoë B-PER\n".encode("latin1"))
@@ -159,6 +178,8 @@ def test_settings_are_checked() -> None:
     make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
     with pytest.raises(ValueError, match="found 'BIO'"):
         make_reader(None, scheme="BIO")
+    with pytest.raises(ValueError, match=r"limit: expected .* found -1"):
+        make_reader(None, limit=-1)
     with pytest.raises(ColumnsError, match=r"--paths\.train"):
         list(make_reader(None)(spacy.blank("en")))
 

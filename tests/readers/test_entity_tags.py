@@ -10,6 +10,7 @@ from spacy_elmo.readers.entity_tags import (
     BIOES,
     IOB1,
     IOB2,
+    MixedTagsError,
     TagError,
     find_scheme,
     read_entities,
@@ -67,6 +68,18 @@ def test_what_is_written_is_read(scheme: str, plan: list[tuple[int, int, str]]) 
 )
 def test_the_scheme_is_found(tags: list[str], scheme: str) -> None:
     assert find_scheme([["O"], tags]) == scheme
+
+
+def test_tags_of_two_schemes_are_refused() -> None:
+    """Wherever they stand; the first of each is told."""
+    sentences = [["O"], ["B-PER", "O", "I-PER"], ["I-LOC"], ["O", "B-LOC"]]
+    for mixed in (sentences, sentences[::-1]):
+        with pytest.raises(MixedTagsError, match="one scheme") as error:
+            find_scheme(mixed)
+        places = [(mixed[i][j][0], j) for i, j in (error.value.iob1, error.value.iob2)]
+        assert [prefix for prefix, _ in places] == ["I", "B"]
+    assert (error.value.iob1, error.value.iob2) == ((1, 0), (0, 1))
+    assert find_scheme([*sentences, ["S-PER"]]) == BIOES
 
 
 @pytest.mark.parametrize(
