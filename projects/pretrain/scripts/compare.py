@@ -34,7 +34,7 @@ class Variant(NamedTuple):
     overrides: List[str]
 
 
-# The rate was chosen by the perplexity on this held-out text, among five.
+# The rate was chosen by the perplexity on this held-out text, among four.
 ADAMW = [
     *("--training.optimizer.name", "adamw"),
     *("--training.optimizer.learn_rate", "0.012"),
