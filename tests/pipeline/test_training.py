@@ -315,50 +315,6 @@ def test_one_form_gets_two_tags_by_its_context(weights: Path) -> None:
     assert (noun[5].text, noun[5].tag_) == ("bank", "NN")
 
 
-@pytest.mark.parametrize("annotating", [True, False])
-def test_frozen_components(
-    weights: Path, tiny_bilm: BiLM, annotating: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As by frozen_components = ["elmo"], with or without annotating_components."""
-    nlp = trainable({"tagger": CONCAT}, weights)
-    elmo = nlp.get_pipe("elmo")
-    updates: list[Any] = []
-    monkeypatch.setattr(elmo, "update", spied(elmo.update, updates))
-    annotates = ["elmo"] if annotating else []
-    history = train(nlp, 20, exclude=["elmo"], annotates=annotates)
-    assert not updates
-    assert "elmo" not in history[0]
-    assert history[-1]["tagger"] < 0.5 * history[0]["tagger"]
-    assert np.abs(_learned(nlp, "tagger")[0]).min() > 0
-    assert all(same_numbers(elmo.bilm, tiny_bilm).values())
-
-
-def test_frozen_components_read_each_sentence_once(weights: Path) -> None:
-    """In all epochs and evaluations, as a component that is frozen by its setting."""
-    nlp = trainable({"tagger": LISTENER}, weights)
-    sentences: list[Any] = []
-    bilm = nlp.get_pipe("elmo").bilm
-    bilm.register_forward_pre_hook(lambda module, inputs: sentences.extend(inputs[0]))
-    counts = []
-    for _ in range(3):
-        for use in (lambda: train(nlp, 1, exclude=["elmo"]), lambda: nlp("New .")):
-            use()
-            counts.append(len(sentences))
-            sentences.clear()
-    assert counts == [4, 1, 0, 0, 0, 0]
-
-
-def test_frozen_either_way_is_the_same_training(weights: Path) -> None:
-    """By the component's setting, or by frozen_components."""
-    found = []
-    for settings in ({}, {"exclude": ["elmo"]}, {"annotates": ["elmo"]}):
-        nlp = trainable({"tagger": {**LISTENER, "dropout": 0.0}}, weights)
-        train(nlp, 5, **settings)
-        found.append(_learned(nlp, "tagger")[0])
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
-    np.testing.assert_allclose(found[0], found[2], rtol=1e-4)
-
-
 def test_resume_training(weights: Path, tmp_path: Path) -> None:
     nlp = trainable(HEADS, weights)
     train(nlp, 10)
