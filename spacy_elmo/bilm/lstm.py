@@ -7,20 +7,16 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import torch
 from torch import Tensor, nn
 
-from . import onednn
+from . import native
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
+from .native import NativeRun
 from .products import BatchedProduct, Product, lay_out
-from .recorded import Record, RecordedSteps, record_graph
+from .recorded import Record, RecordedSteps
 from .recurrence import Clips, Products, Run, Weights, recur, recur_without_gradient
 
 _Block = Tuple[Tensor, Tensor, Tensor]
-
-_SMALL_BYTES = 4 << 20
-_FEW_SEQUENCES = 96
-"""On a CPU directions run side by side if their weights fit into a core's cache and no
-more sequences than this keep it busy."""
 
 _BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
 """Of the gates of a block of steps: on a CPU what stays in its cache."""
@@ -137,19 +133,22 @@ def run_side_by_side(
         tensor is not None and tensor.requires_grad
         for tensor in (inputs, hidden, cell, *weights)
     )
+    natively = native.pays(weights.hh, weights.hr, dtype, len(layers), batch_sizes[0])
     if not needs_grad:
-        ready = ReadyLSTM(layers, dtype, BatchedProduct)
+        ready = ReadyLSTM(layers, dtype, BatchedProduct, natively=natively)
         return ready.run(inputs, batch_sizes, hidden, cell)
     clips = layers[0].clips
     products = [
         BatchedProduct(weights.ih, dtype),
-        BatchedProduct(weights.hh, dtype, n_sums=len(batch_sizes)),
+        BatchedProduct(weights.hh, dtype, n_sums=0 if natively else len(batch_sizes)),
         None if weights.hr is None else BatchedProduct(weights.hr, dtype),
     ]
     make_run: Callable[..., Run] = Run
     if inputs.is_cuda:
         gates = compiled_gates(inputs.device, dtype, True)
         make_run = partial(FusedRun, gates=gates)
+    elif natively:
+        make_run = partial(NativeRun, panels=native.both_panels(weights))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -172,6 +171,7 @@ class ReadyLSTM:
     dtype: of the matrix products.
     lay_out: on a CPU, makes a product of weights (G, n_out, n_in).
     record: on a GPU, keeps steps that many runs will take; None: launches them anew.
+    natively: by the compiled kernels, which suit them.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class ReadyLSTM:
         dtype: torch.dtype,
         lay_out: Callable[[Tensor, torch.dtype], Product] = lay_out,
         record: Optional[Record] = None,
+        natively: bool = False,
     ) -> None:
         weights = _together(layers)
         self.layers = layers
@@ -190,6 +191,9 @@ class ReadyLSTM:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
+        elif natively:
+            of_inputs = [lay_out(weight[None], dtype) for weight in weights.ih]
+            self._block = native.Recurrence(weights, clips, of_inputs).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(
@@ -208,80 +212,6 @@ class ReadyLSTM:
             cell,
             _block_rows(self.bias, _BLOCK_BYTES),
         )
-
-
-class Directions:
-    """One layer of the forward LM and the one of the backward LM: side by side, where
-    many small operations cost more than what they compute, else one after the other.
-
-    layers: the two. dtype: of the matrix products.
-    """
-
-    # oneDNN forms each direction's products in a call of its own either way: it is busy
-    # with one of so many multiplications.
-    busy_onednn = 1 << 22
-
-    def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
-        self.layers = layers
-        self.dtype = dtype
-        weight = layers[0].weight_hh
-        self.n_weights = weight.numel()
-        self.on_gpu = weight.is_cuda
-        self.small = weight.numel() * weight.element_size() <= _SMALL_BYTES
-
-    def run(
-        self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
-    ) -> Tuple[LSTMState, Tensor]:
-        """As `run_side_by_side`."""
-        alone = not self.small or self.is_busy(batch_sizes[0])
-        go_together = self.on_gpu or not alone
-        groups = self.together() if go_together else self.apart()
-        size = 2 // len(groups)
-        parts = []
-        for number, group in enumerate(groups):
-            own = slice(number * size, (number + 1) * size)
-            parts.append(group(inputs[own], batch_sizes, hidden[own], cell[own]))
-        if len(parts) == 1:
-            return parts[0]
-        ends, outputs = zip(*parts)
-        return LSTMState(*map(torch.cat, zip(*ends))), torch.cat(outputs)
-
-    def is_busy(self, n_sequences: int) -> bool:
-        """Whether one direction with so many keeps a CPU busy."""
-        if self.dtype == torch.float32 and onednn.is_chosen():
-            return n_sequences * self.n_weights >= self.busy_onednn
-        return n_sequences > _FEW_SEQUENCES
-
-    def together(self) -> Sequence[RunLayers]:
-        return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
-
-    def apart(self) -> Sequence[RunLayers]:
-        return [
-            partial(run_side_by_side, [layer], dtype=self.dtype)
-            for layer in self.layers
-        ]
-
-
-class ReadyDirections(Directions):
-    """With the present weights laid out to run without gradients."""
-
-    busy_onednn = 1 << 21
-
-    def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
-        super().__init__(layers, dtype)
-        self._together: List[RunLayers] = []
-        self._apart: List[RunLayers] = []
-
-    def together(self) -> Sequence[RunLayers]:
-        if not self._together:
-            ready = ReadyLSTM(self.layers, self.dtype, record=record_graph)
-            self._together = [ready.run]
-        return self._together
-
-    def apart(self) -> Sequence[RunLayers]:
-        if not self._apart:
-            self._apart = [ReadyLSTM([layer], self.dtype).run for layer in self.layers]
-        return self._apart
 
 
 def _in_blocks(

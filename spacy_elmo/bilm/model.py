@@ -20,7 +20,8 @@ from . import onednn
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
-from .lstm import Directions, LSTMState, ProjectedLSTM
+from .directions import Directions
+from .lstm import LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision
 from .ready import ReadyBiLM, fingerprint, new_stamp

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from . import onednn
-from .lstm import ReadyDirections
+from .directions import ReadyDirections
 from .products import lay_out
 from .word_cache import WordCache
 

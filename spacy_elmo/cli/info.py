@@ -109,6 +109,8 @@ def _print_pipeline(nlp: "Language") -> None:
 
 def describe(bilm: "BiLM") -> List[Row]:
     """Sizes and options as rows of a table."""
+    from ..bilm import native
+
     config = bilm.config
     parts: Dict[str, int] = {"characters": 0, "LSTMs": 0}
     for name, parameter in bilm.named_parameters():
@@ -120,6 +122,7 @@ def describe(bilm: "BiLM") -> List[Row]:
         ("parameters", f"{bilm.n_parameters:,} ({split})"),
         ("layers", f"{config.n_layers} + 1, each {config.width} wide"),
         ("LSTM", f"{config.dim}, projected to {config.projection_dim}"),
+        ("its steps, on a CPU", native.describe(config.dim, config.projection_dim)),
         ("clips", f"cell {config.cell_clip}, projection {config.proj_clip}"),
         ("skip connections", config.use_skip_connections),
         ("characters", f"{config.characters}, {config.n_characters} ids"),

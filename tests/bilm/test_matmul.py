@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import lstm, matmul, onednn
+from spacy_elmo.bilm import directions, matmul, onednn
 from spacy_elmo.bilm.char_cnn import in_dtype
 from spacy_elmo.bilm.matmul import baddbmm_, bmm, convenient_rows, linear, mm
 from spacy_elmo.bilm.precision import linear as precise_linear
@@ -276,7 +276,7 @@ def test_a_bilm_is_the_same_by_both(
         monkeypatch.setattr(matmul, name, 0)
     monkeypatch.setattr("spacy_elmo.bilm.products._PACKED_BYTES_CHOSEN", 0)
     monkeypatch.setattr("spacy_elmo.bilm.products._SUMS_WORTH_PACKING", n_sums)
-    monkeypatch.setattr(lstm, "_SMALL_BYTES", small)
+    monkeypatch.setattr(directions, "_SMALL_BYTES", small)
     torch.manual_seed(0)
     bilm = BiLM(tiny_config.replace(dim=24))
     softmax = SampledSoftmax(40, tiny_config.projection_dim, 20)

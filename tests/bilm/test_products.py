@@ -207,7 +207,7 @@ def test_a_bilm_is_the_same_with_both(
     monkeypatch.setattr(products, "PackedProduct", spy)
     for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
         monkeypatch.setattr(products, name, 0)
-    monkeypatch.setattr("spacy_elmo.bilm.lstm._SMALL_BYTES", -1)
+    monkeypatch.setattr("spacy_elmo.bilm.directions._SMALL_BYTES", -1)
     # A highway's two, the projection, and those of four LSTMs.
     for can, expected in ((True, 3 + 4 * (3 if dim == 24 else 2)), (False, 0)):
         monkeypatch.setattr(onednn, "can_pack", lambda dtype, can=can: can)
@@ -225,7 +225,7 @@ def test_a_bilm_where_nothing_can_be_packed(
     bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onednn, "can_pack", lambda dtype: False)
-    monkeypatch.setattr("spacy_elmo.bilm.lstm._SMALL_BYTES", -1)
+    monkeypatch.setattr("spacy_elmo.bilm.directions._SMALL_BYTES", -1)
 
     def fail(weight: Tensor, dtype: torch.dtype) -> PackedProduct:
         raise AssertionError

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spacy_elmo import BiLMConfig
-from spacy_elmo.bilm import lstm
+from spacy_elmo.bilm import directions, lstm
+from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.lstm import (
-    Directions,
     ProjectedLSTM,
-    ReadyDirections,
     ReadyLSTM,
     run_side_by_side,
 )
@@ -119,8 +118,8 @@ def test_directions_together_and_apart(
         for layer, own in zip(layers, (slice(0, 1), slice(1, 2)))
     ]
     assert not torch.allclose(expected[0], expected[1])
-    monkeypatch.setattr(lstm, "_FEW_SEQUENCES", few)
-    monkeypatch.setattr(lstm, "_SMALL_BYTES", small)
+    monkeypatch.setattr(directions, "_FEW_SEQUENCES", few)
+    monkeypatch.setattr(directions, "_SMALL_BYTES", small)
     weights = [weight for layer in layers for weight in layer.parameters()]
     towards = torch.randn_like(inputs)
     gradients = []

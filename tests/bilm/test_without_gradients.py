@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import VocabularyCharacters, lstm, products
+from spacy_elmo.bilm import VocabularyCharacters, directions, products
 
 SENTENCES = [
     ["She", "sat", "on", "the", "river", "bank", ",", "which", "was", "wet", "."],
@@ -75,7 +75,7 @@ def test_every_size(
 ) -> None:
     """Cold, then warm, in one batch and in several."""
     if layout != "usual":
-        monkeypatch.setattr(lstm, "_SMALL_BYTES", -1)
+        monkeypatch.setattr(directions, "_SMALL_BYTES", -1)
     if layout == "packed":
         for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
             monkeypatch.setattr(products, name, 0)
@@ -129,8 +129,8 @@ def test_state_goes_on_the_same_way(tiny_config: BiLMConfig) -> None:
         with torch.no_grad():
             found, other = bilm.encode_batch(sentences, other)
         assert error(found, layers) < 1e-5
-        for directions in zip(state, other):
-            for one, two in zip(*directions):
+        for pair in zip(state, other):
+            for one, two in zip(*pair):
                 torch.testing.assert_close(one.hidden.detach(), two.hidden)
                 torch.testing.assert_close(one.cell.detach(), two.cell)
 

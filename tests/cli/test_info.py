@@ -54,6 +54,21 @@ def _check_sizes(output: str, bilm: BiLM) -> None:
     assert f"{bilm.n_parameters:,}" in output
 
 
+def test_who_takes_the_steps(
+    tiny_bilm: BiLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_bilm(tiny_bilm, tmp_path / "tiny")
+    save_bilm(
+        BiLM(tiny_bilm.config.replace(dim=128, projection_dim=64)), tmp_path / "b"
+    )
+    monkeypatch.setattr("spacy_elmo.bilm.native.lanes", lambda: 16)
+    monkeypatch.setattr("spacy_elmo.bilm.native.why_absent", lambda: None)
+    assert "want a projection, and multiples of 64)" in _good(tmp_path / "tiny")
+    assert "compiled kernels" in _good(tmp_path / "b")
+    monkeypatch.setattr("spacy_elmo.bilm.native.why_absent", lambda: "not built: why")
+    assert "PyTorch's operations (not built: why)" in _good(tmp_path / "b")
+
+
 def test_our_folder(weights: Path, tiny_bilm: BiLM) -> None:
     output = _good(weights)
     _check_sizes(output, tiny_bilm)

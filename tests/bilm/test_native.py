@@ -1,0 +1,403 @@
+"""The compiled steps of LSTMs against PyTorch's operations, which do the same work."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo.bilm import native
+from spacy_elmo.bilm.directions import Directions, ReadyDirections
+from spacy_elmo.bilm.lstm import ProjectedLSTM, ReadyLSTM, run_side_by_side
+
+pytestmark = pytest.mark.skipif(
+    native.why_absent() is not None, reason=f"no kernels here: {native.why_absent()}"
+)
+WIDTH, DIM = 64, 192
+BATCH_SIZES = [
+    pytest.param([7, 7, 7, 3, 2, 2, 1], id="of sentences"),
+    pytest.param([32] * 5, id="lanes"),
+    pytest.param([113, 97, 60, 13], id="more than a thread takes at once"),
+    pytest.param([1, 1, 1], id="one"),
+]
+CLIPS = pytest.mark.parametrize("clips", [(0.4, 0.25), (None, None), (0.4, None)])
+
+
+@pytest.fixture(params=[8, 16], ids=["AVX2", "AVX-512"])
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Each set of instructions that this processor has."""
+    if request.param > native.lanes():
+        pytest.skip(f"this processor's vectors have {native.lanes()} floats")
+    monkeypatch.setattr(native, "lanes", lambda: request.param)
+    return int(request.param)
+
+
+@pytest.fixture(autouse=True)
+def any_number_of_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_LEAST_SEQUENCES", 1)
+
+
+def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        dim=DIM, projection_dim=WIDTH, cell_clip=clips[0], proj_clip=clips[1]
+    )
+    layers = [ProjectedLSTM(config) for _ in range(number)]
+    for layer in layers:
+        nn.init.normal_(layer.bias, std=0.5)
+    return layers
+
+
+def start(batch_sizes: list[int], number: int = 2) -> list[Tensor]:
+    """Inputs, hidden and cell."""
+    torch.manual_seed(1)
+    n = batch_sizes[0]
+    inputs = torch.randn(number, sum(batch_sizes), WIDTH)
+    hidden = torch.randn(number, n, WIDTH).clamp_(-0.25, 0.25)
+    return [inputs, hidden, torch.randn(number, n, DIM).clamp_(-0.4, 0.4)]
+
+
+def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Tensor]:
+    """Outputs and last states, then the gradients of all that went in, of a loss that
+    all that came out is in."""
+    own = [layer.to(dtype) for layer in layers]
+    given = [t.to(dtype).requires_grad_() for t in start(batch_sizes, len(layers))]
+    last, outputs = run_side_by_side(own, given[0], batch_sizes, *given[1:], dtype)
+    found = [outputs, last.hidden, last.cell]
+    torch.manual_seed(2)
+    loss = sum((one * torch.randn_like(one, dtype=dtype)).sum() for one in found)
+    weights = [weight for layer in own for weight in layer.parameters()]
+    gradients = torch.autograd.grad(loss, [*given, *weights])
+    return [one.detach() for one in (*found, *gradients)]
+
+
+def error(found: Tensor, exact: Tensor) -> float:
+    return float((found - exact).norm() / exact.norm())
+
+
+@CLIPS
+@pytest.mark.parametrize("batch_sizes", BATCH_SIZES)
+def test_numbers_and_gradients(
+    batch_sizes: list[int],
+    clips: tuple[float | None, float | None],
+    lanes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As near to those of float64 as the ones of PyTorch's float32 are."""
+    taken = []
+    forward = native._kernels.forward
+    monkeypatch.setattr(
+        native._kernels,
+        "forward",
+        lambda *arguments: taken.append(len(arguments[1])) or forward(*arguments),
+    )
+    found = results(lstms(clips), batch_sizes, torch.float32)
+    assert taken == [2]
+    with native.flags(enabled=False):
+        plain = results(lstms(clips), batch_sizes, torch.float32)
+    exact = results(lstms(clips), batch_sizes, torch.float64)
+    assert taken == [2]
+    for one, other, wanted in zip(found, plain, exact):
+        assert one.dtype == torch.float32
+        assert error(one, wanted) < max(2 * error(other, wanted), 1e-6)
+    if clips[0]:
+        assert (found[2].abs() == np.float32(0.4)).any()
+    if clips[1]:
+        assert (found[0].abs() == 0.25).any()
+        assert found[0].abs().max() == 0.25
+
+
+@CLIPS
+@pytest.mark.parametrize("batch_sizes", BATCH_SIZES)
+def test_without_gradients(
+    batch_sizes: list[int], clips: tuple[float | None, float | None], lanes: int
+) -> None:
+    layers = lstms(clips)
+    given = start(batch_sizes)
+    before = [tensor.clone() for tensor in given]
+    with torch.no_grad():
+        ready = ReadyLSTM(layers, torch.float32, natively=True)
+        for _ in range(2):  # it keeps nothing of the first one
+            last, outputs = ready.run(given[0], batch_sizes, *given[1:])
+        once = run_side_by_side(layers, given[0], batch_sizes, *given[1:])
+    wanted = results(layers, batch_sizes, torch.float32)
+    for one, other in zip((outputs, *last), wanted[:3]):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    torch.testing.assert_close(once[1], outputs, rtol=0, atol=1e-6)
+    assert all(map(torch.equal, given, before))
+
+
+def test_in_blocks_of_steps(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes on where the one before it ended, and so does the way back."""
+    expected = results(lstms((0.4, 0.25)), [9, 9, 6, 2, 2], torch.float32)
+    monkeypatch.setattr("spacy_elmo.bilm.lstm._block_rows", lambda *_: 11)
+    found = results(lstms((0.4, 0.25)), [9, 9, 6, 2, 2], torch.float32)
+    for one, other in zip(found, expected):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
+    """A sequence's numbers depend neither on the number of threads nor on how many
+    others run beside it."""
+    weights = native.forward_panels(
+        torch.randn(1, 4 * DIM, WIDTH), torch.randn(1, WIDTH, DIM) / DIM, lanes
+    )
+    gates = torch.randn(1, 6, 50, 4 * DIM)
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for n_threads, n_sequences in ((1, 50), (2, 50), (3, 50), (1, 3), (2, 1)):
+            torch.set_num_threads(n_threads)
+            outputs = torch.empty(1, 6 * n_sequences, WIDTH)
+            native._forward(
+                weights,
+                torch.zeros(1, 1, 4 * DIM),
+                native.Clips(3.0, 3.0),
+                [n_sequences] * 6,
+                gates=gates[:, :, :n_sequences].clone().flatten(1, 2),
+                cells=None,
+                rows=torch.empty(1, n_sequences, DIM),
+                outputs=outputs,
+                hidden=torch.zeros(1, n_sequences, WIDTH),
+                cell=torch.zeros(1, n_sequences, DIM),
+            )
+            found.append(outputs.view(6, n_sequences, WIDTH))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0].abs().min() > 0
+    for other in found[1:]:
+        assert torch.equal(other, found[0][:, : other.shape[1]])
+
+
+def steps_of(gates: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM of zeros whose projection gives each unit as it is: the
+    output and the cell, (rows, WIDTH)."""
+    n = len(gates)
+    weights = native.forward_panels(
+        torch.zeros(1, 4 * WIDTH, WIDTH), torch.eye(WIDTH)[None], lanes
+    )
+    outputs, cell = torch.empty(1, n, WIDTH), torch.ones(1, n, WIDTH)
+    native._forward(
+        weights,
+        torch.zeros(1, 1, 4 * WIDTH),
+        native.Clips(None, None),
+        [n],
+        gates=gates.clone()[None],
+        cells=None,
+        rows=torch.empty(1, n, WIDTH),
+        outputs=outputs,
+        hidden=torch.zeros(1, n, WIDTH),
+        cell=cell,
+    )
+    return outputs[0], cell[0]
+
+
+def test_activations(lanes: int) -> None:
+    """Sigmoid and tanh are right everywhere, far out too."""
+    torch.manual_seed(0)
+    gates = torch.randn(64, 4 * WIDTH) * torch.logspace(-4, 4, 64)[:, None]
+    gates[0, :8] = torch.tensor([0.0, -0.0, 88.0, -88.0, 1e30, -1e30, 3e38, -3e38])
+    output, cell = steps_of(gates, lanes)
+    i, f, g, o = gates.double().chunk(4, dim=1)
+    wanted = i.sigmoid() * g.tanh() + f.sigmoid()
+    torch.testing.assert_close(cell.double(), wanted, rtol=0, atol=4e-7)
+    row = o.sigmoid() * wanted.tanh()
+    torch.testing.assert_close(output.double(), row, rtol=0, atol=4e-7)
+
+
+@pytest.mark.parametrize("gate", range(4))
+def test_what_is_no_number_stays_none(gate: int, lanes: int) -> None:
+    """Or training would go on with weights that are lost."""
+    gates = torch.zeros(5, 4 * WIDTH)
+    gates[3, gate * WIDTH + 7] = float("nan")
+    output, _ = steps_of(gates, lanes)
+    # The projection's sums take it to all of its sequence's outputs, and to no other's.
+    assert output[3].isnan().all()
+    assert output[[0, 1, 2, 4]].isfinite().all()
+
+
+def test_a_lost_weight_is_lost_in_gradients_too(lanes: int) -> None:
+    layers = lstms((3.0, 3.0))
+    with torch.no_grad():
+        layers[1].weight_hr[3, 5] = float("nan")
+    found = results(layers, [4, 4, 2], torch.float32)
+    assert found[0][0].isfinite().all()
+    assert found[0][1].isnan().any()
+    assert found[3][1].isnan().any()
+
+
+@pytest.mark.parametrize("n_sequences", [3, 40])
+def test_bfloat16(n_sequences: int, lanes: int) -> None:
+    """Only what is not multiplied step by step is rounded."""
+    given = start([n_sequences] * 6)
+    layers = lstms((3.0, 3.0))
+    exact = results(layers, [n_sequences] * 6, torch.float32)
+    found = run_side_by_side(
+        layers, given[0], [n_sequences] * 6, *given[1:], torch.bfloat16
+    )[1]
+    loss = found.square().sum()
+    (gradient,) = torch.autograd.grad(loss, [layers[0].weight_hh])
+    exactly = run_side_by_side(layers, given[0], [n_sequences] * 6, *given[1:])[1]
+    (wanted,) = torch.autograd.grad(exactly.square().sum(), [layers[0].weight_hh])
+    assert 1e-4 < error(found.detach(), exact[0]) < 1e-2
+    assert 1e-4 < error(gradient, wanted) < 2e-2
+    with torch.no_grad():
+        ready = ReadyDirections(layers, torch.bfloat16)
+        _, again = ready.run(given[0], [n_sequences] * 6, *given[1:])
+    assert error(again, found.detach()) < 1e-2
+
+
+def test_a_whole_bilm(lanes: int) -> None:
+    """With clips that bind and sentences of many lengths, cold and warm, whole and in
+    parts."""
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        char_dim=8,
+        filters=((1, 8), (2, 16), (3, 24)),
+        dim=128,
+        projection_dim=64,
+        cell_clip=0.5,
+        proj_clip=0.2,
+    )
+    bilm = BiLM(config)
+    with torch.no_grad():
+        for weight in bilm.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    sentences = [["word"] * n + ["é", "x" * n] for n in (3, 17, 1, 30, 8, 8)]
+    with native.flags(enabled=False):
+        expected = bilm.encode(sentences)
+    bilm.clear_cache()
+    for batch_tokens in (4096, 10, 4096):
+        found = bilm.encode(sentences, batch_tokens=batch_tokens)
+        for one, other in zip(found, expected):
+            np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)
+    with_gradients = bilm(sentences)
+    assert with_gradients.requires_grad
+    whole = torch.from_numpy(np.concatenate(expected, axis=1))
+    torch.testing.assert_close(with_gradients.detach(), whole, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((DIM, 60), torch.float32),
+        ((DIM + 8, WIDTH), torch.float32),
+        ((DIM, WIDTH), torch.float64),
+        ((WIDTH, WIDTH), torch.float32),
+    ],
+    ids=["odd projection", "odd cell", "float64", "no projection"],
+)
+@pytest.mark.parametrize("gradients", [True, False])
+def test_what_they_are_not_made_for(
+    shape: tuple[int, int], dtype: torch.dtype, gradients: bool, lanes: int
+) -> None:
+    """PyTorch's operations compute it."""
+    dim, width = shape
+    config = BiLMConfig(dim=dim, projection_dim=width)
+    layers = [ProjectedLSTM(config).to(dtype) for _ in range(2)]
+    hr = layers[0].weight_hr
+    assert not native.pays(layers[0].weight_hh, hr, dtype, 2, 32)
+    inputs = torch.randn(2, 8, width, dtype=dtype)
+    state = torch.zeros(2, 4, width, dtype=dtype), torch.zeros(2, 4, dim, dtype=dtype)
+    with torch.set_grad_enabled(gradients):
+        found = Directions(layers, dtype).run(inputs, [4, 4], *state)[1]
+    assert found.requires_grad is gradients
+    assert found.isfinite().all()
+
+
+def test_when_it_pays(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_LEAST_SEQUENCES", 12)
+    layer = lstms((3.0, 3.0))[0]
+    weights = layer.weight_hh, layer.weight_hr
+    few = 2**24 // layer.weight_hh.numel()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert native.pays(*weights, torch.float32, 2, 1)
+        assert native.pays(*weights, torch.float32, 1, 24)
+        assert not native.pays(*weights, torch.float32, 1, 23)
+        torch.set_num_threads(16)
+        assert native.pays(*weights, torch.float32, 2, 96)
+        assert not native.pays(*weights, torch.float32, 2, 95)
+        torch.set_num_threads(1)
+        assert native.pays(*weights, torch.float32, 1, 1)
+        assert native.pays(*weights, torch.bfloat16, 1, few)
+        assert not native.pays(*weights, torch.bfloat16, 1, few + 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_they_can_be_turned_off_for_one_thread() -> None:
+    layer = lstms((3.0, 3.0))[0]
+    found = []
+
+    def ask() -> None:
+        weights = layer.weight_hh, layer.weight_hr
+        found.append(native.pays(*weights, torch.float32, 2, 64))
+
+    with native.flags(enabled=False):
+        ask()
+        thread = Thread(target=ask)
+        thread.start()
+        thread.join()
+    ask()
+    assert found == [False, True, True]
+
+
+def arguments(lanes: int) -> dict[str, Tensor]:
+    panels = native.forward_panels(
+        torch.zeros(1, 4 * DIM, WIDTH), torch.zeros(1, WIDTH, DIM), lanes
+    )
+    return {
+        "hidden_panels": panels.hidden[0],
+        "projection_panels": panels.projection[0],
+        "bias": torch.zeros(4 * DIM),
+        "gates": torch.zeros(5, 4 * DIM),
+        "cells": torch.zeros(5, DIM),
+        "rows": torch.zeros(5, DIM),
+        "outputs": torch.zeros(5, WIDTH),
+        "hidden": torch.zeros(3, WIDTH),
+        "cell": torch.zeros(3, DIM),
+    }
+
+
+def call(given: dict[str, Tensor], batch_sizes: list[int]) -> None:
+    arrays = tuple(tensor.numpy() for tensor in given.values())
+    native._kernels.forward(np.array(batch_sizes, np.int64), [arrays], 3.0, 3.0, 2)
+
+
+@pytest.mark.parametrize(
+    "name", ["projection_panels", "bias", "gates", "cells", "rows", "outputs", "cell"]
+)
+def test_wrong_shapes(name: str, lanes: int) -> None:
+    """An error, not a write beyond an array's end."""
+    given = arguments(lanes)
+    call(given, [3, 2])
+    given[name] = given[name][:-1].contiguous()
+    with pytest.raises(ValueError, match=f"{name} must have the shape"):
+        call(given, [3, 2])
+
+
+@pytest.mark.parametrize("batch_sizes", [[2, 3], [4, 1], [3, 2, 0], []])
+def test_wrong_steps(batch_sizes: list[int], lanes: int) -> None:
+    with pytest.raises(ValueError, match="Batch sizes must not rise"):
+        call(arguments(lanes), batch_sizes)
+
+
+def test_wrong_layout_and_dtype(lanes: int) -> None:
+    given = arguments(lanes)
+    turned = {**given, "outputs": torch.zeros(WIDTH, 5).t()}
+    with pytest.raises(ValueError, match="contiguous"):
+        call(turned, [3, 2])
+    with pytest.raises(ValueError, match="dtype"):
+        call({**given, "outputs": given["outputs"].double()}, [3, 2])
+    narrow = native.forward_panels(
+        torch.zeros(1, 4 * DIM, WIDTH), torch.zeros(1, WIDTH, DIM), 4
+    )
+    given["hidden_panels"] = narrow.hidden[0]
+    with pytest.raises(ValueError, match="vectors of 4 floats"):
+        call(given, [3, 2])

@@ -1,0 +1,54 @@
+"""Pretraining by the compiled kernels, at sizes that they are made for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+
+from spacy_elmo.bilm import native
+
+SIZES = {"dim": 128, "projection_dim": 64}
+kernels = pytest.mark.skipif(
+    native.why_absent() is not None, reason=f"no kernels here: {native.why_absent()}"
+)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.make_texts(tmp_path_factory.mktemp("texts"))
+
+
+@kernels
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_training(texts: Path, tmp_path: Path, precision: str) -> None:
+    training = {"precision": precision, "dropout": 0.1}
+    found = runs.run(texts, tmp_path / "native", bilm=SIZES, training=training)
+    with native.flags(enabled=False):
+        plain = runs.run(texts, tmp_path / "plain", bilm=SIZES, training=training)
+    losses = torch.tensor([runs.losses(folder) for folder in (found, plain)])
+    assert losses[0, -1] < losses[0, 0] - 0.05
+    off = 1e-5 if precision == "float32" else 0.02
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=off)
+    assert not torch.equal(*losses), "one of them did not take other steps"
+    assert not any("kernels" in message for message in runs.messages(found))
+
+
+@kernels
+def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
+    whole = runs.run(texts, tmp_path / "whole", bilm=SIZES)
+    for step in (3, 7, 10):
+        runs.stop_at(texts, tmp_path / "stopped", step, bilm=SIZES)
+    runs.run(texts, tmp_path / "stopped", bilm=SIZES)
+    runs.assert_same(tmp_path / "stopped", whole)
+
+
+def test_it_is_told_that_there_are_none(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_missing", "they were not built: no compiler")
+    runs.run(texts, tmp_path)
+    told = "LSTMs take their steps without compiled kernels: they were not built: no"
+    assert any(message.startswith(told) for message in runs.messages(tmp_path))
