@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import spacy
 
 import spacy_elmo
-from spacy_elmo.bilm import native
+from spacy_elmo.bilm import kernels
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     shipped = spacy.blank("en")
     shipped.add_pipe("elmo")
     assert shipped(text).vector.any()
-    assert native.why_absent() is None, native.why_absent()
+    assert kernels.why_absent() is None, kernels.why_absent()
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
     print(f"spacy-elmo {spacy_elmo.__version__}: {Path(spacy_elmo.__file__).parent}")
 

@@ -1,6 +1,6 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled steps of LSTMs: `lstm_kernels.hh` for NumPy's arrays. `native` calls them."""
+"""The compiled steps of LSTMs: `lstm_kernels.hh` for NumPy's arrays. `kernels` calls them."""
 
 from libc.stdint cimport int64_t
 from libcpp.vector cimport vector

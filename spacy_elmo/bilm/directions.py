@@ -7,7 +7,7 @@ from typing import List, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from . import native, onednn
+from . import kernels, onednn
 from .lstm import LSTMState, ProjectedLSTM, ReadyLSTM, RunLayers, run_side_by_side
 from .recorded import record_graph
 
@@ -36,7 +36,7 @@ class Directions:
         self.on_gpu = weight.is_cuda
         self.small = weight.numel() * weight.element_size() <= _SMALL_BYTES
         # Large weights are not put side by side for one batch.
-        self.native_at_once = 2 if self.small else 1
+        self.kernels_at_once = 2 if self.small else 1
 
     def run(
         self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
@@ -55,11 +55,11 @@ class Directions:
 
     def groups(self, n_sequences: int) -> Sequence[RunLayers]:
         """What runs one after the other, with so many sequences each."""
-        layer, at_once = self.layers[0], self.native_at_once
-        if native.pays(
+        layer, at_once = self.layers[0], self.kernels_at_once
+        if kernels.pays(
             layer.weight_hh, layer.weight_hr, self.dtype, at_once, n_sequences
         ):
-            return self.natively()
+            return self.by_kernels()
         alone = not self.small or self.is_busy(n_sequences)
         return self.together() if self.on_gpu or not alone else self.apart()
 
@@ -69,8 +69,8 @@ class Directions:
             return n_sequences * self.n_weights >= self.busy_onednn
         return n_sequences > _FEW_SEQUENCES
 
-    def natively(self) -> Sequence[RunLayers]:
-        return self.together() if self.native_at_once == 2 else self.apart()
+    def by_kernels(self) -> Sequence[RunLayers]:
+        return self.together() if self.kernels_at_once == 2 else self.apart()
 
     def together(self) -> Sequence[RunLayers]:
         return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
@@ -89,15 +89,15 @@ class ReadyDirections(Directions):
 
     def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
         super().__init__(layers, dtype)
-        self.native_at_once = 2
-        self._natively: List[RunLayers] = []
+        self.kernels_at_once = 2
+        self._by_kernels: List[RunLayers] = []
         self._together: List[RunLayers] = []
         self._apart: List[RunLayers] = []
 
-    def natively(self) -> Sequence[RunLayers]:
-        if not self._natively:
-            self._natively = [ReadyLSTM(self.layers, self.dtype, natively=True).run]
-        return self._natively
+    def by_kernels(self) -> Sequence[RunLayers]:
+        if not self._by_kernels:
+            self._by_kernels = [ReadyLSTM(self.layers, self.dtype, by_kernels=True).run]
+        return self._by_kernels
 
     def together(self) -> Sequence[RunLayers]:
         if not self._together:

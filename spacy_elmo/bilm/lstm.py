@@ -7,11 +7,11 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import torch
 from torch import Tensor, nn
 
-from . import native
+from . import kernels
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
-from .native import NativeRun
+from .kernels import KernelRun
 from .products import BatchedProduct, Product, lay_out
 from .recorded import Record, RecordedSteps
 from .recurrence import Clips, Products, Run, Weights, recur, recur_without_gradient
@@ -133,22 +133,24 @@ def run_side_by_side(
         tensor is not None and tensor.requires_grad
         for tensor in (inputs, hidden, cell, *weights)
     )
-    natively = native.pays(weights.hh, weights.hr, dtype, len(layers), batch_sizes[0])
+    by_kernels = kernels.pays(
+        weights.hh, weights.hr, dtype, len(layers), batch_sizes[0]
+    )
     if not needs_grad:
-        ready = ReadyLSTM(layers, dtype, BatchedProduct, natively=natively)
+        ready = ReadyLSTM(layers, dtype, BatchedProduct, by_kernels=by_kernels)
         return ready.run(inputs, batch_sizes, hidden, cell)
     clips = layers[0].clips
     products = [
         BatchedProduct(weights.ih, dtype),
-        BatchedProduct(weights.hh, dtype, n_sums=0 if natively else len(batch_sizes)),
+        BatchedProduct(weights.hh, dtype, n_sums=0 if by_kernels else len(batch_sizes)),
         None if weights.hr is None else BatchedProduct(weights.hr, dtype),
     ]
     make_run: Callable[..., Run] = Run
     if inputs.is_cuda:
         gates = compiled_gates(inputs.device, dtype, True)
         make_run = partial(FusedRun, gates=gates)
-    elif natively:
-        make_run = partial(NativeRun, panels=native.both_panels(weights))
+    elif by_kernels:
+        make_run = partial(KernelRun, panels=kernels.both_panels(weights))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -171,7 +173,7 @@ class ReadyLSTM:
     dtype: of the matrix products.
     lay_out: on a CPU, makes a product of weights (G, n_out, n_in).
     record: on a GPU, keeps steps that many runs will take; None: launches them anew.
-    natively: by the compiled kernels, which suit them.
+    by_kernels: by the compiled kernels, which suit them.
     """
 
     def __init__(
@@ -180,7 +182,7 @@ class ReadyLSTM:
         dtype: torch.dtype,
         lay_out: Callable[[Tensor, torch.dtype], Product] = lay_out,
         record: Optional[Record] = None,
-        natively: bool = False,
+        by_kernels: bool = False,
     ) -> None:
         weights = _together(layers)
         self.layers = layers
@@ -191,9 +193,9 @@ class ReadyLSTM:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
-        elif natively:
+        elif by_kernels:
             of_inputs = [lay_out(weight[None], dtype) for weight in weights.ih]
-            self._block = native.Recurrence(weights, clips, of_inputs).block
+            self._block = kernels.Recurrence(weights, clips, of_inputs).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
-from ..bilm import BiLM, native
+from ..bilm import BiLM, kernels
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
@@ -154,7 +154,7 @@ def _train(
         missing = record_steps(model, training, own.stop - own.start, dtype)
         if missing:
             records.say(missing)
-    why_slow = native.why_absent() if group.device.type == "cpu" else None
+    why_slow = kernels.why_absent() if group.device.type == "cpu" else None
     if why_slow:
         records.say(f"LSTMs take their steps without compiled kernels: {why_slow}.")
     clock = progress.start_clock()

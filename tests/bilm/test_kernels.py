@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import native
+from spacy_elmo.bilm import kernels
 from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.lstm import ProjectedLSTM, ReadyLSTM, run_side_by_side
 
 pytestmark = pytest.mark.skipif(
-    native.why_absent() is not None, reason=f"no kernels here: {native.why_absent()}"
+    kernels.why_absent() is not None, reason=f"no kernels here: {kernels.why_absent()}"
 )
 WIDTH, DIM = 64, 192
 BATCH_SIZES = [
@@ -30,15 +30,15 @@ CLIPS = pytest.mark.parametrize("clips", [(0.4, 0.25), (None, None), (0.4, None)
 @pytest.fixture(params=[8, 16], ids=["AVX2", "AVX-512"])
 def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Each set of instructions that this processor has."""
-    if request.param > native.lanes():
-        pytest.skip(f"this processor's vectors have {native.lanes()} floats")
-    monkeypatch.setattr(native, "lanes", lambda: request.param)
+    if request.param > kernels.lanes():
+        pytest.skip(f"this processor's vectors have {kernels.lanes()} floats")
+    monkeypatch.setattr(kernels, "lanes", lambda: request.param)
     return int(request.param)
 
 
 @pytest.fixture(autouse=True)
 def any_number_of_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_LEAST_SEQUENCES", 1)
+    monkeypatch.setattr(kernels, "_LEAST_SEQUENCES", 1)
 
 
 def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
@@ -89,15 +89,15 @@ def test_numbers_and_gradients(
 ) -> None:
     """As near to those of float64 as the ones of PyTorch's float32 are."""
     taken = []
-    forward = native._kernels.forward
+    forward = kernels._kernels.forward
     monkeypatch.setattr(
-        native._kernels,
+        kernels._kernels,
         "forward",
         lambda *arguments: taken.append(len(arguments[1])) or forward(*arguments),
     )
     found = results(lstms(clips), batch_sizes, torch.float32)
     assert taken == [2]
-    with native.flags(enabled=False):
+    with kernels.flags(enabled=False):
         plain = results(lstms(clips), batch_sizes, torch.float32)
     exact = results(lstms(clips), batch_sizes, torch.float64)
     assert taken == [2]
@@ -120,7 +120,7 @@ def test_without_gradients(
     given = start(batch_sizes)
     before = [tensor.clone() for tensor in given]
     with torch.no_grad():
-        ready = ReadyLSTM(layers, torch.float32, natively=True)
+        ready = ReadyLSTM(layers, torch.float32, by_kernels=True)
         for _ in range(2):  # it keeps nothing of the first one
             last, outputs = ready.run(given[0], batch_sizes, *given[1:])
         once = run_side_by_side(layers, given[0], batch_sizes, *given[1:])
@@ -143,7 +143,7 @@ def test_in_blocks_of_steps(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
     """A sequence's numbers depend neither on the number of threads nor on how many
     others run beside it."""
-    weights = native.forward_panels(
+    weights = kernels.forward_panels(
         torch.randn(1, 4 * DIM, WIDTH), torch.randn(1, WIDTH, DIM) / DIM, lanes
     )
     gates = torch.randn(1, 6, 50, 4 * DIM)
@@ -153,10 +153,10 @@ def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
         for n_threads, n_sequences in ((1, 50), (2, 50), (3, 50), (1, 3), (2, 1)):
             torch.set_num_threads(n_threads)
             outputs = torch.empty(1, 6 * n_sequences, WIDTH)
-            native._forward(
+            kernels._forward(
                 weights,
                 torch.zeros(1, 1, 4 * DIM),
-                native.Clips(3.0, 3.0),
+                kernels.Clips(3.0, 3.0),
                 [n_sequences] * 6,
                 gates=gates[:, :, :n_sequences].clone().flatten(1, 2),
                 cells=None,
@@ -177,14 +177,14 @@ def steps_of(gates: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
     """One step of an LSTM of zeros whose projection gives each unit as it is: the
     output and the cell, (rows, WIDTH)."""
     n = len(gates)
-    weights = native.forward_panels(
+    weights = kernels.forward_panels(
         torch.zeros(1, 4 * WIDTH, WIDTH), torch.eye(WIDTH)[None], lanes
     )
     outputs, cell = torch.empty(1, n, WIDTH), torch.ones(1, n, WIDTH)
-    native._forward(
+    kernels._forward(
         weights,
         torch.zeros(1, 1, 4 * WIDTH),
-        native.Clips(None, None),
+        kernels.Clips(None, None),
         [n],
         gates=gates.clone()[None],
         cells=None,
@@ -268,7 +268,7 @@ def test_a_whole_bilm(lanes: int) -> None:
         for weight in bilm.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
     sentences = [["word"] * n + ["é", "x" * n] for n in (3, 17, 1, 30, 8, 8)]
-    with native.flags(enabled=False):
+    with kernels.flags(enabled=False):
         expected = bilm.encode(sentences)
     bilm.clear_cache()
     for batch_tokens in (4096, 10, 4096):
@@ -300,7 +300,7 @@ def test_what_they_are_not_made_for(
     config = BiLMConfig(dim=dim, projection_dim=width)
     layers = [ProjectedLSTM(config).to(dtype) for _ in range(2)]
     hr = layers[0].weight_hr
-    assert not native.pays(layers[0].weight_hh, hr, dtype, 2, 32)
+    assert not kernels.pays(layers[0].weight_hh, hr, dtype, 2, 32)
     inputs = torch.randn(2, 8, width, dtype=dtype)
     state = torch.zeros(2, 4, width, dtype=dtype), torch.zeros(2, 4, dim, dtype=dtype)
     with torch.set_grad_enabled(gradients):
@@ -310,23 +310,23 @@ def test_what_they_are_not_made_for(
 
 
 def test_when_it_pays(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "_LEAST_SEQUENCES", 12)
+    monkeypatch.setattr(kernels, "_LEAST_SEQUENCES", 12)
     layer = lstms((3.0, 3.0))[0]
     weights = layer.weight_hh, layer.weight_hr
     few = 2**24 // layer.weight_hh.numel()
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert native.pays(*weights, torch.float32, 2, 1)
-        assert native.pays(*weights, torch.float32, 1, 24)
-        assert not native.pays(*weights, torch.float32, 1, 23)
+        assert kernels.pays(*weights, torch.float32, 2, 1)
+        assert kernels.pays(*weights, torch.float32, 1, 24)
+        assert not kernels.pays(*weights, torch.float32, 1, 23)
         torch.set_num_threads(16)
-        assert native.pays(*weights, torch.float32, 2, 96)
-        assert not native.pays(*weights, torch.float32, 2, 95)
+        assert kernels.pays(*weights, torch.float32, 2, 96)
+        assert not kernels.pays(*weights, torch.float32, 2, 95)
         torch.set_num_threads(1)
-        assert native.pays(*weights, torch.float32, 1, 1)
-        assert native.pays(*weights, torch.bfloat16, 1, few)
-        assert not native.pays(*weights, torch.bfloat16, 1, few + 1)
+        assert kernels.pays(*weights, torch.float32, 1, 1)
+        assert kernels.pays(*weights, torch.bfloat16, 1, few)
+        assert not kernels.pays(*weights, torch.bfloat16, 1, few + 1)
     finally:
         torch.set_num_threads(threads)
 
@@ -337,9 +337,9 @@ def test_they_can_be_turned_off_for_one_thread() -> None:
 
     def ask() -> None:
         weights = layer.weight_hh, layer.weight_hr
-        found.append(native.pays(*weights, torch.float32, 2, 64))
+        found.append(kernels.pays(*weights, torch.float32, 2, 64))
 
-    with native.flags(enabled=False):
+    with kernels.flags(enabled=False):
         ask()
         thread = Thread(target=ask)
         thread.start()
@@ -349,7 +349,7 @@ def test_they_can_be_turned_off_for_one_thread() -> None:
 
 
 def arguments(lanes: int) -> dict[str, Tensor]:
-    panels = native.forward_panels(
+    panels = kernels.forward_panels(
         torch.zeros(1, 4 * DIM, WIDTH), torch.zeros(1, WIDTH, DIM), lanes
     )
     return {
@@ -367,7 +367,7 @@ def arguments(lanes: int) -> dict[str, Tensor]:
 
 def call(given: dict[str, Tensor], batch_sizes: list[int]) -> None:
     arrays = tuple(tensor.numpy() for tensor in given.values())
-    native._kernels.forward(np.array(batch_sizes, np.int64), [arrays], 3.0, 3.0, 2)
+    kernels._kernels.forward(np.array(batch_sizes, np.int64), [arrays], 3.0, 3.0, 2)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_wrong_layout_and_dtype(lanes: int) -> None:
         call(turned, [3, 2])
     with pytest.raises(ValueError, match="dtype"):
         call({**given, "outputs": given["outputs"].double()}, [3, 2])
-    narrow = native.forward_panels(
+    narrow = kernels.forward_panels(
         torch.zeros(1, 4 * DIM, WIDTH), torch.zeros(1, WIDTH, DIM), 4
     )
     given["hidden_panels"] = narrow.hidden[0]

@@ -181,7 +181,7 @@ class Recurrence:
         return outputs, hidden, cell
 
 
-class NativeRun(Run):
+class KernelRun(Run):
     """A `Run` whose steps the kernels take.
 
     panels: `forward_panels` and `backward_panels` of the products' weights.

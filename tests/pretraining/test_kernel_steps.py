@@ -8,11 +8,11 @@ import pytest
 import runs
 import torch
 
-from spacy_elmo.bilm import native
+from spacy_elmo.bilm import kernels
 
 SIZES = {"dim": 128, "projection_dim": 64}
-kernels = pytest.mark.skipif(
-    native.why_absent() is not None, reason=f"no kernels here: {native.why_absent()}"
+with_kernels = pytest.mark.skipif(
+    kernels.why_absent() is not None, reason=f"no kernels here: {kernels.why_absent()}"
 )
 
 
@@ -21,12 +21,12 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs.make_texts(tmp_path_factory.mktemp("texts"))
 
 
-@kernels
+@with_kernels
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_same_training(texts: Path, tmp_path: Path, precision: str) -> None:
     training = {"precision": precision, "dropout": 0.1}
-    found = runs.run(texts, tmp_path / "native", bilm=SIZES, training=training)
-    with native.flags(enabled=False):
+    found = runs.run(texts, tmp_path / "kernels", bilm=SIZES, training=training)
+    with kernels.flags(enabled=False):
         plain = runs.run(texts, tmp_path / "plain", bilm=SIZES, training=training)
     losses = torch.tensor([runs.losses(folder) for folder in (found, plain)])
     assert losses[0, -1] < losses[0, 0] - 0.05
@@ -36,7 +36,7 @@ def test_the_same_training(texts: Path, tmp_path: Path, precision: str) -> None:
     assert not any("kernels" in message for message in runs.messages(found))
 
 
-@kernels
+@with_kernels
 def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
     whole = runs.run(texts, tmp_path / "whole", bilm=SIZES)
     for step in (3, 7, 10):
@@ -48,7 +48,7 @@ def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
 def test_it_is_told_that_there_are_none(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "_missing", "they were not built: no compiler")
+    monkeypatch.setattr(kernels, "_missing", "they were not built: no compiler")
     runs.run(texts, tmp_path)
     told = "LSTMs take their steps without compiled kernels: they were not built: no"
     assert any(message.startswith(told) for message in runs.messages(tmp_path))
