@@ -313,7 +313,8 @@ ELMO_INLINE void run(const Backward& pass, int64_t first, int64_t last) {
           const Float squashed = tanh<Isa>(c);
           const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
           Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
-          d_c = (c >= pass.cell_clip) | (c <= -pass.cell_clip) ? splat<Isa>(0.0f) : d_c;
+          const auto is_clipped = (c >= pass.cell_clip) | (c <= -pass.cell_clip);
+          d_c = is_clipped ? splat<Isa>(0.0f) : d_c;
           store<Isa>(d_gate, d_c * g * i * (1.0f - i));
           store<Isa>(d_gate + D, d_c * load<Isa>(before + place) * f * (1.0f - f));
           store<Isa>(d_gate + 2 * D, d_c * i * (1.0f - g * g));
