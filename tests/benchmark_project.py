@@ -121,6 +121,21 @@ def made_results() -> dict[str, Any]:
                 }
             },
         },
+        "kernels": {
+            **common,
+            "n_sequences": 32,
+            "n_steps": 20,
+            "lanes": 16,
+            "sizes": {
+                "1024/128": {
+                    "seconds": {"encode float32 kernels": summary(0.5)},
+                    "gains": {
+                        "encode float32": summary(1.75),
+                        "train float32": summary(1.5),
+                    },
+                }
+            },
+        },
         "through_spacy": {
             **common,
             "sizes": {

@@ -1,6 +1,7 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled steps of LSTMs: `lstm_kernels.hh` for NumPy's arrays. `kernels` calls them."""
+"""The compiled steps of LSTMs: `lstm_kernels.hh` for NumPy's arrays, as `kernels` lays
+them out."""
 
 from libc.stdint cimport int64_t
 from libcpp.vector cimport vector
@@ -54,7 +55,8 @@ def forward(
     float projection_clip,
     int n_threads,
 ):
-    """lstms: of each, the arrays that `Forward` lists, in its order; `cells` may be None."""
+    """lstms: of each, the arrays that `Forward` lists, in its order; `cells` may be
+    None."""
     cdef:
         const float[:, :, :, ::1] hidden_panels
         const float[:, :, ::1] projection_panels
@@ -168,15 +170,15 @@ def backward(
 def _check_steps(batch_sizes, n_sequences, lanes):
     if lanes not in (8, 16) or lanes > widest():
         raise ValueError(
-            f"Weights were laid out for vectors of {lanes} floats; this processor's have "
-            f"{widest()}."
+            f"Expected weights laid out for this processor's vectors, of {widest()} "
+            f"floats or fewer, found them for vectors of {lanes} floats."
         )
     sizes = list(batch_sizes)
     bounds = [n_sequences, *sizes]
     if not sizes or any(not 1 <= size <= most for size, most in zip(sizes, bounds)):
         raise ValueError(
-            f"Batch sizes must not rise, from {n_sequences} sequences down to 1 or more: "
-            f"{sizes}"
+            f"Expected batch sizes that never rise, from {n_sequences} or fewer "
+            f"sequences down to 1 or more, found {sizes}."
         )
 
 
@@ -184,4 +186,4 @@ def _check(**arrays):
     for name, (array, expected) in arrays.items():
         found = tuple(array.shape)[: len(expected)]
         if found != expected:
-            raise ValueError(f"{name} must have the shape {expected}, not {found}.")
+            raise ValueError(f"{name}: expected the shape {expected}, found {found}.")

@@ -354,4 +354,4 @@ def test_the_whole_project_runs(tmp_path: Path) -> None:
     assert "| simple_elmo 0.9.2 |" in text
     names = {path.name for path in (tmp_path / "results").iterdir()}
     assert {"speed.md", "inference.png", "scaling.png"} < names
-    assert len(list((tmp_path / "results").glob("*.json"))) == 7
+    assert len(list((tmp_path / "results").glob("*.json"))) == 8

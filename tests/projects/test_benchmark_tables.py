@@ -38,6 +38,7 @@ def test_the_section_says_what_the_results_say() -> None:
     assert "differ by 3e-06 at most" in told
     assert "1,000 words/s (small), 4.0 × AllenNLP's" in told
     assert "0.9999 (small; of the worst word 0.990)" in told
+    assert "forward and back: 1.8 × and 1.5 × (1024/128); 32 sequences of 20" in told
     assert "97% (small)" in told
     assert "1.2 s (small)" in told
     assert "adds 30 ms" in told

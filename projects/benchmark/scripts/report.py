@@ -109,6 +109,16 @@ def training(found: Results) -> Iterator[str]:
     yield spreads(of_each(sizes, "peak_gflops"), rounded)
 
 
+def compiled(found: Results) -> Iterator[str]:
+    yield (
+        f"One layer in both directions, {found['n_sequences']} sequences of "
+        f"{found['n_steps']} words, vectors of {found['lanes']} floats; seconds:"
+    )
+    yield spreads(of_each(found["sizes"], "seconds"), significant)
+    yield "Operations : kernels, formed within each round:"
+    yield spreads(of_each(found["sizes"], "gains"), significant)
+
+
 def through_spacy(found: Results) -> Iterator[str]:
     sizes = found["sizes"]
     yield "nlp.pipe, and one short doc, beside the network alone:"
@@ -164,6 +174,7 @@ SUBJECTS = {
     "inference": ("Inference", inference),
     "precision": ("Precision", precision),
     "training": ("Training", training),
+    "kernels": ("Compiled kernels", compiled),
     "through_spacy": ("Through spaCy", through_spacy),
     "scaling": ("Scaling", scaling),
     "frozen_heads": ("Frozen heads", frozen_heads),

@@ -1,0 +1,139 @@
+"""The LSTMs' steps by the compiled kernels, beside PyTorch's operations: one layer in
+both directions, all else being the same."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Callable, Dict, List, cast
+
+import torch
+import typer
+from records import our_versions, write_results
+from rounds import summarise, summarise_all
+from torch import Tensor
+from wasabi import msg
+
+from spacy_elmo.bilm import BiLMConfig, kernels
+from spacy_elmo.bilm.directions import Directions, ReadyDirections
+from spacy_elmo.bilm.lstm import ProjectedLSTM
+
+WAYS = ("kernels", "operations")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def main(
+    target: Annotated[Path, typer.Argument(help="JSON to write")],
+    sizes: Annotated[List[str], typer.Argument(help="Of LSTMs: DIM/PROJECTION_DIM")],
+    n_sequences: int = 32,
+    n_steps: int = 20,
+    n_rounds: int = 7,
+    threads: int = 2,
+) -> None:
+    """Seconds of a pass over packed sequences of one length, without gradients, and
+    forwards and back."""
+    absent = kernels.why_absent()
+    if absent:
+        msg.fail(f"Nothing to compare: there are no kernels here, {absent}.", exits=1)
+    torch.set_num_threads(threads)
+    found: Dict[str, Any] = {}
+    for size in sizes:
+        passes = make_passes(size, n_sequences, n_steps)
+        check_agreement(size, {name: one() for name, one in passes.items()})
+        rounds = [
+            {name: seconds(one) for name, one in passes.items()}
+            for _ in range(n_rounds)
+        ]
+        found[size] = {"seconds": summarise_all(rounds), "gains": gains(rounds)}
+        told = {
+            name: round(one["median"], 2) for name, one in found[size]["gains"].items()
+        }
+        msg.info(f"{size}: times as fast by kernels: {told}")
+    write_results(
+        target,
+        our_versions(),
+        threads,
+        n_rounds=n_rounds,
+        n_sequences=n_sequences,
+        n_steps=n_steps,
+        lanes=kernels.lanes(),
+        sizes=found,
+    )
+
+
+def make_passes(
+    size: str, n_sequences: int, n_steps: int
+) -> Dict[str, Callable[[], Tensor]]:
+    """By "pass precision way"; they give what came out, or the inputs' gradient."""
+    dim, width = map(int, size.split("/"))
+    torch.manual_seed(0)
+    layers = [
+        ProjectedLSTM(BiLMConfig(dim=dim, projection_dim=width)) for _ in range(2)
+    ]
+    inputs = torch.randn(2, n_steps * n_sequences, width)
+    state = torch.zeros(2, n_sequences, width), torch.zeros(2, n_sequences, dim)
+    steps = [n_sequences] * n_steps
+    passes: Dict[str, Callable[[], Tensor]] = {}
+    for precision, dtype in PRECISIONS.items():
+        ready, trained = ReadyDirections(layers, dtype), Directions(layers, dtype)
+
+        @torch.no_grad()
+        def encode(ready: ReadyDirections = ready) -> Tensor:
+            return ready.run(inputs, steps, *state)[1]
+
+        def train(trained: Directions = trained) -> Tensor:
+            for layer in layers:
+                layer.zero_grad()
+            given = inputs.clone().requires_grad_()
+            trained.run(given, steps, *state)[1].sum().backward()
+            return cast(Tensor, given.grad)
+
+        for way in WAYS:
+            passes[f"encode {precision} {way}"] = in_way(encode, way)
+            passes[f"train {precision} {way}"] = in_way(train, way)
+    return passes
+
+
+def in_way(run: Callable[[], Tensor], way: str) -> Callable[[], Tensor]:
+    def one() -> Tensor:
+        with kernels.flags(enabled=way == "kernels"):
+            return run()
+
+    return one
+
+
+def check_agreement(size: str, found: Dict[str, Tensor]) -> None:
+    """Raises ValueError where the kernels give other numbers than the operations."""
+    for name, numbers in found.items():
+        other = found[name.replace("kernels", "operations")]
+        error = float((numbers - other).norm() / other.norm())
+        most = 1e-4 if "float32" in name else 5e-2
+        if not error < most:
+            raise ValueError(
+                f"{size}, {name}: expected the numbers of PyTorch's operations within "
+                f"{most:.0e}, found them off by {error:.1e}."
+            )
+
+
+def seconds(run: Callable[[], Tensor]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def gains(rounds: List[Dict[str, float]]) -> Dict[str, Any]:
+    """How many times as fast the kernels are, formed in each round, by "pass
+    precision". About 1 where they leave the work to PyTorch's operations."""
+    return {
+        f"{kind} {precision}": summarise(
+            [
+                one[f"{kind} {precision} operations"]
+                / one[f"{kind} {precision} kernels"]
+                for one in rounds
+            ]
+        )
+        for kind in ("encode", "train")
+        for precision in PRECISIONS
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
