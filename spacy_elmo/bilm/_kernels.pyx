@@ -66,6 +66,8 @@ def forward(
         Forward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
         int lanes = 0
+    if not lstms:
+        raise ValueError("Expected the arrays of one LSTM or more, found none.")
     for arrays in lstms:
         hidden_panels, projection_panels, bias, gates, cells = arrays[:5]
         rows, outputs, hidden, cell = arrays[5:]
@@ -123,6 +125,8 @@ def backward(
         Backward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
         int lanes = 0
+    if not lstms:
+        raise ValueError("Expected the arrays of one LSTM or more, found none.")
     for arrays in lstms:
         hidden_panels, projection_panels, gates, cells, outputs = arrays[:5]
         first_cell, d_outputs, d_gates, d_projected, d_hidden, d_cell = arrays[5:]

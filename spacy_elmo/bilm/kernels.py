@@ -35,7 +35,10 @@ from .recurrence import Clips, Run, Weights
 try:
     from . import _kernels
 except ImportError as error:
-    _missing: Optional[str] = f"they were not built: {error}"
+    _missing: Optional[str] = (
+        f"they were not built ({error}); to have them, install spacy-elmo from its "
+        "source where there is GCC or Clang, on x86-64"
+    )
 else:
     _missing = None
 

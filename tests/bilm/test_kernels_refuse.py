@@ -73,3 +73,10 @@ def test_wrong_layout_and_dtype(lanes: int) -> None:
     given["hidden_panels"] = narrow.hidden[0]
     with pytest.raises(ValueError, match="vectors of 4 floats"):
         call(given, [3, 2])
+
+
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_no_lstm(name: str) -> None:
+    run = getattr(kernels._kernels, name)
+    with pytest.raises(ValueError, match="one LSTM or more, found none"):
+        run(np.array([2, 1], np.int64), [], 3.0, 3.0, 2)
