@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .kernels import convolution as by_kernels
 from .matmul import convenient_rows, mm
 
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20
@@ -50,6 +51,8 @@ def maximal_response(
         padding all give one value, so that each word has at most one of them.
     dtype: of the matrix products.
     """
+    if dtype != torch.float64 and len(lengths) and by_kernels.pays(characters, weight):
+        return by_kernels.maximal_response(characters, weight, filters.sizes, lengths)
     return cast(
         Tensor, _MaximalResponse.apply(characters, weight, filters, lengths, dtype)
     )

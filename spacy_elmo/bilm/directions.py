@@ -7,7 +7,8 @@ from typing import List, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from . import kernels, onednn
+from . import onednn
+from .kernels.lstm import pays
 from .lstm import LSTMState, ProjectedLSTM, ReadyLSTM, RunLayers, run_side_by_side
 from .recorded import record_graph
 
@@ -56,9 +57,7 @@ class Directions:
     def groups(self, n_sequences: int) -> Sequence[RunLayers]:
         """What runs one after the other, with so many sequences each."""
         layer, at_once = self.layers[0], self.kernels_at_once
-        if kernels.pays(
-            layer.weight_hh, layer.weight_hr, self.dtype, at_once, n_sequences
-        ):
+        if pays(layer.weight_hh, layer.weight_hr, self.dtype, at_once, n_sequences):
             return self.by_kernels()
         alone = not self.small or self.is_busy(n_sequences)
         return self.together() if self.on_gpu or not alone else self.apart()

@@ -7,11 +7,10 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import torch
 from torch import Tensor, nn
 
-from . import kernels
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
-from .kernels import KernelRun
+from .kernels.lstm import BothPanels, KernelRun, Recurrence, is_small, pays
 from .products import BatchedProduct, Product, lay_out
 from .recorded import Record, RecordedSteps
 from .recurrence import Clips, Products, Run, Weights, recur, recur_without_gradient
@@ -133,9 +132,7 @@ def run_side_by_side(
         tensor is not None and tensor.requires_grad
         for tensor in (inputs, hidden, cell, *weights)
     )
-    by_kernels = kernels.pays(
-        weights.hh, weights.hr, dtype, len(layers), batch_sizes[0]
-    )
+    by_kernels = pays(weights.hh, weights.hr, dtype, len(layers), batch_sizes[0])
     if not needs_grad:
         ready = ReadyLSTM(layers, dtype, BatchedProduct, by_kernels=by_kernels)
         return ready.run(inputs, batch_sizes, hidden, cell)
@@ -150,7 +147,7 @@ def run_side_by_side(
         gates = compiled_gates(inputs.device, dtype, True)
         make_run = partial(FusedRun, gates=gates)
     elif by_kernels:
-        make_run = partial(KernelRun, panels=kernels.both_panels(weights))
+        make_run = partial(KernelRun, panels=BothPanels.of(weights))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -194,8 +191,10 @@ class ReadyLSTM:
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
         elif by_kernels:
-            of_inputs = [lay_out(weight[None], dtype) for weight in weights.ih]
-            self._block = kernels.Recurrence(weights, clips, of_inputs).block
+            ih = None
+            if not is_small(weights.hh):
+                ih = [lay_out(weight[None], dtype) for weight in weights.ih]
+            self._block = Recurrence(weights, clips, ih).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(

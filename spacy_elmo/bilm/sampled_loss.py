@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .kernels import loss as by_kernels
 from .matmul import mm
 
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20
@@ -33,6 +34,8 @@ def sampled_loss(
     RETURNS: (n,), in hidden's dtype.
     """
     true = (hidden * true_rows).sum(dim=1) + true_bias
+    if dtype != torch.float64 and by_kernels.pays(hidden, drawn_rows):
+        return by_kernels.sampled_loss(hidden, true, drawn_rows, drawn_bias, columns)
     return cast(
         Tensor,
         _Loss.apply(hidden, true, drawn_rows, drawn_bias, columns, dtype),

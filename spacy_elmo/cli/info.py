@@ -109,7 +109,7 @@ def _print_pipeline(nlp: "Language") -> None:
 
 def describe(bilm: "BiLM") -> List[Row]:
     """Sizes and options as rows of a table."""
-    from ..bilm import kernels
+    from ..bilm.kernels.lstm import describe
 
     config = bilm.config
     parts: Dict[str, int] = {"characters": 0, "LSTMs": 0}
@@ -122,7 +122,7 @@ def describe(bilm: "BiLM") -> List[Row]:
         ("parameters", f"{bilm.n_parameters:,} ({split})"),
         ("layers", f"{config.n_layers} + 1, each {config.width} wide"),
         ("LSTM", f"{config.dim}, projected to {config.projection_dim}"),
-        ("its steps, on a CPU", kernels.describe(config.dim, config.projection_dim)),
+        ("its steps, on a CPU", describe(config.dim, config.projection_dim)),
         ("clips", f"cell {config.cell_clip}, projection {config.proj_clip}"),
         ("skip connections", config.use_skip_connections),
         ("characters", f"{config.characters}, {config.n_characters} ids"),

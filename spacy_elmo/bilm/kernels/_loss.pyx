@@ -1,0 +1,128 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The compiled loss of a sampled softmax: `loss.hh` for NumPy's arrays.
+
+Shapes: n places, S drawn words, P = their width.
+"""
+
+from libc.stdint cimport int64_t
+
+import numpy as np
+
+from .checks import check_lanes, check_multiple, check_shapes
+
+
+cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
+    int64_t kMostRows
+
+    cdef cppclass LogSumExp:
+        int64_t n_samples, width
+        const float* hidden
+        const float* panels
+        const float* bias
+        const int64_t* places
+        float* total
+        float* there
+
+    cdef cppclass LogitsBack:
+        int64_t n_samples, width
+        const float* hidden
+        const float* panels
+        const float* bias
+        const int64_t* places
+        const float* total
+        const float* d_loss
+        const float* back_panels
+        float* d_logits
+        float* d_hidden
+
+    int widest()
+    void run_parts[T](
+        const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
+    )
+
+
+cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
+    return max(1, min(kMostRows, (n_rows + n_threads - 1) // n_threads))
+
+
+def log_sum_exp(
+    const float[:, ::1] hidden,
+    const float[:, :, ::1] panels,
+    const float[::1] bias,
+    const int64_t[::1] places,
+    float[::1] total,
+    float[::1] there,
+    int n_threads,
+):
+    """The arrays of `LogSumExp`."""
+    cdef:
+        LogSumExp kernel
+        int64_t n_rows = hidden.shape[0]
+        int lanes = panels.shape[2] // 4
+    kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
+    check_all(hidden, panels, bias, places, lanes)
+    check_shapes({"total": (total, (n_rows,)), "there": (there, (n_rows,))})
+    if not n_rows:
+        return
+    kernel.hidden, kernel.panels = &hidden[0, 0], &panels[0, 0, 0]
+    kernel.bias, kernel.places = &bias[0], &places[0]
+    kernel.total, kernel.there = &total[0], &there[0]
+    with nogil:
+        run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
+
+
+def logits_back(
+    const float[:, ::1] hidden,
+    const float[:, :, ::1] panels,
+    const float[::1] bias,
+    const int64_t[::1] places,
+    const float[::1] total,
+    const float[::1] d_loss,
+    const float[:, :, ::1] back_panels,
+    float[:, ::1] d_logits,
+    float[:, ::1] d_hidden,
+    int n_threads,
+):
+    """The arrays of `LogitsBack`."""
+    cdef:
+        LogitsBack kernel
+        int64_t n_rows = hidden.shape[0]
+        int lanes = panels.shape[2] // 4
+    kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
+    check_all(hidden, panels, bias, places, lanes)
+    check_multiple("d_hidden", kernel.width, lanes)
+    columns = 4 * lanes
+    check_shapes({
+        "total": (total, (n_rows,)),
+        "d_loss": (d_loss, (n_rows,)),
+        "back_panels": (
+            back_panels, (kernel.width // columns, kernel.n_samples, columns)
+        ),
+        "d_logits": (d_logits, (n_rows, kernel.n_samples)),
+        "d_hidden": (d_hidden, (n_rows, kernel.width)),
+    })
+    if not n_rows:
+        return
+    kernel.hidden, kernel.panels = &hidden[0, 0], &panels[0, 0, 0]
+    kernel.bias, kernel.places = &bias[0], &places[0]
+    kernel.total, kernel.d_loss = &total[0], &d_loss[0]
+    kernel.back_panels = &back_panels[0, 0, 0]
+    kernel.d_logits, kernel.d_hidden = &d_logits[0, 0], &d_hidden[0, 0]
+    with nogil:
+        run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
+
+
+def check_all(hidden, panels, bias, places, lanes):
+    n_rows, width, n_samples = hidden.shape[0], hidden.shape[1], bias.shape[0]
+    check_lanes(lanes, widest())
+    check_multiple("bias", n_samples, lanes)
+    check_shapes({
+        "panels": (panels, (n_samples // (4 * lanes), width, 4 * lanes)),
+        "places": (places, (n_rows,)),
+    })
+    if n_rows and not 0 <= np.min(places) <= np.max(places) <= n_samples:
+        raise ValueError(
+            f"places: expected 0 to {n_samples}, found {np.min(places)} to "
+            f"{np.max(places)}."
+        )

@@ -1,0 +1,104 @@
+"""The loss of a sampled softmax by the compiled kernels.
+
+Shapes: n places, S drawn words.
+"""
+
+from typing import Any, Iterator, Tuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import available
+from .products import outer_products, panels
+
+try:
+    from . import _loss
+except ImportError:
+    pass  # nothing here is called then
+
+_AT_ONCE = 2 << 20
+"""Logits whose gradient is formed at once: what a CPU's cache holds."""
+
+
+def pays(hidden: Tensor, drawn_rows: Tensor) -> bool:
+    """Whether the kernels can form the logits of drawn rows (S, width)."""
+    n_samples, width = drawn_rows.shape
+    columns = available.columns()
+    return (
+        available.are_used()
+        and hidden.device.type == "cpu"
+        and hidden.dtype == drawn_rows.dtype == torch.float32
+        and not n_samples % columns
+        and not width % columns
+    )
+
+
+def sampled_loss(
+    hidden: Tensor, true: Tensor, drawn_rows: Tensor, drawn_bias: Tensor, columns: Tensor
+) -> Tensor:
+    """As `sampled_loss.sampled_loss`, in float32; true: the logits of the targets."""
+    return cast(Tensor, _Loss.apply(hidden, true, drawn_rows, drawn_bias, columns))
+
+
+class _Loss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        true: Tensor,
+        drawn_rows: Tensor,
+        drawn_bias: Tensor,
+        columns: Tensor,
+    ) -> Tensor:
+        hidden, drawn_rows, drawn_bias, columns = (
+            t.detach().contiguous() for t in (hidden, drawn_rows, drawn_bias, columns)
+        )
+        among, there = torch.empty_like(true), torch.zeros_like(true)
+        _loss.log_sum_exp(
+            hidden.numpy(),
+            panels(drawn_rows.t(), available.columns()).numpy(),
+            drawn_bias.numpy(),
+            columns.numpy(),
+            among.numpy(),
+            there.numpy(),
+            torch.get_num_threads(),
+        )
+        is_drawn = columns > 0
+        total = torch.where(is_drawn, among, torch.logaddexp(among, true))
+        ctx.save_for_backward(hidden, true, drawn_rows, drawn_bias, columns, total)
+        return total - torch.where(is_drawn, there, true)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Any, ...]:
+        hidden, true, rows, bias, columns, total = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        d_hidden, d_rows = torch.empty_like(hidden), torch.zeros_like(rows)
+        d_bias = torch.zeros_like(bias)
+        forward = panels(rows.t(), available.columns()).numpy()
+        back = panels(rows, available.columns()).numpy()
+        for part in _parts(len(hidden), len(rows)):
+            d_logits = torch.empty(len(hidden[part]), len(rows))
+            _loss.logits_back(
+                hidden[part].numpy(),
+                forward,
+                bias.numpy(),
+                columns[part].numpy(),
+                total[part].numpy(),
+                gradient[part].numpy(),
+                back,
+                d_logits.numpy(),
+                d_hidden[part].numpy(),
+                torch.get_num_threads(),
+            )
+            d_rows += outer_products([hidden[part]], [d_logits])[0]
+            d_bias += d_logits.sum(dim=0)
+        d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(columns > 0, 0)
+        return d_hidden, d_true, d_rows, d_bias, None
+
+
+def _parts(n_rows: int, n_samples: int) -> Iterator[slice]:
+    step = max(1, _AT_ONCE // n_samples)
+    for first in range(0, n_rows, step):
+        yield slice(first, first + step)

@@ -1,0 +1,223 @@
+// The steps of projected, clipped LSTMs over packed rows, forwards and backwards.
+//
+// Between the matrix products of a step lie a dozen small operations, and the products
+// themselves have few rows: called one by one they leave a processor at half of its
+// speed. Here a thread takes some of an LSTM's sequences through the whole of time, so
+// that threads never wait for one another; weights lie as their products read them; and
+// the gates are activated while they are in the first cache.
+//
+// Shapes: T steps, R packed rows, N sequences, D = dim, P = projection_dim. Gates lie in
+// the order i, f, g, o.
+
+#pragma once
+
+#include <cstdint>
+
+#include "products.hh"
+
+namespace spacy_elmo {
+
+// One LSTM's pass over time.
+struct Pass {
+  int64_t n_steps, dim, width;
+  const int64_t* batch_sizes;  // (T), never rising
+  float cell_clip, projection_clip;
+};
+
+struct Forward : Pass {
+  const float* input_panels;       // (D / W, P, 4 gates, W)
+  const float* hidden_panels;      // (D / W, P, 4 gates, W)
+  const float* projection_panels;  // (P / 4 W, D, 4 W)
+  const float* bias;               // (4 D)
+  const float* inputs;  // (R, P), or null, with their panels: `gates` has their products
+  float* gates;         // (R, 4 D), if kept the activated gates in the end, or null
+  float* cells;         // (R, D) if kept, or null
+  float* rows;          // what is projected: (R, D) if kept, else room for (N, D)
+  float* outputs;       // (R, P)
+  float* hidden;  // (N, P), the state before, then that after each sequence's last step
+  float* cell;    // (N, D)
+
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const;
+};
+
+struct Backward : Pass {
+  const float* input_panels;       // (P / 4 W, 4 D, 4 W)
+  const float* hidden_panels;      // (P / 4 W, 4 D, 4 W)
+  const float* projection_panels;  // (D / 4 W, P, 4 W)
+  const float *gates, *cells, *outputs;  // what the way forward has kept
+  const float* first_cell;               // (N, D)
+  const float* d_outputs;                // (R, P)
+  float* d_inputs;                       // (R, P), or null, with their panels
+  float* d_gates;                        // (R, 4 D)
+  float* d_projected;                    // (R, P), within the clip
+  float *d_hidden, *d_cell;  // of the state after, (N, P), (N, D), then of that before
+
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const;
+};
+
+// So many of the sequences [first, last) run at a step.
+inline int64_t running(const Pass& pass, int64_t step, int64_t first, int64_t last) {
+  const int64_t end = pass.batch_sizes[step] < last ? pass.batch_sizes[step] : last;
+  return end > first ? end - first : 0;
+}
+
+template <class Isa>
+ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
+  const Forward& pass = *this;
+  typedef typename Isa::Float Float;
+  constexpr int W = Isa::width;
+  const int64_t D = pass.dim, P = pass.width;
+  float* const hidden = pass.hidden + first * P;
+  float* const cell = pass.cell + first * D;
+  int64_t row = first;
+  for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
+    const int64_t n = running(pass, step, first, last);
+    if (n == 0) break;
+    float* const gates = pass.gates ? pass.gates + row * 4 * D : nullptr;
+    float* const cells = pass.cells ? pass.cells + row * D : nullptr;
+    float* const rows = pass.rows + (pass.cells ? row : first) * D;
+    float* const outputs = pass.outputs + row * P;
+
+    const auto with_bias = [&](auto number, int64_t, int64_t column,
+                               auto& sums) ELMO_INLINE_LAMBDA {
+      const float* const from = pass.bias + column / kVectors;
+      for (int gate = 0; gate < 4; ++gate) {
+        const Float bias = load<Isa>(from + gate * D);
+        for (int r = 0; r < decltype(number)::value; ++r) sums[r][gate] = bias;
+      }
+    };
+    const auto with_products = [&](auto number, int64_t r0, int64_t column,
+                                 auto& sums) ELMO_INLINE_LAMBDA {
+      const int64_t unit = column / kVectors;
+      for (int r = 0; r < decltype(number)::value; ++r)
+        for (int gate = 0; gate < 4; ++gate) {
+          const float* const from = gates + (r0 + r) * 4 * D + gate * D + unit;
+          sums[r][gate] = load<Isa>(from) + load<Isa>(pass.bias + gate * D + unit);
+          // The next panel's lie in other lines, in an order no processor foresees.
+          __builtin_prefetch(from + W);
+        }
+    };
+    const auto activate = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
+      const int64_t unit = column / kVectors;
+      // Apart from what follows: vectors that don't wait for one another.
+      for (int64_t v = 0; v < n * kVectors; ++v) {
+        // tanh(x) = 2 sigmoid(2 x) - 1
+        const float scale = v % kVectors == 2 ? 2.0f : 1.0f;
+        const Float squashed = sigmoid<Isa>(scale * load<Isa>(results + v * W));
+        store<Isa>(results + v * W, scale * squashed + (1.0f - scale));
+      }
+      for (int64_t r = 0; r < n; ++r) {
+        const float* const gate = results + r * kVectors * W;
+        const Float i = load<Isa>(gate), f = load<Isa>(gate + W);
+        const Float g = load<Isa>(gate + 2 * W), o = load<Isa>(gate + 3 * W);
+        const int64_t place = r * D + unit;
+        const Float c = clamp<Isa>(f * load<Isa>(cell + place) + i * g, -pass.cell_clip,
+                                   pass.cell_clip);
+        store<Isa>(cell + place, c);
+        store<Isa>(rows + place, o * tanh<Isa>(c));
+        if (cells) {
+          store<Isa>(cells + place, c);
+          for (int v = 0; v < 4; ++v)
+            store<Isa>(gates + r * 4 * D + v * D + unit, load<Isa>(gate + v * W));
+        }
+      }
+    };
+    const auto put = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
+      for (int64_t r = 0; r < n; ++r)
+        for (int v = 0; v < kVectors; ++v) {
+          const Float output = clamp<Isa>(load<Isa>(results + (r * kVectors + v) * W),
+                                          -pass.projection_clip, pass.projection_clip);
+          store<Isa>(outputs + r * P + column + v * W, output);
+          store<Isa>(hidden + r * P + column + v * W, output);
+        }
+    };
+    const Factors of_hidden = {hidden, P, pass.hidden_panels};
+    if (pass.inputs) {
+      const Factors of_inputs = {pass.inputs + row * P, P, pass.input_panels};
+      multiply<Isa>(n, 4 * D, {of_inputs, of_hidden}, with_bias, activate);
+    } else {
+      multiply<Isa>(n, 4 * D, {of_hidden}, with_products, activate);
+    }
+    multiply<Isa>(n, P, {{rows, D, pass.projection_panels}}, FromZero<Isa>(), put);
+  }
+}
+
+template <class Isa>
+ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
+  const Backward& pass = *this;
+  typedef typename Isa::Float Float;
+  constexpr int W = Isa::width;
+  const int64_t D = pass.dim, P = pass.width;
+  float* const d_hidden = pass.d_hidden + first * P;
+  float* const d_cell = pass.d_cell + first * D;
+  int64_t row = first;
+  for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
+  for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
+    row -= pass.batch_sizes[step];
+    const int64_t n = running(pass, step, first, last);
+    const float* const gates = pass.gates + row * 4 * D;
+    const float* const cells = pass.cells + row * D;
+    const float* const before = step == 0
+                                    ? pass.first_cell + first * D
+                                    : pass.cells + (row - pass.batch_sizes[step - 1]) * D;
+    float* const d_gates = pass.d_gates + row * 4 * D;
+    float* const d_projected = pass.d_projected + row * P;
+
+    const float bound = pass.projection_clip;
+    for (int64_t k = 0; k < n * P; k += W) {
+      const Float output = load<Isa>(pass.outputs + row * P + k);
+      const Float sum = load<Isa>(d_hidden + k) + load<Isa>(pass.d_outputs + row * P + k);
+      store<Isa>(d_projected + k, if_within<Isa>(output, bound, sum));
+    }
+    const auto deactivate = [&](int64_t column, float* d_rows) ELMO_INLINE_LAMBDA {
+      for (int64_t r = 0; r < n; ++r)
+        for (int v = 0; v < kVectors; ++v) {
+          const int64_t place = r * D + column + v * W;
+          const float* const gate = gates + r * 4 * D + column + v * W;
+          float* const d_gate = d_gates + r * 4 * D + column + v * W;
+          const Float i = load<Isa>(gate), f = load<Isa>(gate + D);
+          const Float g = load<Isa>(gate + 2 * D), o = load<Isa>(gate + 3 * D);
+          const Float c = load<Isa>(cells + place);
+          const Float squashed = tanh<Isa>(c);
+          const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
+          Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
+          d_c = if_within<Isa>(c, pass.cell_clip, d_c);
+          store<Isa>(d_gate, d_c * g * i * (1.0f - i));
+          store<Isa>(d_gate + D, d_c * load<Isa>(before + place) * f * (1.0f - f));
+          store<Isa>(d_gate + 2 * D, d_c * i * (1.0f - g * g));
+          store<Isa>(d_gate + 3 * D, d_row * squashed * o * (1.0f - o));
+          store<Isa>(d_cell + place, d_c * f);
+        }
+    };
+    const auto put_to = [&](float* target) ELMO_INLINE_LAMBDA {
+      return [=](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
+        copy_panel<Isa>(results, n, target + column, P);
+      };
+    };
+    multiply<Isa>(n, D, {{d_projected, P, pass.projection_panels}}, FromZero<Isa>(),
+                  deactivate);
+    multiply<Isa>(n, P, {{d_gates, 4 * D, pass.hidden_panels}}, FromZero<Isa>(),
+                  put_to(d_hidden));
+    if (pass.d_inputs)
+      multiply<Isa>(n, P, {{d_gates, 4 * D, pass.input_panels}}, FromZero<Isa>(),
+                    put_to(pass.d_inputs + row * P));
+  }
+}
+
+// Several LSTMs of one shape, side by side.
+template <class AnyPass>
+void run_all(const AnyPass* passes, int64_t n_passes, int64_t n_sequences, int lanes,
+             int n_threads) {
+  const int64_t shares = (n_threads + n_passes - 1) / n_passes;
+  int64_t n_blocks = (n_sequences + kMostRows - 1) / kMostRows;
+  n_blocks = (n_blocks + shares - 1) / shares * shares;
+  const int64_t size = (n_sequences + n_blocks - 1) / n_blocks;
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+  for (int64_t task = 0; task < n_passes * n_blocks; ++task) {
+    const int64_t first = task / n_passes * size;
+    const int64_t last = first + size < n_sequences ? first + size : n_sequences;
+    if (first < last) run_part(passes[task % n_passes], first, last, lanes);
+  }
+}
+
+}  // namespace spacy_elmo

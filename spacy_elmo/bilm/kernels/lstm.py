@@ -1,0 +1,309 @@
+"""The steps of LSTMs by compiled kernels, in float32 (`lstm.hh`).
+
+Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
+"""
+
+import math
+from itertools import repeat
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..matmul import mm
+from ..products import BatchedProduct, Product
+from ..recurrence import Clips, Run, Weights
+from . import available
+from .products import outer_products, panels
+
+try:
+    from . import _lstm
+except ImportError:
+    pass  # nothing here is called then
+
+_LEAST_SEQUENCES = 12
+"""That a thread must have to itself where several share one LSTM: with fewer it reads
+the weights more often than it computes with them."""
+
+_FEW_MULTIPLICATIONS = 1 << 24
+"""Of a step: with more its products are faster in bfloat16, by PyTorch."""
+
+_SMALL_BYTES = 1 << 20
+"""Weights of an LSTM that a core's second cache holds: the products of the inputs, and
+the way back all products, are the kernels' too."""
+
+
+class _Panels(NamedTuple):
+    """Weights as the kernels read them, by how many columns a tile has."""
+
+    inputs: Tensor
+    hidden: Tensor
+    projection: Tensor
+
+
+def describe(dim: int, projection_dim: int) -> str:
+    """Who takes the steps of float32 LSTMs of these sizes here, in words."""
+    why = available.why_absent()
+    if why is None and not _fit(dim, projection_dim):
+        why = f"the kernels want a projection, and multiples of {available.columns()}"
+    return f"PyTorch's operations ({why})" if why else "compiled kernels"
+
+
+def pays(
+    hh: Tensor,
+    hr: Optional[Tensor],
+    dtype: torch.dtype,
+    n_lstms: int,
+    n_sequences: int,
+) -> bool:
+    """Whether the kernels can, and should, run LSTMs of this shape side by side.
+
+    hh: the weights (..., 4 D, P) of one or more. hr: (..., P, D); None: no projection.
+    dtype: of the matrix products; the steps' own are float32 in the kernels.
+    n_lstms, n_sequences: side by side, and at the first step of each.
+    """
+    if not available.are_used() or hr is None or hr.device.type != "cpu":
+        return False
+    if hr.dtype != torch.float32 or not _fit(hr.shape[-1], hr.shape[-2]):
+        return False
+    if dtype == torch.bfloat16:
+        *_, n_rows, n_columns = hh.shape
+        if n_sequences * n_rows * n_columns > _FEW_MULTIPLICATIONS:
+            return False
+    elif dtype != torch.float32:
+        return False
+    threads_each = -(-torch.get_num_threads() // n_lstms)
+    return threads_each == 1 or n_sequences >= threads_each * _LEAST_SEQUENCES
+
+
+def _fit(dim: int, projection_dim: int) -> bool:
+    """Sizes that fill the kernels' tiles."""
+    columns = available.columns()
+    return dim != projection_dim and not dim % columns and not projection_dim % columns
+
+
+def is_small(hh: Tensor) -> bool:
+    """Whether a cache of each core holds an LSTM's weights; hh: (..., 4 D, P)."""
+    return 2 * hh.shape[-1] * hh.shape[-2] * hh.element_size() <= _SMALL_BYTES
+
+
+def forward_panels(weights: Weights, n_lanes: int) -> _Panels:
+    """weights: with a projection."""
+    ih, hh, hr = _with_projection(weights)
+    n, width, dim = hr.shape
+    columns = 4 * n_lanes
+
+    def by_units(weight: Tensor) -> Tensor:
+        """The four gates of as many units as there are lanes."""
+        parts = weight.reshape(n, 4, dim // n_lanes, n_lanes, width)
+        return parts.permute(0, 2, 4, 1, 3).contiguous()
+
+    projection = hr.reshape(n, width // columns, columns, dim).transpose(2, 3)
+    return _Panels(by_units(ih), by_units(hh), projection.contiguous())
+
+
+def backward_panels(weights: Weights, n_lanes: int) -> _Panels:
+    """For the products of the way back."""
+    return _Panels(*(panels(w, 4 * n_lanes) for w in _with_projection(weights)))
+
+
+class BothPanels(NamedTuple):
+    """Of LSTMs with a projection, and whether they are small."""
+
+    forward: _Panels
+    backward: _Panels
+    is_small: bool
+
+    @classmethod
+    def of(cls, weights: Weights) -> "BothPanels":
+        forward = forward_panels(weights, available.lanes())
+        backward = backward_panels(weights, available.lanes())
+        return cls(forward, backward, is_small(weights.hh))
+
+
+def _with_projection(weights: Weights) -> Tuple[Tensor, Tensor, Tensor]:
+    hr = cast(Tensor, weights.hr)
+    return weights.ih.detach(), weights.hh.detach(), hr.detach()
+
+
+class Recurrence:
+    """LSTMs with their present weights, to run without gradients.
+
+    weights: of G LSTMs that the kernels can run.
+    ih: each one's product of its inputs, where that is not the kernels' too.
+    """
+
+    def __init__(
+        self, weights: Weights, clips: Clips, ih: Optional[Sequence[Product]]
+    ) -> None:
+        self.panels = forward_panels(weights, available.lanes())
+        self.bias = weights.bias.detach().contiguous()
+        self.clips = clips
+        self.ih = ih
+
+    def block(
+        self, inputs: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: Sequence[int]
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """As `recurrence.recur`."""
+        gates = None
+        if self.ih is not None:
+            pairs = zip(self.ih, inputs)
+            gates = [product(rows[None])[0].contiguous() for product, rows in pairs]
+        outputs = inputs.new_empty(inputs.shape)
+        hidden, cell = _copy(hidden), _copy(cell)
+        _forward(
+            self.panels,
+            self.bias,
+            self.clips,
+            batch_sizes,
+            inputs=inputs.contiguous() if gates is None else None,
+            gates=gates,
+            cells=None,
+            rows=torch.empty_like(cell),
+            outputs=outputs,
+            hidden=hidden,
+            cell=cell,
+        )
+        return outputs, hidden, cell
+
+
+class KernelRun(Run):
+    """A `Run` whose steps the kernels take, and all its products where the weights are
+    small.
+
+    panels: of the products' weights.
+    """
+
+    def __init__(
+        self,
+        products: Sequence[Optional[BatchedProduct]],
+        batch_sizes: Sequence[int],
+        clips: Clips,
+        panels: BothPanels,
+    ) -> None:
+        super().__init__(products, batch_sizes, clips)
+        self.panels, self.back_panels, self.is_small = panels
+
+    def forward(
+        self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        if self.is_small:
+            n_lstms, n_rows, _ = inputs.shape
+            gates = list(cell.new_empty(n_lstms, n_rows, bias.shape[2]))
+        else:
+            low, weights = inputs.to(self.ih.dtype), self.ih.weight.transpose(1, 2)
+            # Not one product of all, which would have to be put together.
+            gates = [mm(*two).to(cell.dtype).contiguous() for two in zip(low, weights)]
+        outputs = inputs.new_empty(inputs.shape)
+        self.cells = cell.new_empty(*inputs.shape[:2], cell.shape[2])
+        self.unprojected = torch.empty_like(self.cells)
+        hidden, cell = _copy(hidden), _copy(cell)
+        _forward(
+            self.panels,
+            bias.contiguous(),
+            self.clips,
+            self.batch_sizes,
+            inputs=inputs.contiguous() if self.is_small else None,
+            gates=gates,
+            cells=self.cells,
+            rows=self.unprojected,
+            outputs=outputs,
+            hidden=hidden,
+            cell=cell,
+        )
+        self.activated = gates
+        return outputs, hidden, cell
+
+    def backward(
+        self,
+        inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        outputs: Tensor,
+        d_outputs: Tensor,
+        d_hidden: Tensor,
+        d_cell: Tensor,
+    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
+        d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
+        d_inputs = inputs.new_empty(inputs.shape) if self.is_small else None
+        d_gates = inputs.new_empty(*inputs.shape[:2], 4 * cell.shape[2])
+        d_projected = outputs.new_empty(outputs.shape)
+        _lstm.backward(
+            np.asarray(self.batch_sizes, dtype=np.int64),
+            _of_each(
+                input_panels=self.back_panels.inputs,
+                hidden_panels=self.back_panels.hidden,
+                projection_panels=self.back_panels.projection,
+                gates=self.activated,
+                cells=self.cells,
+                outputs=outputs,
+                first_cell=cell.contiguous(),
+                d_outputs=d_outputs.contiguous(),
+                d_inputs=d_inputs,
+                d_gates=d_gates,
+                d_projected=d_projected,
+                d_hidden=d_hidden,
+                d_cell=d_cell,
+            ),
+            *_bounds(self.clips),
+            torch.get_num_threads(),
+        )
+        if d_inputs is None:
+            gradients = self.gradients_of_all_steps(
+                inputs, hidden, outputs, d_gates.to(self.ih.dtype), d_projected
+            )
+            return gradients[0], d_hidden, d_cell, *gradients[1:]
+        ones = d_gates.new_ones(*d_gates.shape[:2], 1)
+        return (
+            d_inputs,
+            d_hidden,
+            d_cell,
+            outer_products(inputs, d_gates),
+            outer_products(self._before(outputs, hidden), d_gates),
+            outer_products(ones, d_gates, turned=True),
+            outer_products(d_projected, self.unprojected, turned=True),
+        )
+
+
+def _forward(
+    panels: _Panels,
+    bias: Tensor,
+    clips: Clips,
+    batch_sizes: Sequence[int],
+    **arrays: Optional[Iterable[Tensor]],
+) -> None:
+    """In place, as `Forward` of `lstm.hh`, which says what the arrays are."""
+    _lstm.forward(
+        np.asarray(batch_sizes, dtype=np.int64),
+        _of_each(
+            input_panels=panels.inputs,
+            hidden_panels=panels.hidden,
+            projection_panels=panels.projection,
+            bias=bias[:, 0],
+            **arrays,
+        ),
+        *_bounds(clips),
+        torch.get_num_threads(),
+    )
+
+
+def _of_each(**tensors: Optional[Iterable[Tensor]]) -> List[Dict[str, Any]]:
+    """The arrays of each LSTM, which share the tensors' memory."""
+
+    def arrays(of_all: Optional[Iterable[Tensor]]) -> Iterable[Optional[np.ndarray]]:
+        if of_all is None:
+            return repeat(None)
+        return (one.detach().numpy() for one in of_all)
+
+    rows = zip(*map(arrays, tensors.values()))
+    return [dict(zip(tensors, row)) for row in rows]
+
+
+def _bounds(clips: Clips) -> Tuple[float, float]:
+    cell, projection = (math.inf if clip is None else clip for clip in clips)
+    return cell, projection
+
+
+def _copy(state: Tensor) -> Tensor:
+    return state.detach().clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,155 @@
+// Matrix products in tiles whose sums a processor's registers hold.
+//
+// "Panel": the columns of a product that one tile computes, as wide as four vectors. The
+// factor on the right lies panel by panel, (n_out / columns, n_in, columns).
+
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <type_traits>
+#include <vector>
+
+#include "vectors.hh"
+
+namespace spacy_elmo {
+
+// Four vectors side by side, of one gate each or of neighbouring columns.
+constexpr int kVectors = 4;
+
+// Rows of a product that a thread takes at once: few enough for the first cache to hold a
+// panel's results, enough to read each weight seldom.
+constexpr int64_t kMostRows = 48;
+
+// A tile's sums += left (R, n_in) · panel (n_in, 4 vectors). Numbers of the left factor
+// lie `stride` floats apart from row to row, and `step` from column to column.
+template <class Isa, int R>
+ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const float* left,
+                             int64_t stride, int64_t step, const float* panel,
+                             int64_t n_in) {
+  constexpr int W = Isa::width;
+  for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
+    typename Isa::Float columns[kVectors];
+    for (int v = 0; v < kVectors; ++v) columns[v] = load<Isa>(panel + v * W);
+    for (int r = 0; r < R; ++r) {
+      const float number = left[r * stride + k * step];
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += number * columns[v];
+    }
+  }
+}
+
+// Calls tile(number of rows, first row) for all rows, with a number that is known when
+// this is compiled. No tile is much smaller than the others.
+template <int Most, class Tile>
+ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
+  for (int64_t row = 0; row < n_rows;) {
+    const int64_t left = n_rows - row;
+    const int64_t size = left <= Most ? left : left >= 2 * Most ? Most : (left + 1) / 2;
+    switch (size) {
+      case 1: tile(std::integral_constant<int, 1>{}, row); break;
+      case 2: tile(std::integral_constant<int, 2>{}, row); break;
+      case 3: tile(std::integral_constant<int, 3>{}, row); break;
+      case 4: tile(std::integral_constant<int, Most < 4 ? 1 : 4>{}, row); break;
+      case 5: tile(std::integral_constant<int, Most < 5 ? 1 : 5>{}, row); break;
+      default: tile(std::integral_constant<int, Most < 6 ? 1 : 6>{}, row);
+    }
+    row += size;
+  }
+}
+
+// left (n, n_in), in rows one after the other · the right factor in panels.
+struct Factors {
+  const float* left;
+  int64_t n_in;
+  const float* panels;
+};
+
+// The sum of products of n rows, kMostRows or fewer, a panel at a time: it begins with
+// start(number of rows, first row, first column, sums) and ends with
+// done(first column, results (n, columns)), which may change them.
+template <class Isa, class Start, class Done>
+ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
+                          std::initializer_list<Factors> products, const Start& start,
+                          const Done& done) {
+  constexpr int columns = kVectors * Isa::width;
+  alignas(64) float results[kMostRows * columns];
+  for (int64_t column = 0; column < n_out; column += columns) {
+    in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
+      constexpr int R = decltype(n)::value;
+      typename Isa::Float sums[R][kVectors];
+      start(n, row, column, sums);
+      for (const Factors& one : products)
+        add_product<Isa, R>(sums, one.left + row * one.n_in, one.n_in, 1,
+                            one.panels + column * one.n_in, one.n_in);
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          store<Isa>(results + (row + r) * columns + v * Isa::width, sums[r][v]);
+    });
+    done(column, results);
+  }
+}
+
+template <class Isa> struct FromZero {
+  template <class N, class Sums>
+  ELMO_INLINE void operator()(N, int64_t, int64_t, Sums& sums) const {
+    for (auto& row : sums)
+      for (auto& vector : row) vector = splat<Isa>(0.0f);
+  }
+};
+
+// A panel's results (n, columns) to where rows are `stride` floats apart.
+template <class Isa>
+ELMO_INLINE void copy_panel(const float* results, int64_t n, float* to, int64_t stride) {
+  constexpr int W = Isa::width;
+  for (int64_t r = 0; r < n; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      store<Isa>(to + r * stride + v * W, load<Isa>(results + (r * kVectors + v) * W));
+}
+
+// A weight's gradient: the sum over R rows of right ⊗ left, where what is on the right
+// has so many columns that threads share them, a panel each.
+struct OuterProducts {
+  int64_t n_rows, n_left, n_right;
+  const float* left;   // (R, n_left)
+  const float* right;  // (R, n_right)
+  float* result;       // (n_right, n_left), or turned (n_left, n_right)
+  bool turned;
+
+  // first, last: of the panels.
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
+    constexpr int W = Isa::width, columns = kVectors * W;
+    // Rows between which the sums are put aside: the second cache holds them.
+    constexpr int64_t at_once = 512;
+    std::vector<float> room(n_left * columns + at_once * columns);
+    float *const all_sums = room.data(), *const panel = all_sums + n_left * columns;
+    for (int64_t column = first * columns; column < last * columns; column += columns) {
+      for (int64_t row = 0; row < n_rows; row += at_once) {
+        const int64_t n = n_rows - row < at_once ? n_rows - row : at_once;
+        for (int64_t r = 0; r < n; ++r)
+          for (int v = 0; v < kVectors; ++v)
+            store<Isa>(panel + (r * kVectors + v) * W,
+                       load<Isa>(right + (row + r) * n_right + column + v * W));
+        in_tiles<Isa::rows>(n_left, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
+          constexpr int R = decltype(number)::value;
+          typename Isa::Float sums[R][kVectors];
+          for (int r = 0; r < R; ++r)
+            for (int v = 0; v < kVectors; ++v)
+              sums[r][v] = row ? load<Isa>(all_sums + (i + r) * columns + v * W)
+                               : splat<Isa>(0.0f);
+          add_product<Isa, R>(sums, left + row * n_left + i, 1, n_left, panel, n);
+          for (int r = 0; r < R; ++r)
+            for (int v = 0; v < kVectors; ++v)
+              store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);
+        });
+      }
+      if (turned)
+        copy_panel<Isa>(all_sums, n_left, result + column, n_right);
+      else
+        for (int64_t c = 0; c < columns; ++c)
+          for (int64_t i = 0; i < n_left; ++i)
+            result[(column + c) * n_left + i] = all_sums[i * columns + c];
+    }
+  }
+};
+
+}  // namespace spacy_elmo

@@ -1,0 +1,163 @@
+// Vectors of floats as the processor has them, functions of them, and work in parts for
+// several threads.
+
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if !defined(__GNUC__) || !defined(__x86_64__)
+#error "Vector extensions of GCC or Clang, and an x86-64 processor, are needed."
+#endif
+
+#define ELMO_INLINE inline __attribute__((always_inline))
+#define ELMO_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace spacy_elmo {
+
+template <int W> struct Lanes {
+  typedef float Float __attribute__((vector_size(4 * W)));
+  typedef int32_t Int __attribute__((vector_size(4 * W)));
+};
+
+// What a processor has: floats of a vector, and rows of a tile whose sums its registers
+// hold.
+struct Avx512 {
+  static constexpr int width = 16, rows = 6;
+  typedef Lanes<16>::Float Float;
+  typedef Lanes<16>::Int Int;
+};
+struct Avx2 {
+  static constexpr int width = 8, rows = 3;
+  typedef Lanes<8>::Float Float;
+  typedef Lanes<8>::Int Int;
+};
+
+template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
+  typename Isa::Float vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+template <class Isa> ELMO_INLINE void store(float* to, typename Isa::Float vector) {
+  __builtin_memcpy(to, &vector, sizeof vector);
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float splat(float number) {
+  return typename Isa::Float{} + number;
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Int bits_of(typename Isa::Float x) {
+  typename Isa::Int bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float of_bits(typename Isa::Int bits) {
+  typename Isa::Float x;
+  __builtin_memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// Comparisons are made of whole numbers' arithmetic: GCC takes those of vectors apart in
+// what is not compiled for one processor alone.
+
+// All bits where a < b, for numbers; else none.
+template <class Isa>
+ELMO_INLINE typename Isa::Int is_less(typename Isa::Float a, typename Isa::Float b) {
+  return bits_of<Isa>(a - b) >> 31;
+}
+
+template <class Isa>
+ELMO_INLINE typename Isa::Float choose(typename Isa::Int which, typename Isa::Float yes,
+                                       typename Isa::Float no) {
+  return of_bits<Isa>((bits_of<Isa>(yes) & which) | (bits_of<Isa>(no) & ~which));
+}
+
+// x, or 0 where `clipped` lies on a bound: it was clamped to them. Not a number is on none.
+template <class Isa>
+ELMO_INLINE typename Isa::Float if_within(typename Isa::Float clipped, float bound,
+                                          typename Isa::Float x) {
+  typedef typename Isa::Int Int;
+  const Int beyond_sign = Int{} + 0x7fffffff;
+  const Int from_bound =
+      (bits_of<Isa>(clipped) & beyond_sign) - bits_of<Isa>(splat<Isa>(bound));
+  return of_bits<Isa>(bits_of<Isa>(x) & ((from_bound | -from_bound) >> 31));
+}
+
+// Not a number stays that: the pretraining loop looks for it.
+template <class Isa>
+ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float high) {
+  const typename Isa::Float least = splat<Isa>(low), most = splat<Isa>(high);
+  x = least > x ? least : x;
+  return most < x ? most : x;
+}
+
+// exp(x) as 2^n · exp(r), |r| <= log(2) / 2, with a polynomial of Cephes (S. Moshier) for
+// exp(r): off by 2 units in the last place.
+template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) {
+  typedef typename Isa::Float Float;
+  x = clamp<Isa>(x, -87.0f, 88.0f);
+  // Adding it rounds to a whole number, which then stands in the lowest bits.
+  const float rounding = 12582912.0f;
+  const Float shifted = x * 1.44269504088896341f + rounding;
+  const Float n = shifted - rounding;
+  const Float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  Float sum = splat<Isa>(1.9875691500e-4f);
+  sum = sum * r + 1.3981999507e-3f;
+  sum = sum * r + 8.3334519073e-3f;
+  sum = sum * r + 4.1665795894e-2f;
+  sum = sum * r + 1.6666665459e-1f;
+  sum = sum * r + 5.0000001201e-1f;
+  sum = sum * (r * r) + r + 1.0f;
+  return sum * of_bits<Isa>((bits_of<Isa>(shifted) + 127) << 23);
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float sigmoid(typename Isa::Float x) {
+  return 1.0f / (1.0f + exp<Isa>(-x));
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x) {
+  return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
+}
+
+// What a kernel does is in its `run<Isa>(first, last)`, for a part of its work.
+template <class Kernel>
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512(
+    const Kernel& kernel, int64_t first, int64_t last) {
+  kernel.template run<Avx512>(first, last);
+}
+
+template <class Kernel>
+__attribute__((target("avx2,fma"))) void run_avx2(const Kernel& kernel, int64_t first,
+                                                  int64_t last) {
+  kernel.template run<Avx2>(first, last);
+}
+
+// lanes: of the instructions to use, those of `widest` or fewer.
+template <class Kernel>
+void run_part(const Kernel& kernel, int64_t first, int64_t last, int lanes) {
+  (lanes == Avx512::width ? run_avx512<Kernel> : run_avx2<Kernel>)(kernel, first, last);
+}
+
+// All of the work, `size` of its parts at a time. Which thread takes which is no matter
+// to the numbers.
+template <class Kernel>
+void run_parts(const Kernel& kernel, int64_t n_parts, int64_t size, int lanes,
+               int n_threads) {
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+  for (int64_t first = 0; first < n_parts; first += size)
+    run_part(kernel, first, first + size < n_parts ? first + size : n_parts, lanes);
+}
+
+// Floats of a vector on this processor; 0 if it has no set of instructions that is known
+// here.
+inline int widest() {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+    return Avx512::width;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Avx2::width;
+  return 0;
+}
+
+}  // namespace spacy_elmo
