@@ -4,9 +4,9 @@ import ctypes
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 
-STEPS_BETWEEN_TRIMS = 16
+STEPS_BETWEEN_TRIMS = 64
 """A batch has other numbers of words and characters than the one before, so that what
-is kept fits ever less well. In 16 steps of a small biLM that is some 500 MB."""
+is kept fits ever less well. In 64 steps of a small biLM that is some 50 MB."""
 
 
 def keep_freed_memory() -> None:

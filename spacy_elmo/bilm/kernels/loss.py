@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
-from .products import outer_products, panels
+from .products import Left, outer_products, panels
 
 try:
     from . import _loss
@@ -92,8 +92,12 @@ class _Loss(torch.autograd.Function):
                 d_hidden[part].numpy(),
                 torch.get_num_threads(),
             )
-            d_rows += outer_products([hidden[part]], [d_logits])[0]
-            d_bias += d_logits.sum(dim=0)
+            ones = hidden.new_ones(1, len(d_logits), 1)
+            more_rows, more_bias = outer_products(
+                [Left(hidden[None, part]), Left(ones)], d_logits[None]
+            )
+            d_rows += more_rows[0]
+            d_bias += more_bias[0, :, 0]
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(columns > 0, 0)
         return d_hidden, d_true, d_rows, d_bias, None
 

@@ -15,7 +15,7 @@ from ..matmul import mm
 from ..products import BatchedProduct, Product
 from ..recurrence import Clips, Run, Weights
 from . import available
-from .products import outer_products, panels
+from .products import Left, outer_products, panels
 
 try:
     from . import _lstm
@@ -255,15 +255,12 @@ class KernelRun(Run):
             )
             return gradients[0], d_hidden, d_cell, *gradients[1:]
         ones = d_gates.new_ones(*d_gates.shape[:2], 1)
-        return (
-            d_inputs,
-            d_hidden,
-            d_cell,
-            outer_products(inputs, d_gates),
-            outer_products(self._before(outputs, hidden), d_gates),
-            outer_products(ones, d_gates, turned=True),
-            outer_products(d_projected, self.unprojected, turned=True),
+        before = self._before(outputs, hidden)
+        d_ih, d_hh, d_bias = outer_products(
+            [Left(inputs), Left(before), Left(ones, turned=True)], d_gates
         )
+        (d_hr,) = outer_products([Left(d_projected, turned=True)], self.unprojected)
+        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias, d_hr
 
 
 def _forward(

@@ -106,49 +106,74 @@ ELMO_INLINE void copy_panel(const float* results, int64_t n, float* to, int64_t 
       store<Isa>(to + r * stride + v * W, load<Isa>(results + (r * kVectors + v) * W));
 }
 
-// A weight's gradient: the sum over R rows of right ⊗ left, where what is on the right
-// has so many columns that threads share them, a panel each.
-struct OuterProducts {
-  int64_t n_rows, n_left, n_right;
-  const float* left;   // (R, n_left)
-  const float* right;  // (R, n_right)
-  float* result;       // (n_right, n_left), or turned (n_left, n_right)
+// One factor of `OuterProducts`.
+struct Left {
+  int64_t n;          // columns
+  const float* rows;  // (R, n)
+  float* result;      // (n_right, n), or turned (n, n_right)
   bool turned;
+};
+
+// Weights' gradients: the sums over R rows of right ⊗ left, where what is on the right has
+// so many columns that threads share them, a panel each.
+struct OuterProducts {
+  int64_t n_rows, n_right;
+  const float* right;  // (R, n_right)
+  std::vector<Left> lefts;
 
   // first, last: of the panels.
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     constexpr int W = Isa::width, columns = kVectors * W;
-    // Rows between which the sums are put aside: the second cache holds them.
-    constexpr int64_t at_once = 512;
-    std::vector<float> room(n_left * columns + at_once * columns);
-    float *const all_sums = room.data(), *const panel = all_sums + n_left * columns;
+    int64_t n_sums = 0;
+    for (const Left& left : lefts) n_sums += left.n * columns;
+    std::vector<float> room(n_sums);
+    alignas(64) float panel[kAtOnce * columns];
     for (int64_t column = first * columns; column < last * columns; column += columns) {
-      for (int64_t row = 0; row < n_rows; row += at_once) {
-        const int64_t n = n_rows - row < at_once ? n_rows - row : at_once;
+      for (int64_t row = 0; row < n_rows; row += kAtOnce) {
+        const int64_t n = n_rows - row < kAtOnce ? n_rows - row : kAtOnce;
         for (int64_t r = 0; r < n; ++r)
           for (int v = 0; v < kVectors; ++v)
             store<Isa>(panel + (r * kVectors + v) * W,
                        load<Isa>(right + (row + r) * n_right + column + v * W));
-        in_tiles<Isa::rows>(n_left, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
-          constexpr int R = decltype(number)::value;
-          typename Isa::Float sums[R][kVectors];
-          for (int r = 0; r < R; ++r)
-            for (int v = 0; v < kVectors; ++v)
-              sums[r][v] = row ? load<Isa>(all_sums + (i + r) * columns + v * W)
-                               : splat<Isa>(0.0f);
-          add_product<Isa, R>(sums, left + row * n_left + i, 1, n_left, panel, n);
-          for (int r = 0; r < R; ++r)
-            for (int v = 0; v < kVectors; ++v)
-              store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);
-        });
+        float* sums_of_left = room.data();
+        for (const Left& left : lefts) {
+          add_panel<Isa>(left, row, n, panel, sums_of_left);
+          sums_of_left += left.n * columns;
+        }
       }
-      if (turned)
-        copy_panel<Isa>(all_sums, n_left, result + column, n_right);
-      else
-        for (int64_t c = 0; c < columns; ++c)
-          for (int64_t i = 0; i < n_left; ++i)
-            result[(column + c) * n_left + i] = all_sums[i * columns + c];
+      const float* sums_of_left = room.data();
+      for (const Left& left : lefts) {
+        if (left.turned)
+          copy_panel<Isa>(sums_of_left, left.n, left.result + column, n_right);
+        else
+          for (int64_t c = 0; c < columns; ++c)
+            for (int64_t i = 0; i < left.n; ++i)
+              left.result[(column + c) * left.n + i] = sums_of_left[i * columns + c];
+        sums_of_left += left.n * columns;
+      }
     }
+  }
+
+ private:
+  // Rows of a panel that the first cache holds.
+  static constexpr int64_t kAtOnce = 128;
+
+  template <class Isa>
+  ELMO_INLINE static void add_panel(const Left& left, int64_t row, int64_t n_rows,
+                                    const float* panel, float* all_sums) {
+    constexpr int W = Isa::width, columns = kVectors * W;
+    in_tiles<Isa::rows>(left.n, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
+      constexpr int R = decltype(number)::value;
+      typename Isa::Float sums[R][kVectors];
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          sums[r][v] =
+              row ? load<Isa>(all_sums + (i + r) * columns + v * W) : splat<Isa>(0.0f);
+      add_product<Isa, R>(sums, left.rows + row * left.n + i, 1, left.n, panel, n_rows);
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);
+    });
   }
 };
 

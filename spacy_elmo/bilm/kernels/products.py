@@ -3,7 +3,7 @@
 "Panel": as many columns of a product as four of the processor's vectors have floats.
 """
 
-from typing import Sequence
+from typing import List, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -22,23 +22,35 @@ def panels(weight: Tensor, columns: int) -> Tensor:
     return weight.unflatten(-1, (-1, columns)).transpose(-3, -2).contiguous()
 
 
-def outer_products(
-    left: Sequence[Tensor], right: Sequence[Tensor], turned: bool = False
-) -> Tensor:
-    """The sums over rows of right ⊗ left, of each of G pairs.
+class Left(NamedTuple):
+    """What is multiplied with the same right factor as others.
 
-    left: (R, n_left). right: (R, n_right), a multiple of a panel's columns.
-    RETURNS: (G, n_right, n_left), or turned (G, n_left, n_right).
+    rows: (G, R, n). turned: whether the result is (G, n, n_right), not (G, n_right, n).
     """
-    shape = right[0].shape[1], left[0].shape[1]
-    result = torch.empty(len(left), *(shape[::-1] if turned else shape))
-    for one, other, into in zip(left, right, result):
+
+    rows: Tensor
+    turned: bool = False
+
+
+def outer_products(lefts: Sequence[Left], right: Tensor) -> List[Tensor]:
+    """The sums over rows of right ⊗ left, for each on the left.
+
+    right: (G, R, n_right), n_right a multiple of a panel's columns.
+    """
+    width = right.shape[2]
+    results = []
+    for rows, turned in lefts:
+        n = rows.shape[2]
+        shape = (n, width) if turned else (width, n)
+        results.append(right.new_empty(len(right), *shape))
+    for number, one in enumerate(right.detach().contiguous()):
         _products.outer_products(
-            one.detach().contiguous().numpy(),
-            other.detach().contiguous().numpy(),
-            into.numpy(),
-            turned,
+            [
+                (left.rows[number].detach().contiguous().numpy(), own[number].numpy(), left.turned)
+                for left, own in zip(lefts, results)
+            ],
+            one.numpy(),
             available.lanes(),
             torch.get_num_threads(),
         )
-    return result
+    return results
