@@ -147,7 +147,7 @@ def run_side_by_side(
         gates = compiled_gates(inputs.device, dtype, True)
         make_run = partial(FusedRun, gates=gates)
     elif by_kernels:
-        make_run = partial(KernelRun, panels=BothPanels.of(weights))
+        make_run = partial(KernelRun, panels=BothPanels.of(weights, dtype))
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
         run = make_run(products, sizes, clips)
@@ -194,7 +194,7 @@ class ReadyLSTM:
             ih = None
             if not is_small(weights.hh):
                 ih = [lay_out(weight[None], dtype) for weight in weights.ih]
-            self._block = Recurrence(weights, clips, ih).block
+            self._block = Recurrence(weights, clips, ih, dtype).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(

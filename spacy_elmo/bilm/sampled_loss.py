@@ -35,7 +35,9 @@ def sampled_loss(
     """
     true = (hidden * true_rows).sum(dim=1) + true_bias
     if dtype != torch.float64 and by_kernels.pays(hidden, drawn_rows):
-        return by_kernels.sampled_loss(hidden, true, drawn_rows, drawn_bias, columns)
+        return by_kernels.sampled_loss(
+            hidden, true, drawn_rows, drawn_bias, columns, dtype
+        )
     return cast(
         Tensor,
         _Loss.apply(hidden, true, drawn_rows, drawn_bias, columns, dtype),

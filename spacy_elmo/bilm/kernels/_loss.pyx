@@ -6,10 +6,11 @@ Shapes: n places, S drawn words, P = their width.
 """
 
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
 
 import numpy as np
 
-from .checks import check_lanes, check_multiple, check_shapes
+from .checks import address_of_panels, check_shapes, lanes_of
 
 
 cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
@@ -18,7 +19,7 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
     cdef cppclass LogSumExp:
         int64_t n_samples, width
         const float* hidden
-        const float* panels
+        const void* panels
         const float* bias
         const int64_t* places
         float* total
@@ -27,15 +28,16 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
     cdef cppclass LogitsBack:
         int64_t n_samples, width
         const float* hidden
-        const float* panels
+        const void* panels
         const float* bias
         const int64_t* places
         const float* total
         const float* d_loss
-        const float* back_panels
+        const void* back_panels
         float* d_logits
         float* d_hidden
 
+    cbool has_bfloat16()
     int widest()
     void run_parts[T](
         const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
@@ -48,7 +50,7 @@ cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
 
 def log_sum_exp(
     const float[:, ::1] hidden,
-    const float[:, :, ::1] panels,
+    panels,
     const float[::1] bias,
     const int64_t[::1] places,
     float[::1] total,
@@ -59,13 +61,16 @@ def log_sum_exp(
     cdef:
         LogSumExp kernel
         int64_t n_rows = hidden.shape[0]
-        int lanes = panels.shape[2] // 4
+        int lanes = lanes_of(panels, widest(), has_bfloat16())
+        size_t where
     kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
-    check_all(hidden, panels, bias, places, lanes)
+    check_all(hidden, bias, places)
+    where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
+    kernel.panels = <const void*>where
     check_shapes({"total": (total, (n_rows,)), "there": (there, (n_rows,))})
     if not n_rows:
         return
-    kernel.hidden, kernel.panels = &hidden[0, 0], &panels[0, 0, 0]
+    kernel.hidden = &hidden[0, 0]
     kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.there = &total[0], &there[0]
     with nogil:
@@ -74,12 +79,12 @@ def log_sum_exp(
 
 def logits_back(
     const float[:, ::1] hidden,
-    const float[:, :, ::1] panels,
+    panels,
     const float[::1] bias,
     const int64_t[::1] places,
     const float[::1] total,
     const float[::1] d_loss,
-    const float[:, :, ::1] back_panels,
+    back_panels,
     float[:, ::1] d_logits,
     float[:, ::1] d_hidden,
     int n_threads,
@@ -88,39 +93,35 @@ def logits_back(
     cdef:
         LogitsBack kernel
         int64_t n_rows = hidden.shape[0]
-        int lanes = panels.shape[2] // 4
+        int lanes = lanes_of(panels, widest(), has_bfloat16())
+        size_t where
     kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
-    check_all(hidden, panels, bias, places, lanes)
-    check_multiple("d_hidden", kernel.width, lanes)
-    columns = 4 * lanes
+    check_all(hidden, bias, places)
+    where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
+    kernel.panels = <const void*>where
+    where = address_of_panels(
+        "back_panels", back_panels, kernel.n_samples, kernel.width, lanes
+    )
+    kernel.back_panels = <const void*>where
     check_shapes({
         "total": (total, (n_rows,)),
         "d_loss": (d_loss, (n_rows,)),
-        "back_panels": (
-            back_panels, (kernel.width // columns, kernel.n_samples, columns)
-        ),
         "d_logits": (d_logits, (n_rows, kernel.n_samples)),
         "d_hidden": (d_hidden, (n_rows, kernel.width)),
     })
     if not n_rows:
         return
-    kernel.hidden, kernel.panels = &hidden[0, 0], &panels[0, 0, 0]
+    kernel.hidden = &hidden[0, 0]
     kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.d_loss = &total[0], &d_loss[0]
-    kernel.back_panels = &back_panels[0, 0, 0]
     kernel.d_logits, kernel.d_hidden = &d_logits[0, 0], &d_hidden[0, 0]
     with nogil:
         run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
 
 
-def check_all(hidden, panels, bias, places, lanes):
-    n_rows, width, n_samples = hidden.shape[0], hidden.shape[1], bias.shape[0]
-    check_lanes(lanes, widest())
-    check_multiple("bias", n_samples, lanes)
-    check_shapes({
-        "panels": (panels, (n_samples // (4 * lanes), width, 4 * lanes)),
-        "places": (places, (n_rows,)),
-    })
+def check_all(hidden, bias, places):
+    n_rows, n_samples = hidden.shape[0], bias.shape[0]
+    check_shapes({"places": (places, (n_rows,))})
     if n_rows and not 0 <= np.min(places) <= np.max(places) <= n_samples:
         raise ValueError(
             f"places: expected 0 to {n_samples}, found {np.min(places)} to "

@@ -3,9 +3,10 @@
 """The compiled steps of LSTMs: `lstm.hh` for NumPy's arrays, as `lstm` lays them out."""
 
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from .checks import check_lanes, check_shapes
+from .checks import address_of_panels, check_shapes, lanes_of
 
 
 cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
@@ -13,9 +14,9 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         int64_t n_steps, dim, width
         const int64_t* batch_sizes
         float cell_clip, projection_clip
-        const float* input_panels
-        const float* hidden_panels
-        const float* projection_panels
+        const void* input_panels
+        const void* hidden_panels
+        const void* projection_panels
         const float* bias
         const float* inputs
         float* gates
@@ -29,9 +30,9 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         int64_t n_steps, dim, width
         const int64_t* batch_sizes
         float cell_clip, projection_clip
-        const float* input_panels
-        const float* hidden_panels
-        const float* projection_panels
+        const void* input_panels
+        const void* hidden_panels
+        const void* projection_panels
         const float* gates
         const float* cells
         const float* outputs
@@ -43,6 +44,7 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* d_hidden
         float* d_cell
 
+    cbool has_bfloat16()
     int widest()
     void run_all[T](
         const T* passes, int64_t n_passes, int64_t n_sequences, int lanes, int n_threads
@@ -51,6 +53,15 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
 
 def lanes():
     return widest()
+
+
+def multiplies_bfloat16():
+    return has_bfloat16()
+
+
+cdef const void* address(name, panels, n_in, n_out, lanes) except NULL:
+    cdef size_t where = address_of_panels(name, panels, n_in, n_out, lanes)
+    return <const void*>where
 
 
 def forward(
@@ -63,8 +74,6 @@ def forward(
     """lstms: of each, the arrays of `Forward` by name. `inputs` and `input_panels`,
     `gates`, and `cells` may be None."""
     cdef:
-        const float[:, :, :, ::1] input_panels, hidden_panels
-        const float[:, :, ::1] projection_panels
         const float[::1] bias
         const float[:, ::1] inputs
         float[:, ::1] gates, cells, rows, outputs, hidden, cell
@@ -75,24 +84,15 @@ def forward(
     if not lstms:
         raise ValueError("Expected the arrays of one LSTM or more, found none.")
     for arrays in lstms:
-        input_panels, hidden_panels = arrays["input_panels"], arrays["hidden_panels"]
-        projection_panels, bias = arrays["projection_panels"], arrays["bias"]
-        inputs, gates, cells = arrays["inputs"], arrays["gates"], arrays["cells"]
-        rows, outputs = arrays["rows"], arrays["outputs"]
+        bias, inputs, gates = arrays["bias"], arrays["inputs"], arrays["gates"]
+        cells, rows, outputs = arrays["cells"], arrays["rows"], arrays["outputs"]
         hidden, cell = arrays["hidden"], arrays["cell"]
-        lanes = hidden_panels.shape[3]
+        lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = hidden.shape[0], hidden.shape[1]
         one.dim = cell.shape[1]
-        check_lanes(lanes, widest())
         _check_steps(batch_sizes, n_sequences)
-        columns = 4 * lanes
-        panels = (one.dim // lanes, one.width, 4, lanes)
         n_kept = n_sequences if cells is None else n_rows
         found = dict(
-            hidden_panels=(hidden_panels, panels),
-            projection_panels=(
-                projection_panels, (one.width // columns, one.dim, columns)
-            ),
             bias=(bias, (4 * one.dim,)),
             rows=(rows, (n_kept, one.dim)),
             outputs=(outputs, (n_rows, one.width)),
@@ -100,7 +100,6 @@ def forward(
         )
         if inputs is not None:
             found["inputs"] = (inputs, (n_rows, one.width))
-            found["input_panels"] = (input_panels, panels)
         if inputs is None or cells is not None:
             found["gates"] = (gates, (n_rows, 4 * one.dim))
         if cells is not None:
@@ -110,17 +109,24 @@ def forward(
         one.batch_sizes = &batch_sizes[0]
         one.cell_clip = cell_clip
         one.projection_clip = projection_clip
-        one.input_panels = one.inputs = NULL
+        one.input_panels = NULL
+        one.inputs = NULL
         one.gates = one.cells = NULL
         if inputs is not None:
-            one.input_panels = &input_panels[0, 0, 0, 0]
+            one.input_panels = address(
+                "input_panels", arrays["input_panels"], one.width, 4 * one.dim, lanes
+            )
             one.inputs = &inputs[0, 0]
         if gates is not None:
             one.gates = &gates[0, 0]
         if cells is not None:
             one.cells = &cells[0, 0]
-        one.hidden_panels = &hidden_panels[0, 0, 0, 0]
-        one.projection_panels = &projection_panels[0, 0, 0]
+        one.hidden_panels = address(
+            "hidden_panels", arrays["hidden_panels"], one.width, 4 * one.dim, lanes
+        )
+        one.projection_panels = address(
+            "projection_panels", arrays["projection_panels"], one.dim, one.width, lanes
+        )
         one.bias = &bias[0]
         one.rows = &rows[0, 0]
         one.outputs = &outputs[0, 0]
@@ -141,7 +147,6 @@ def backward(
     """lstms: of each, the arrays of `Backward` by name. `d_inputs` and `input_panels`
     may be None."""
     cdef:
-        const float[:, :, ::1] input_panels, hidden_panels, projection_panels
         const float[:, ::1] gates, cells, outputs, first_cell, d_outputs
         float[:, ::1] d_inputs, d_gates, d_projected, d_hidden, d_cell
         vector[Backward] passes
@@ -151,25 +156,16 @@ def backward(
     if not lstms:
         raise ValueError("Expected the arrays of one LSTM or more, found none.")
     for arrays in lstms:
-        input_panels, hidden_panels = arrays["input_panels"], arrays["hidden_panels"]
-        projection_panels = arrays["projection_panels"]
         gates, cells, outputs = arrays["gates"], arrays["cells"], arrays["outputs"]
         first_cell, d_outputs = arrays["first_cell"], arrays["d_outputs"]
         d_inputs, d_gates = arrays["d_inputs"], arrays["d_gates"]
         d_projected = arrays["d_projected"]
         d_hidden, d_cell = arrays["d_hidden"], arrays["d_cell"]
-        columns = hidden_panels.shape[2]
-        lanes = columns // 4
+        lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = d_hidden.shape[0], d_hidden.shape[1]
         one.dim = d_cell.shape[1]
-        check_lanes(lanes, widest())
         _check_steps(batch_sizes, n_sequences)
-        panels = (one.width // columns, 4 * one.dim, columns)
         found = dict(
-            hidden_panels=(hidden_panels, panels),
-            projection_panels=(
-                projection_panels, (one.dim // columns, one.width, columns)
-            ),
             gates=(gates, (n_rows, 4 * one.dim)),
             cells=(cells, (n_rows, one.dim)),
             outputs=(outputs, (n_rows, one.width)),
@@ -181,7 +177,6 @@ def backward(
         )
         if d_inputs is not None:
             found["d_inputs"] = (d_inputs, (n_rows, one.width))
-            found["input_panels"] = (input_panels, panels)
         check_shapes(found)
         one.n_steps = batch_sizes.shape[0]
         one.batch_sizes = &batch_sizes[0]
@@ -190,10 +185,16 @@ def backward(
         one.input_panels = NULL
         one.d_inputs = NULL
         if d_inputs is not None:
-            one.input_panels = &input_panels[0, 0, 0]
+            one.input_panels = address(
+                "input_panels", arrays["input_panels"], 4 * one.dim, one.width, lanes
+            )
             one.d_inputs = &d_inputs[0, 0]
-        one.hidden_panels = &hidden_panels[0, 0, 0]
-        one.projection_panels = &projection_panels[0, 0, 0]
+        one.hidden_panels = address(
+            "hidden_panels", arrays["hidden_panels"], 4 * one.dim, one.width, lanes
+        )
+        one.projection_panels = address(
+            "projection_panels", arrays["projection_panels"], one.width, one.dim, lanes
+        )
         one.gates = &gates[0, 0]
         one.cells = &cells[0, 0]
         one.outputs = &outputs[0, 0]

@@ -47,3 +47,8 @@ def are_used() -> bool:
 def columns() -> int:
     """Of a panel: what is multiplied has a multiple of so many."""
     return 4 * lanes()
+
+
+def multiply_bfloat16() -> bool:
+    """Whether this processor has instructions for it."""
+    return lanes() == 16 and bool(_lstm.multiplies_bfloat16())

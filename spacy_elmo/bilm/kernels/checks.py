@@ -2,6 +2,11 @@
 
 from typing import Any, Mapping, Tuple
 
+import numpy as np
+
+LOW_LANES = 32
+"""Numbers of a vector of bfloat16, by which the instructions for them have a name."""
+
 
 def check_lanes(lanes: int, widest: int) -> None:
     """Raises ValueError unless this processor has vectors of so many floats."""
@@ -30,3 +35,46 @@ def check_multiple(name: str, number: int, lanes: int) -> None:
         raise ValueError(
             f"{name}: expected a multiple of {4 * lanes} columns, found {number}."
         )
+
+
+def lanes_of(panels: Any, widest: int, has_bfloat16: bool) -> int:
+    """The instructions for panels of this dtype and width.
+
+    panels: (number, n_in, columns) in float32, or (number, n_in / 2, columns, 2), the
+        bits of bfloat16 in int16.
+
+    Raises ValueError where this processor has none.
+    """
+    if panels.dtype == np.int16 and panels.ndim == 4:
+        if not has_bfloat16 or panels.shape[2] != 64:
+            raise ValueError(
+                "Expected panels of float32 numbers, or on a processor with "
+                "AVX512-BF16 panels of 64 columns of bfloat16, found the latter with "
+                f"{panels.shape[2]} columns."
+            )
+        return LOW_LANES
+    lanes = panels.shape[2] // 4 if panels.ndim == 3 else 0
+    check_lanes(lanes, widest)
+    return lanes
+
+
+def address_of_panels(
+    name: str, panels: Any, n_in: int, n_out: int, lanes: int
+) -> int:
+    """Where panels lie that multiply n_in numbers to n_out ones.
+
+    Raises ValueError where they are others than those.
+    """
+    low = lanes == LOW_LANES
+    columns = 64 if low else 4 * lanes
+    shape = (n_out // columns, n_in // 2, columns, 2) if low else None
+    shape = shape or (n_out // columns, n_in, columns)
+    dtype = np.dtype(np.int16 if low else np.float32)
+    if panels is None or panels.shape != shape or panels.dtype != dtype:
+        found = None if panels is None else f"{panels.shape} of {panels.dtype}"
+        raise ValueError(
+            f"{name}: expected the shape {shape} of {dtype}, found {found}."
+        )
+    if not panels.flags.c_contiguous:
+        raise ValueError(f"{name}: expected a contiguous array, found another.")
+    return int(panels.ctypes.data)

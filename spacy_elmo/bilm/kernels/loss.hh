@@ -15,7 +15,7 @@ namespace spacy_elmo {
 struct Logits {
   int64_t n_samples, width;
   const float* hidden;    // (n, P)
-  const float* panels;    // of the drawn rows, (S / columns, P, columns)
+  const void* panels;     // of the drawn rows, (S / columns, P, columns)
   const float* bias;      // (S)
   const int64_t* places;  // among the drawn words, from 1, or 0, (n)
 
@@ -29,8 +29,11 @@ struct Logits {
         for (int r = 0; r < decltype(number)::value; ++r) sums[r][v] = own;
       }
     };
-    multiply<Isa>(n, n_samples, {{hidden + first * width, width, panels}}, with_bias,
-                  done);
+    const float* const rows = hidden + first * width;
+    LeftRows<Isa> left(n * width);
+    left.fill(rows, n * width);
+    const auto* const right = static_cast<const typename Isa::Number*>(panels);
+    multiply<Isa>(n, n_samples, {{left.of(rows), width, right}}, with_bias, done);
   }
 
   // The place of row `row` in this panel, or -1.
@@ -85,7 +88,7 @@ struct LogSumExp : Logits {
 struct LogitsBack : Logits {
   const float* total;        // of each place, (n), with what is not among the drawn words
   const float* d_loss;       // (n)
-  const float* back_panels;  // of the drawn rows, (P / columns, S, columns)
+  const void* back_panels;   // of the drawn rows, (P / columns, S, columns)
   float* d_logits;           // (n, S)
   float* d_hidden;           // (n, P)
 
@@ -106,7 +109,10 @@ struct LogitsBack : Logits {
           }
           copy_panel<Isa>(results, n, own + column, n_samples);
         });
-    multiply<Isa>(n, width, {{own, n_samples, back_panels}}, FromZero<Isa>(),
+    LeftRows<Isa> left(n * n_samples);
+    left.fill(own, n * n_samples);
+    const auto* const right = static_cast<const typename Isa::Number*>(back_panels);
+    multiply<Isa>(n, width, {{left.of(own), n_samples, right}}, FromZero<Isa>(),
                   [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
                     copy_panel<Isa>(results, n, d_hidden + first * width + column, width);
                   });

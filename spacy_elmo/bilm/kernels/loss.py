@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
-from .products import Left, outer_products, panels
+from .products import Left, dtype_of_products, outer_products, panels
 
 try:
     from . import _loss
@@ -35,10 +35,17 @@ def pays(hidden: Tensor, drawn_rows: Tensor) -> bool:
 
 
 def sampled_loss(
-    hidden: Tensor, true: Tensor, drawn_rows: Tensor, drawn_bias: Tensor, columns: Tensor
+    hidden: Tensor,
+    true: Tensor,
+    drawn_rows: Tensor,
+    drawn_bias: Tensor,
+    columns: Tensor,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """As `sampled_loss.sampled_loss`, in float32; true: the logits of the targets."""
-    return cast(Tensor, _Loss.apply(hidden, true, drawn_rows, drawn_bias, columns))
+    """As `sampled_loss.sampled_loss`; true: the logits of the targets."""
+    low = dtype_of_products(dtype)
+    given = hidden, true, drawn_rows, drawn_bias, columns, low
+    return cast(Tensor, _Loss.apply(*given))
 
 
 class _Loss(torch.autograd.Function):
@@ -50,6 +57,7 @@ class _Loss(torch.autograd.Function):
         drawn_rows: Tensor,
         drawn_bias: Tensor,
         columns: Tensor,
+        dtype: torch.dtype,
     ) -> Tensor:
         hidden, drawn_rows, drawn_bias, columns = (
             t.detach().contiguous() for t in (hidden, drawn_rows, drawn_bias, columns)
@@ -57,7 +65,7 @@ class _Loss(torch.autograd.Function):
         among, there = torch.empty_like(true), torch.zeros_like(true)
         _loss.log_sum_exp(
             hidden.numpy(),
-            panels(drawn_rows.t(), available.columns()).numpy(),
+            panels(drawn_rows.t(), available.columns(), dtype).numpy(),
             drawn_bias.numpy(),
             columns.numpy(),
             among.numpy(),
@@ -66,6 +74,7 @@ class _Loss(torch.autograd.Function):
         )
         is_drawn = columns > 0
         total = torch.where(is_drawn, among, torch.logaddexp(among, true))
+        ctx.dtype = dtype
         ctx.save_for_backward(hidden, true, drawn_rows, drawn_bias, columns, total)
         return total - torch.where(is_drawn, there, true)
 
@@ -76,8 +85,8 @@ class _Loss(torch.autograd.Function):
         gradient = gradient.contiguous()
         d_hidden, d_rows = torch.empty_like(hidden), torch.zeros_like(rows)
         d_bias = torch.zeros_like(bias)
-        forward = panels(rows.t(), available.columns()).numpy()
-        back = panels(rows, available.columns()).numpy()
+        forward = panels(rows.t(), available.columns(), ctx.dtype).numpy()
+        back = panels(rows, available.columns(), ctx.dtype).numpy()
         for part in _parts(len(hidden), len(rows)):
             d_logits = torch.empty(len(hidden[part]), len(rows))
             _loss.logits_back(
@@ -99,7 +108,7 @@ class _Loss(torch.autograd.Function):
             d_rows += more_rows[0]
             d_bias += more_bias[0, :, 0]
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(columns > 0, 0)
-        return d_hidden, d_true, d_rows, d_bias, None
+        return d_hidden, d_true, d_rows, d_bias, None, None
 
 
 def _parts(n_rows: int, n_samples: int) -> Iterator[slice]:

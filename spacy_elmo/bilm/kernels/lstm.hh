@@ -17,7 +17,8 @@
 
 namespace spacy_elmo {
 
-// One LSTM's pass over time.
+// One LSTM's pass over time. Panels have the numbers that products are formed of; all else
+// is in float32.
 struct Pass {
   int64_t n_steps, dim, width;
   const int64_t* batch_sizes;  // (T), never rising
@@ -25,11 +26,11 @@ struct Pass {
 };
 
 struct Forward : Pass {
-  const float* input_panels;       // (D / W, P, 4 gates, W)
-  const float* hidden_panels;      // (D / W, P, 4 gates, W)
-  const float* projection_panels;  // (P / 4 W, D, 4 W)
-  const float* bias;               // (4 D)
-  const float* inputs;  // (R, P), or null, with their panels: `gates` has their products
+  const void* input_panels;       // (D / W, P, 4 gates, W), or null
+  const void* hidden_panels;      // (D / W, P, 4 gates, W)
+  const void* projection_panels;  // (P / 4 W, D, 4 W)
+  const float* bias;              // (4 D)
+  const float* inputs;  // (R, P), or null, as their panels: `gates` has their products
   float* gates;         // (R, 4 D), if kept the activated gates in the end, or null
   float* cells;         // (R, D) if kept, or null
   float* rows;          // what is projected: (R, D) if kept, else room for (N, D)
@@ -41,13 +42,13 @@ struct Forward : Pass {
 };
 
 struct Backward : Pass {
-  const float* input_panels;       // (P / 4 W, 4 D, 4 W)
-  const float* hidden_panels;      // (P / 4 W, 4 D, 4 W)
-  const float* projection_panels;  // (D / 4 W, P, 4 W)
+  const void* input_panels;              // (P / 4 W, 4 D, 4 W), or null
+  const void* hidden_panels;             // (P / 4 W, 4 D, 4 W)
+  const void* projection_panels;         // (D / 4 W, P, 4 W)
   const float *gates, *cells, *outputs;  // what the way forward has kept
   const float* first_cell;               // (N, D)
   const float* d_outputs;                // (R, P)
-  float* d_inputs;                       // (R, P), or null, with their panels
+  float* d_inputs;                       // (R, P), or null, as their panels
   float* d_gates;                        // (R, 4 D)
   float* d_projected;                    // (R, P), within the clip
   float *d_hidden, *d_cell;  // of the state after, (N, P), (N, D), then of that before
@@ -69,6 +70,13 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
   const int64_t D = pass.dim, P = pass.width;
   float* const hidden = pass.hidden + first * P;
   float* const cell = pass.cell + first * D;
+  typedef typename Isa::Number Number;
+  const auto* const input_panels = static_cast<const Number*>(pass.input_panels);
+  const auto* const hidden_panels = static_cast<const Number*>(pass.hidden_panels);
+  const auto* const projection_panels = static_cast<const Number*>(pass.projection_panels);
+  LeftRows<Isa> left_inputs(kMostRows * P), left_hidden(kMostRows * P);
+  LeftRows<Isa> left_rows(kMostRows * D);
+  left_hidden.fill(hidden, running(pass, 0, first, last) * P);
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
     const int64_t n = running(pass, step, first, last);
@@ -114,7 +122,9 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
         const Float c = clamp<Isa>(f * load<Isa>(cell + place) + i * g, -pass.cell_clip,
                                    pass.cell_clip);
         store<Isa>(cell + place, c);
-        store<Isa>(rows + place, o * tanh<Isa>(c));
+        const Float unprojected = o * tanh<Isa>(c);
+        store<Isa>(rows + place, unprojected);
+        left_rows.put(place, unprojected);
         if (cells) {
           store<Isa>(cells + place, c);
           for (int v = 0; v < 4; ++v)
@@ -129,16 +139,19 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
                                           -pass.projection_clip, pass.projection_clip);
           store<Isa>(outputs + r * P + column + v * W, output);
           store<Isa>(hidden + r * P + column + v * W, output);
+          left_hidden.put(r * P + column + v * W, output);
         }
     };
-    const Factors of_hidden = {hidden, P, pass.hidden_panels};
+    const Factors<Number> of_hidden = {left_hidden.of(hidden), P, hidden_panels};
     if (pass.inputs) {
-      const Factors of_inputs = {pass.inputs + row * P, P, pass.input_panels};
-      multiply<Isa>(n, 4 * D, {of_inputs, of_hidden}, with_bias, activate);
+      const float* const inputs = pass.inputs + row * P;
+      left_inputs.fill(inputs, n * P);
+      multiply<Isa>(n, 4 * D, {{left_inputs.of(inputs), P, input_panels}, of_hidden},
+                    with_bias, activate);
     } else {
       multiply<Isa>(n, 4 * D, {of_hidden}, with_products, activate);
     }
-    multiply<Isa>(n, P, {{rows, D, pass.projection_panels}}, FromZero<Isa>(), put);
+    multiply<Isa>(n, P, {{left_rows.of(rows), D, projection_panels}}, FromZero<Isa>(), put);
   }
 }
 
@@ -150,6 +163,11 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
   const int64_t D = pass.dim, P = pass.width;
   float* const d_hidden = pass.d_hidden + first * P;
   float* const d_cell = pass.d_cell + first * D;
+  typedef typename Isa::Number Number;
+  const auto* const input_panels = static_cast<const Number*>(pass.input_panels);
+  const auto* const hidden_panels = static_cast<const Number*>(pass.hidden_panels);
+  const auto* const projection_panels = static_cast<const Number*>(pass.projection_panels);
+  LeftRows<Isa> left_projected(kMostRows * P), left_gates(kMostRows * 4 * D);
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
   for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
@@ -167,7 +185,9 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
     for (int64_t k = 0; k < n * P; k += W) {
       const Float output = load<Isa>(pass.outputs + row * P + k);
       const Float sum = load<Isa>(d_hidden + k) + load<Isa>(pass.d_outputs + row * P + k);
-      store<Isa>(d_projected + k, if_within<Isa>(output, bound, sum));
+      const Float within = if_within<Isa>(output, bound, sum);
+      store<Isa>(d_projected + k, within);
+      left_projected.put(k, within);
     }
     const auto deactivate = [&](int64_t column, float* d_rows) ELMO_INLINE_LAMBDA {
       for (int64_t r = 0; r < n; ++r)
@@ -182,10 +202,13 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
           const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
           Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
           d_c = if_within<Isa>(c, pass.cell_clip, d_c);
-          store<Isa>(d_gate, d_c * g * i * (1.0f - i));
-          store<Isa>(d_gate + D, d_c * load<Isa>(before + place) * f * (1.0f - f));
-          store<Isa>(d_gate + 2 * D, d_c * i * (1.0f - g * g));
-          store<Isa>(d_gate + 3 * D, d_row * squashed * o * (1.0f - o));
+          const Float all[] = {d_c * g * i * (1.0f - i),
+                               d_c * load<Isa>(before + place) * f * (1.0f - f),
+                               d_c * i * (1.0f - g * g), d_row * squashed * o * (1.0f - o)};
+          for (int which = 0; which < 4; ++which) {
+            store<Isa>(d_gate + which * D, all[which]);
+            left_gates.put((r * 4 + which) * D + column + v * W, all[which]);
+          }
           store<Isa>(d_cell + place, d_c * f);
         }
     };
@@ -194,12 +217,12 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
         copy_panel<Isa>(results, n, target + column, P);
       };
     };
-    multiply<Isa>(n, D, {{d_projected, P, pass.projection_panels}}, FromZero<Isa>(),
-                  deactivate);
-    multiply<Isa>(n, P, {{d_gates, 4 * D, pass.hidden_panels}}, FromZero<Isa>(),
-                  put_to(d_hidden));
+    multiply<Isa>(n, D, {{left_projected.of(d_projected), P, projection_panels}},
+                  FromZero<Isa>(), deactivate);
+    const Number* const left = left_gates.of(d_gates);
+    multiply<Isa>(n, P, {{left, 4 * D, hidden_panels}}, FromZero<Isa>(), put_to(d_hidden));
     if (pass.d_inputs)
-      multiply<Isa>(n, P, {{d_gates, 4 * D, pass.input_panels}}, FromZero<Isa>(),
+      multiply<Isa>(n, P, {{left, 4 * D, input_panels}}, FromZero<Isa>(),
                     put_to(pass.d_inputs + row * P));
   }
 }

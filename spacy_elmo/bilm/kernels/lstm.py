@@ -15,7 +15,7 @@ from ..matmul import mm
 from ..products import BatchedProduct, Product
 from ..recurrence import Clips, Run, Weights
 from . import available
-from .products import Left, outer_products, panels
+from .products import Left, dtype_of_products, outer_products, panels
 
 try:
     from . import _lstm
@@ -67,11 +67,11 @@ def pays(
         return False
     if hr.dtype != torch.float32 or not _fit(hr.shape[-1], hr.shape[-2]):
         return False
-    if dtype == torch.bfloat16:
+    if dtype == torch.bfloat16 and not available.multiply_bfloat16():
         *_, n_rows, n_columns = hh.shape
         if n_sequences * n_rows * n_columns > _FEW_MULTIPLICATIONS:
             return False
-    elif dtype != torch.float32:
+    elif dtype not in (torch.float32, torch.bfloat16):
         return False
     threads_each = -(-torch.get_num_threads() // n_lstms)
     return threads_each == 1 or n_sequences >= threads_each * _LEAST_SEQUENCES
@@ -88,24 +88,25 @@ def is_small(hh: Tensor) -> bool:
     return 2 * hh.shape[-1] * hh.shape[-2] * hh.element_size() <= _SMALL_BYTES
 
 
-def forward_panels(weights: Weights, n_lanes: int) -> _Panels:
-    """weights: with a projection."""
+def forward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
+    """weights: with a projection. dtype: of the products."""
     ih, hh, hr = _with_projection(weights)
-    n, width, dim = hr.shape
+    n, _, dim = hr.shape
     columns = 4 * n_lanes
 
     def by_units(weight: Tensor) -> Tensor:
-        """The four gates of as many units as there are lanes."""
-        parts = weight.reshape(n, 4, dim // n_lanes, n_lanes, width)
-        return parts.permute(0, 2, 4, 1, 3).contiguous()
+        """A panel has the four gates of as many units as there are lanes."""
+        units = weight.reshape(n, 4, dim // n_lanes, n_lanes, -1).transpose(1, 2)
+        return panels(units.flatten(1, 3).transpose(1, 2), columns, dtype)
 
-    projection = hr.reshape(n, width // columns, columns, dim).transpose(2, 3)
-    return _Panels(by_units(ih), by_units(hh), projection.contiguous())
+    projection = panels(hr.transpose(1, 2), columns, dtype)
+    return _Panels(by_units(ih), by_units(hh), projection)
 
 
-def backward_panels(weights: Weights, n_lanes: int) -> _Panels:
+def backward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
     """For the products of the way back."""
-    return _Panels(*(panels(w, 4 * n_lanes) for w in _with_projection(weights)))
+    of_all = (panels(w, 4 * n_lanes, dtype) for w in _with_projection(weights))
+    return _Panels(*of_all)
 
 
 class BothPanels(NamedTuple):
@@ -116,9 +117,10 @@ class BothPanels(NamedTuple):
     is_small: bool
 
     @classmethod
-    def of(cls, weights: Weights) -> "BothPanels":
-        forward = forward_panels(weights, available.lanes())
-        backward = backward_panels(weights, available.lanes())
+    def of(cls, weights: Weights, dtype: torch.dtype) -> "BothPanels":
+        low = dtype_of_products(dtype)
+        forward = forward_panels(weights, available.lanes(), low)
+        backward = backward_panels(weights, available.lanes(), low)
         return cls(forward, backward, is_small(weights.hh))
 
 
@@ -132,12 +134,18 @@ class Recurrence:
 
     weights: of G LSTMs that the kernels can run.
     ih: each one's product of its inputs, where that is not the kernels' too.
+    dtype: of the products, as far as the processor has them.
     """
 
     def __init__(
-        self, weights: Weights, clips: Clips, ih: Optional[Sequence[Product]]
+        self,
+        weights: Weights,
+        clips: Clips,
+        ih: Optional[Sequence[Product]],
+        dtype: torch.dtype,
     ) -> None:
-        self.panels = forward_panels(weights, available.lanes())
+        low = dtype_of_products(dtype)
+        self.panels = forward_panels(weights, available.lanes(), low)
         self.bias = weights.bias.detach().contiguous()
         self.clips = clips
         self.ih = ih

@@ -38,6 +38,44 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const flo
   }
 }
 
+// The same of bfloat16 numbers: n_in is even, and the panel (n_in / 2, 4 vectors, 2).
+template <class Isa, int R>
+ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Bf16* left,
+                             int64_t stride, int64_t, const Bf16* panel, int64_t n_in) {
+  constexpr int W = Isa::width;
+  for (int64_t k = 0; k < n_in; k += 2, panel += 2 * kVectors * W) {
+    typename Isa::Float columns[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      __builtin_memcpy(&columns[v], panel + 2 * v * W, sizeof columns[v]);
+    for (int r = 0; r < R; ++r) {
+      int32_t pair;
+      __builtin_memcpy(&pair, left + r * stride + k, sizeof pair);
+      const auto pairs = of_bits<Isa>(typename Isa::Int{} + pair);
+      for (int v = 0; v < kVectors; ++v) add_pairs(sums[r][v], pairs, columns[v]);
+    }
+  }
+}
+
+// Rows of floats as products read them: where they lie, or rounded.
+template <class Isa, class Number = typename Isa::Number> struct LeftRows {
+  explicit LeftRows(int64_t) {}
+  ELMO_INLINE void put(int64_t, typename Isa::Float) {}
+  ELMO_INLINE void fill(const float*, int64_t) {}
+  ELMO_INLINE const float* of(const float* rows) const { return rows; }
+};
+
+template <class Isa> struct LeftRows<Isa, Bf16> {
+  std::vector<Bf16> room;
+  explicit LeftRows(int64_t size) : room(size) {}
+  ELMO_INLINE void put(int64_t place, typename Isa::Float numbers) {
+    store(room.data() + place, numbers);
+  }
+  ELMO_INLINE void fill(const float* rows, int64_t size) {
+    for (int64_t k = 0; k < size; k += Isa::width) put(k, load<Isa>(rows + k));
+  }
+  ELMO_INLINE const Bf16* of(const float*) const { return room.data(); }
+};
+
 // Calls tile(number of rows, first row) for all rows, with a number that is known when
 // this is compiled. No tile is much smaller than the others.
 template <int Most, class Tile>
@@ -58,10 +96,10 @@ ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
 }
 
 // left (n, n_in), in rows one after the other · the right factor in panels.
-struct Factors {
-  const float* left;
+template <class Number> struct Factors {
+  const Number* left;
   int64_t n_in;
-  const float* panels;
+  const Number* panels;
 };
 
 // The sum of products of n rows, kMostRows or fewer, a panel at a time: it begins with
@@ -69,8 +107,8 @@ struct Factors {
 // done(first column, results (n, columns)), which may change them.
 template <class Isa, class Start, class Done>
 ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
-                          std::initializer_list<Factors> products, const Start& start,
-                          const Done& done) {
+                          std::initializer_list<Factors<typename Isa::Number>> products,
+                          const Start& start, const Done& done) {
   constexpr int columns = kVectors * Isa::width;
   alignas(64) float results[kMostRows * columns];
   for (int64_t column = 0; column < n_out; column += columns) {
@@ -78,7 +116,7 @@ ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
       constexpr int R = decltype(n)::value;
       typename Isa::Float sums[R][kVectors];
       start(n, row, column, sums);
-      for (const Factors& one : products)
+      for (const auto& one : products)
         add_product<Isa, R>(sums, one.left + row * one.n_in, one.n_in, 1,
                             one.panels + column * one.n_in, one.n_in);
       for (int r = 0; r < R; ++r)

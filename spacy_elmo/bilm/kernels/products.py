@@ -16,10 +16,21 @@ except ImportError:
     pass  # nothing here is called then
 
 
-def panels(weight: Tensor, columns: int) -> Tensor:
+def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
+    """In which the kernels form them."""
+    is_low = dtype == torch.bfloat16 and available.multiply_bfloat16()
+    return torch.bfloat16 if is_low else torch.float32
+
+
+def panels(weight: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """weight: (..., n_in, n_out), to multiply with from the right.
-    RETURNS: (..., n_out / columns, n_in, columns)."""
-    return weight.unflatten(-1, (-1, columns)).transpose(-3, -2).contiguous()
+    RETURNS: (..., n_out / columns, n_in, columns); in bfloat16
+        (..., n_out / columns, n_in / 2, columns, 2), its bits as int16."""
+    parts = weight.detach().to(dtype).unflatten(-1, (-1, columns)).transpose(-3, -2)
+    if dtype != torch.bfloat16:
+        return parts.contiguous()
+    pairs = parts.unflatten(-2, (-1, 2)).transpose(-2, -1)
+    return pairs.contiguous().view(torch.int16)
 
 
 class Left(NamedTuple):

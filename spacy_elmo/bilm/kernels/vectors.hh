@@ -23,14 +23,27 @@ template <int W> struct Lanes {
 // What a processor has: floats of a vector, and rows of a tile whose sums its registers
 // hold.
 struct Avx512 {
+  typedef float Number;  // what products are formed of
   static constexpr int width = 16, rows = 6;
   typedef Lanes<16>::Float Float;
   typedef Lanes<16>::Int Int;
 };
 struct Avx2 {
+  typedef float Number;
   static constexpr int width = 8, rows = 3;
   typedef Lanes<8>::Float Float;
   typedef Lanes<8>::Int Int;
+};
+
+
+// The upper half of a float's bits.
+struct Bf16 {
+  uint16_t bits;
+};
+
+// Products of pairs of bfloat16 numbers, summed up in float32.
+struct Avx512Bf16 : Avx512 {
+  typedef Bf16 Number;
 };
 
 template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
@@ -121,6 +134,22 @@ template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x)
   return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
 }
 
+// Written as the processor's instructions: the compilers' names for them are many, and bound
+// to functions for this processor alone.
+
+// sums += left · right in pairs; each float stands for two neighbouring numbers.
+ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Float right) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+}
+
+// To the nearest numbers.
+ELMO_INLINE void store(Bf16* to, Avx512::Float numbers) {
+  typedef int16_t Halves __attribute__((vector_size(32)));
+  Halves rounded;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(numbers));
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+
 // What a kernel does is in its `run<Isa>(first, last)`, for a part of its work.
 template <class Kernel>
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512(
@@ -129,15 +158,27 @@ __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx51
 }
 
 template <class Kernel>
+__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512_bf16(
+    const Kernel& kernel, int64_t first, int64_t last) {
+  kernel.template run<Avx512Bf16>(first, last);
+}
+
+template <class Kernel>
 __attribute__((target("avx2,fma"))) void run_avx2(const Kernel& kernel, int64_t first,
                                                   int64_t last) {
   kernel.template run<Avx2>(first, last);
 }
 
-// lanes: of the instructions to use, those of `widest` or fewer.
+// lanes: numbers of a vector in products, by which instructions have a name: 8 or 16
+// floats, or 32 of bfloat16.
 template <class Kernel>
 void run_part(const Kernel& kernel, int64_t first, int64_t last, int lanes) {
-  (lanes == Avx512::width ? run_avx512<Kernel> : run_avx2<Kernel>)(kernel, first, last);
+  if (lanes == 32)
+    run_avx512_bf16(kernel, first, last);
+  else if (lanes == 16)
+    run_avx512(kernel, first, last);
+  else
+    run_avx2(kernel, first, last);
 }
 
 // All of the work, `size` of its parts at a time. Which thread takes which is no matter
@@ -158,6 +199,11 @@ inline int widest() {
     return Avx512::width;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Avx2::width;
   return 0;
+}
+
+// Whether it has products of bfloat16 numbers too.
+inline bool has_bfloat16() {
+  return widest() == Avx512::width && __builtin_cpu_supports("avx512bf16");
 }
 
 }  // namespace spacy_elmo
