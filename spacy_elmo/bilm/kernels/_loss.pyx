@@ -10,7 +10,7 @@ from libcpp cimport bool as cbool
 
 import numpy as np
 
-from .checks import address_of_panels, check_shapes, lanes_of
+from .checks import address_of_panels, address_of_rows, check_shapes, lanes_of
 
 
 cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
@@ -18,7 +18,7 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
 
     cdef cppclass LogSumExp:
         int64_t n_samples, width
-        const float* hidden
+        const void* hidden
         const void* panels
         const float* bias
         const int64_t* places
@@ -27,14 +27,14 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
 
     cdef cppclass LogitsBack:
         int64_t n_samples, width
-        const float* hidden
+        const void* hidden
         const void* panels
         const float* bias
         const int64_t* places
         const float* total
         const float* d_loss
         const void* back_panels
-        float* d_logits
+        void* d_logits
         float* d_hidden
 
     cbool has_bfloat16()
@@ -49,7 +49,7 @@ cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
 
 
 def log_sum_exp(
-    const float[:, ::1] hidden,
+    hidden,
     panels,
     const float[::1] bias,
     const int64_t[::1] places,
@@ -67,10 +67,12 @@ def log_sum_exp(
     check_all(hidden, bias, places)
     where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
     kernel.panels = <const void*>where
+    shape = (n_rows, kernel.width)
+    where = address_of_rows("hidden", hidden, shape, lanes)
+    kernel.hidden = <const void*>where
     check_shapes({"total": (total, (n_rows,)), "there": (there, (n_rows,))})
     if not n_rows:
         return
-    kernel.hidden = &hidden[0, 0]
     kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.there = &total[0], &there[0]
     with nogil:
@@ -78,14 +80,14 @@ def log_sum_exp(
 
 
 def logits_back(
-    const float[:, ::1] hidden,
+    hidden,
     panels,
     const float[::1] bias,
     const int64_t[::1] places,
     const float[::1] total,
     const float[::1] d_loss,
     back_panels,
-    float[:, ::1] d_logits,
+    d_logits,
     float[:, ::1] d_hidden,
     int n_threads,
 ):
@@ -99,22 +101,26 @@ def logits_back(
     check_all(hidden, bias, places)
     where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
     kernel.panels = <const void*>where
+    shape = (n_rows, kernel.width)
+    where = address_of_rows("hidden", hidden, shape, lanes)
+    kernel.hidden = <const void*>where
     where = address_of_panels(
         "back_panels", back_panels, kernel.n_samples, kernel.width, lanes
     )
     kernel.back_panels = <const void*>where
+    shape = (n_rows, kernel.n_samples)
+    where = address_of_rows("d_logits", d_logits, shape, lanes, writable=True)
+    kernel.d_logits = <void*>where
     check_shapes({
         "total": (total, (n_rows,)),
         "d_loss": (d_loss, (n_rows,)),
-        "d_logits": (d_logits, (n_rows, kernel.n_samples)),
         "d_hidden": (d_hidden, (n_rows, kernel.width)),
     })
     if not n_rows:
         return
-    kernel.hidden = &hidden[0, 0]
     kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.d_loss = &total[0], &d_loss[0]
-    kernel.d_logits, kernel.d_hidden = &d_logits[0, 0], &d_hidden[0, 0]
+    kernel.d_hidden = &d_hidden[0, 0]
     with nogil:
         run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
 

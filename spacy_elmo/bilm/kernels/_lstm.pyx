@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from .checks import address_of_panels, check_shapes, lanes_of
+from .checks import address_of_panels, address_of_rows, check_shapes, lanes_of
 
 
 cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
@@ -18,10 +18,10 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         const void* hidden_panels
         const void* projection_panels
         const float* bias
-        const float* inputs
+        const void* inputs
         float* gates
         float* cells
-        float* rows
+        void* rows
         float* outputs
         float* hidden
         float* cell
@@ -39,8 +39,8 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         const float* first_cell
         const float* d_outputs
         float* d_inputs
-        float* d_gates
-        float* d_projected
+        void* d_gates
+        void* d_projected
         float* d_hidden
         float* d_cell
 
@@ -59,6 +59,16 @@ def multiplies_bfloat16():
     return has_bfloat16()
 
 
+cdef const void* address_of_read(name, rows, n, width, lanes) except NULL:
+    cdef size_t where = address_of_rows(name, rows, (n, width), lanes)
+    return <const void*>where
+
+
+cdef void* address_of_written(name, rows, n, width, lanes) except NULL:
+    cdef size_t where = address_of_rows(name, rows, (n, width), lanes, writable=True)
+    return <void*>where
+
+
 cdef const void* address(name, panels, n_in, n_out, lanes) except NULL:
     cdef size_t where = address_of_panels(name, panels, n_in, n_out, lanes)
     return <const void*>where
@@ -75,8 +85,7 @@ def forward(
     `gates`, and `cells` may be None."""
     cdef:
         const float[::1] bias
-        const float[:, ::1] inputs
-        float[:, ::1] gates, cells, rows, outputs, hidden, cell
+        float[:, ::1] gates, cells, outputs, hidden, cell
         vector[Forward] passes
         Forward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
@@ -84,8 +93,8 @@ def forward(
     if not lstms:
         raise ValueError("Expected the arrays of one LSTM or more, found none.")
     for arrays in lstms:
-        bias, inputs, gates = arrays["bias"], arrays["inputs"], arrays["gates"]
-        cells, rows, outputs = arrays["cells"], arrays["rows"], arrays["outputs"]
+        bias, gates, cells = arrays["bias"], arrays["gates"], arrays["cells"]
+        inputs, outputs = arrays["inputs"], arrays["outputs"]
         hidden, cell = arrays["hidden"], arrays["cell"]
         lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = hidden.shape[0], hidden.shape[1]
@@ -94,12 +103,9 @@ def forward(
         n_kept = n_sequences if cells is None else n_rows
         found = dict(
             bias=(bias, (4 * one.dim,)),
-            rows=(rows, (n_kept, one.dim)),
             outputs=(outputs, (n_rows, one.width)),
             cell=(cell, (n_sequences, one.dim)),
         )
-        if inputs is not None:
-            found["inputs"] = (inputs, (n_rows, one.width))
         if inputs is None or cells is not None:
             found["gates"] = (gates, (n_rows, 4 * one.dim))
         if cells is not None:
@@ -116,7 +122,7 @@ def forward(
             one.input_panels = address(
                 "input_panels", arrays["input_panels"], one.width, 4 * one.dim, lanes
             )
-            one.inputs = &inputs[0, 0]
+            one.inputs = address_of_read("inputs", inputs, n_rows, one.width, lanes)
         if gates is not None:
             one.gates = &gates[0, 0]
         if cells is not None:
@@ -128,7 +134,7 @@ def forward(
             "projection_panels", arrays["projection_panels"], one.dim, one.width, lanes
         )
         one.bias = &bias[0]
-        one.rows = &rows[0, 0]
+        one.rows = address_of_written("rows", arrays["rows"], n_kept, one.dim, lanes)
         one.outputs = &outputs[0, 0]
         one.hidden = &hidden[0, 0]
         one.cell = &cell[0, 0]
@@ -148,7 +154,7 @@ def backward(
     may be None."""
     cdef:
         const float[:, ::1] gates, cells, outputs, first_cell, d_outputs
-        float[:, ::1] d_inputs, d_gates, d_projected, d_hidden, d_cell
+        float[:, ::1] d_inputs, d_hidden, d_cell
         vector[Backward] passes
         Backward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
@@ -158,9 +164,8 @@ def backward(
     for arrays in lstms:
         gates, cells, outputs = arrays["gates"], arrays["cells"], arrays["outputs"]
         first_cell, d_outputs = arrays["first_cell"], arrays["d_outputs"]
-        d_inputs, d_gates = arrays["d_inputs"], arrays["d_gates"]
-        d_projected = arrays["d_projected"]
-        d_hidden, d_cell = arrays["d_hidden"], arrays["d_cell"]
+        d_inputs, d_hidden = arrays["d_inputs"], arrays["d_hidden"]
+        d_cell = arrays["d_cell"]
         lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = d_hidden.shape[0], d_hidden.shape[1]
         one.dim = d_cell.shape[1]
@@ -171,8 +176,6 @@ def backward(
             outputs=(outputs, (n_rows, one.width)),
             first_cell=(first_cell, (n_sequences, one.dim)),
             d_outputs=(d_outputs, (n_rows, one.width)),
-            d_gates=(d_gates, (n_rows, 4 * one.dim)),
-            d_projected=(d_projected, (n_rows, one.width)),
             d_cell=(d_cell, (n_sequences, one.dim)),
         )
         if d_inputs is not None:
@@ -200,8 +203,12 @@ def backward(
         one.outputs = &outputs[0, 0]
         one.first_cell = &first_cell[0, 0]
         one.d_outputs = &d_outputs[0, 0]
-        one.d_gates = &d_gates[0, 0]
-        one.d_projected = &d_projected[0, 0]
+        one.d_gates = address_of_written(
+            "d_gates", arrays["d_gates"], n_rows, 4 * one.dim, lanes
+        )
+        one.d_projected = address_of_written(
+            "d_projected", arrays["d_projected"], n_rows, one.width, lanes
+        )
         one.d_hidden = &d_hidden[0, 0]
         one.d_cell = &d_cell[0, 0]
         passes.push_back(one)

@@ -6,48 +6,73 @@ from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from .checks import check_lanes, check_multiple, check_shapes
+from .checks import (
+    LOW_LANES,
+    address_of_rows,
+    check_lanes,
+    check_multiple,
+    check_shapes,
+)
 
 
 cdef extern from "products.hh" namespace "spacy_elmo" nogil:
     cdef cppclass Left:
         int64_t n
-        const float* rows
+        const void* rows
         float* result
         cbool turned
 
     cdef cppclass OuterProducts:
         int64_t n_rows, n_right
-        const float* right
+        const void* right
+        float* sums
         vector[Left] lefts
 
     int widest()
+    cbool has_bfloat16()
     void run_parts[T](
         const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
     )
 
 
-def outer_products(lefts, const float[:, ::1] right, int lanes, int n_threads):
-    """The arrays of `OuterProducts`; lefts: of each its rows, its result and whether
-    that is turned."""
+def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
+    """The arrays of `OuterProducts`, of which sums may be None; lefts: of each its rows,
+    its result and whether that is turned. lanes: of the products, 8, 16 or 32."""
     cdef:
         OuterProducts kernel
         Left left
-        const float[:, ::1] rows
         float[:, ::1] result
-    kernel.n_rows, kernel.n_right = right.shape[0], right.shape[1]
-    check_lanes(lanes, widest())
-    check_multiple("right", kernel.n_right, lanes)
+        size_t where
+        int64_t n_panels
+    kernel.n_rows, kernel.n_right = right.shape
+    if lanes != LOW_LANES or not has_bfloat16():
+        check_lanes(lanes, widest())
+    n_panels = kernel.n_right // min(64, 4 * lanes)
+    check_multiple("right", kernel.n_right, min(16, lanes))
     if not kernel.n_rows:
         raise ValueError("right: expected one row or more, found none.")
     for rows, result, turned in lefts:
         left.n, left.turned = rows.shape[1], turned
+        if lanes == LOW_LANES:
+            check_multiple("left", left.n, 4)
         shape = (left.n, kernel.n_right) if turned else (kernel.n_right, left.n)
-        check_shapes({
-            "left": (rows, (kernel.n_rows, left.n)), "result": (result, shape)
-        })
-        left.rows, left.result = &rows[0, 0], &result[0, 0]
+        check_shapes({"result": (result, shape)})
+        where = address_of_rows("left", rows, (kernel.n_rows, left.n), lanes)
+        left.rows = <const void*>where
+        left.result = &result[0, 0]
         kernel.lefts.push_back(left)
-    kernel.right = &right[0, 0]
+    where = address_of_rows("right", right, (kernel.n_rows, kernel.n_right), lanes)
+    kernel.right = <const void*>where
+    kernel.sums = NULL
+    if sums is not None:
+        check_shapes({"sums": (sums, (kernel.n_right,))})
+        kernel.sums = &sums[0]
+    # What is on the left is prepared once for each thread's panels.
     with nogil:
-        run_parts(kernel, kernel.n_right // (4 * lanes), 1, lanes, n_threads)
+        run_parts(
+            kernel,
+            n_panels,
+            (n_panels + n_threads - 1) // n_threads,
+            lanes,
+            n_threads,
+        )

@@ -67,14 +67,29 @@ def address_of_panels(
     """
     low = lanes == LOW_LANES
     columns = 64 if low else 4 * lanes
-    shape = (n_out // columns, n_in // 2, columns, 2) if low else None
-    shape = shape or (n_out // columns, n_in, columns)
-    dtype = np.dtype(np.int16 if low else np.float32)
-    if panels is None or panels.shape != shape or panels.dtype != dtype:
-        found = None if panels is None else f"{panels.shape} of {panels.dtype}"
-        raise ValueError(
-            f"{name}: expected the shape {shape} of {dtype}, found {found}."
-        )
-    if not panels.flags.c_contiguous:
-        raise ValueError(f"{name}: expected a contiguous array, found another.")
-    return int(panels.ctypes.data)
+    n_panels = n_out // columns
+    shape = (n_panels, n_in // 2, columns, 2) if low else (n_panels, n_in, columns)
+    return _address(name, panels, shape, lanes)
+
+
+def address_of_rows(
+    name: str, rows: Any, shape: Tuple[int, int], lanes: int, writable: bool = False
+) -> int:
+    """Where rows of the numbers lie that these instructions multiply: float32, or the
+    bits of bfloat16 in int16.
+
+    Raises ValueError where they are others, or may not be written to.
+    """
+    return _address(name, rows, shape, lanes, writable)
+
+
+def _address(
+    name: str, array: Any, shape: Tuple[int, ...], lanes: int, writable: bool = False
+) -> int:
+    dtype = np.dtype(np.int16 if lanes == LOW_LANES else np.float32)
+    if array is None or array.shape != shape or array.dtype != dtype:
+        found = None if array is None else f"{array.shape} of {array.dtype}"
+        raise ValueError(f"{name}: expected the shape {shape} of {dtype}, found {found}.")
+    if not array.flags.c_contiguous or (writable and not array.flags.writeable):
+        raise ValueError(f"{name}: expected a contiguous, writable array, found another.")
+    return int(array.ctypes.data)

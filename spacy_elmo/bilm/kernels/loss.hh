@@ -12,9 +12,10 @@
 
 namespace spacy_elmo {
 
+// What has no type here has the numbers that products are formed of.
 struct Logits {
   int64_t n_samples, width;
-  const float* hidden;    // (n, P)
+  const void* hidden;     // (n, P)
   const void* panels;     // of the drawn rows, (S / columns, P, columns)
   const float* bias;      // (S)
   const int64_t* places;  // among the drawn words, from 1, or 0, (n)
@@ -29,11 +30,10 @@ struct Logits {
         for (int r = 0; r < decltype(number)::value; ++r) sums[r][v] = own;
       }
     };
-    const float* const rows = hidden + first * width;
-    LeftRows<Isa> left(n * width);
-    left.fill(rows, n * width);
-    const auto* const right = static_cast<const typename Isa::Number*>(panels);
-    multiply<Isa>(n, n_samples, {{left.of(rows), width, right}}, with_bias, done);
+    typedef typename Isa::Number Number;
+    const auto* const rows = static_cast<const Number*>(hidden) + first * width;
+    const auto* const right = static_cast<const Number*>(panels);
+    multiply<Isa>(n, n_samples, {{rows, width, right}}, with_bias, done);
   }
 
   // The place of row `row` in this panel, or -1.
@@ -89,13 +89,14 @@ struct LogitsBack : Logits {
   const float* total;        // of each place, (n), with what is not among the drawn words
   const float* d_loss;       // (n)
   const void* back_panels;   // of the drawn rows, (P / columns, S, columns)
-  float* d_logits;           // (n, S)
+  void* d_logits;            // (n, S)
   float* d_hidden;           // (n, P)
 
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     constexpr int W = Isa::width, columns = kVectors * W;
     const int64_t n = last - first;
-    float* const own = d_logits + first * n_samples;
+    typedef typename Isa::Number Number;
+    Number* const own = static_cast<Number*>(d_logits) + first * n_samples;
     this->template in_panels<Isa>(
         first, n, [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
           for (int64_t r = 0; r < n; ++r) {
@@ -109,10 +110,8 @@ struct LogitsBack : Logits {
           }
           copy_panel<Isa>(results, n, own + column, n_samples);
         });
-    LeftRows<Isa> left(n * n_samples);
-    left.fill(own, n * n_samples);
-    const auto* const right = static_cast<const typename Isa::Number*>(back_panels);
-    multiply<Isa>(n, width, {{left.of(own), n_samples, right}}, FromZero<Isa>(),
+    const auto* const right = static_cast<const Number*>(back_panels);
+    multiply<Isa>(n, width, {{own, n_samples, right}}, FromZero<Isa>(),
                   [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
                     copy_panel<Isa>(results, n, d_hidden + first * width + column, width);
                   });

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
-from .products import Left, dtype_of_products, outer_products, panels
+from .products import Left, array, dtype_of_products, outer_products, panels
 
 try:
     from . import _loss
@@ -59,12 +59,12 @@ class _Loss(torch.autograd.Function):
         columns: Tensor,
         dtype: torch.dtype,
     ) -> Tensor:
-        hidden, drawn_rows, drawn_bias, columns = (
-            t.detach().contiguous() for t in (hidden, drawn_rows, drawn_bias, columns)
+        hidden, drawn_bias, columns = (
+            t.detach().contiguous() for t in (hidden.to(dtype), drawn_bias, columns)
         )
         among, there = torch.empty_like(true), torch.zeros_like(true)
         _loss.log_sum_exp(
-            hidden.numpy(),
+            array(hidden),
             panels(drawn_rows.t(), available.columns(), dtype).numpy(),
             drawn_bias.numpy(),
             columns.numpy(),
@@ -83,30 +83,30 @@ class _Loss(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tuple[Any, ...]:
         hidden, true, rows, bias, columns, total = ctx.saved_tensors
         gradient = gradient.contiguous()
-        d_hidden, d_rows = torch.empty_like(hidden), torch.zeros_like(rows)
+        d_hidden = torch.empty_like(hidden, dtype=torch.float32)
+        d_rows = torch.zeros_like(rows)
         d_bias = torch.zeros_like(bias)
         forward = panels(rows.t(), available.columns(), ctx.dtype).numpy()
         back = panels(rows, available.columns(), ctx.dtype).numpy()
         for part in _parts(len(hidden), len(rows)):
-            d_logits = torch.empty(len(hidden[part]), len(rows))
+            d_logits = torch.empty(len(hidden[part]), len(rows), dtype=ctx.dtype)
             _loss.logits_back(
-                hidden[part].numpy(),
+                array(hidden[part]),
                 forward,
                 bias.numpy(),
                 columns[part].numpy(),
                 total[part].numpy(),
                 gradient[part].numpy(),
                 back,
-                d_logits.numpy(),
+                array(d_logits),
                 d_hidden[part].numpy(),
                 torch.get_num_threads(),
             )
-            ones = hidden.new_ones(1, len(d_logits), 1)
             more_rows, more_bias = outer_products(
-                [Left(hidden[None, part]), Left(ones)], d_logits[None]
+                [Left(hidden[None, part])], d_logits[None], with_sums=True
             )
             d_rows += more_rows[0]
-            d_bias += more_bias[0, :, 0]
+            d_bias += more_bias[0]
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(columns > 0, 0)
         return d_hidden, d_true, d_rows, d_bias, None, None
 

@@ -12,13 +12,30 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "products.hh"
 
 namespace spacy_elmo {
 
-// One LSTM's pass over time. Panels have the numbers that products are formed of; all else
-// is in float32.
+// Rows of floats as products read them: where they lie, or rounded.
+template <class Isa, class Number = typename Isa::Number> struct LeftRows {
+  explicit LeftRows(int64_t) {}
+  ELMO_INLINE void put(int64_t, typename Isa::Float) {}
+  ELMO_INLINE const float* of(const float* rows) const { return rows; }
+};
+
+template <class Isa> struct LeftRows<Isa, Bf16> {
+  std::vector<Bf16> room;
+  explicit LeftRows(int64_t size) : room(size) {}
+  ELMO_INLINE void put(int64_t place, typename Isa::Float numbers) {
+    store<Isa>(room.data() + place, numbers);
+  }
+  ELMO_INLINE const Bf16* of(const float*) const { return room.data(); }
+};
+
+// One LSTM's pass over time. What has no type here has the numbers that products are formed
+// of, all else is float32.
 struct Pass {
   int64_t n_steps, dim, width;
   const int64_t* batch_sizes;  // (T), never rising
@@ -30,10 +47,10 @@ struct Forward : Pass {
   const void* hidden_panels;      // (D / W, P, 4 gates, W)
   const void* projection_panels;  // (P / 4 W, D, 4 W)
   const float* bias;              // (4 D)
-  const float* inputs;  // (R, P), or null, as their panels: `gates` has their products
+  const void* inputs;   // (R, P), or null, as their panels: `gates` has their products
   float* gates;         // (R, 4 D), if kept the activated gates in the end, or null
   float* cells;         // (R, D) if kept, or null
-  float* rows;          // what is projected: (R, D) if kept, else room for (N, D)
+  void* rows;           // what is projected: (R, D) if kept, else room for (N, D)
   float* outputs;       // (R, P)
   float* hidden;  // (N, P), the state before, then that after each sequence's last step
   float* cell;    // (N, D)
@@ -49,8 +66,8 @@ struct Backward : Pass {
   const float* first_cell;               // (N, D)
   const float* d_outputs;                // (R, P)
   float* d_inputs;                       // (R, P), or null, as their panels
-  float* d_gates;                        // (R, 4 D)
-  float* d_projected;                    // (R, P), within the clip
+  void* d_gates;                         // (R, 4 D)
+  void* d_projected;                     // (R, P), within the clip
   float *d_hidden, *d_cell;  // of the state after, (N, P), (N, D), then of that before
 
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const;
@@ -74,16 +91,18 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
   const auto* const input_panels = static_cast<const Number*>(pass.input_panels);
   const auto* const hidden_panels = static_cast<const Number*>(pass.hidden_panels);
   const auto* const projection_panels = static_cast<const Number*>(pass.projection_panels);
-  LeftRows<Isa> left_inputs(kMostRows * P), left_hidden(kMostRows * P);
-  LeftRows<Isa> left_rows(kMostRows * D);
-  left_hidden.fill(hidden, running(pass, 0, first, last) * P);
+  const auto* const all_inputs = static_cast<const Number*>(pass.inputs);
+  auto* const all_rows = static_cast<Number*>(pass.rows);
+  LeftRows<Isa> left_hidden(kMostRows * P);
+  for (int64_t k = 0; k < running(pass, 0, first, last) * P; k += W)
+    left_hidden.put(k, load<Isa>(hidden + k));
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
     const int64_t n = running(pass, step, first, last);
     if (n == 0) break;
     float* const gates = pass.gates ? pass.gates + row * 4 * D : nullptr;
     float* const cells = pass.cells ? pass.cells + row * D : nullptr;
-    float* const rows = pass.rows + (pass.cells ? row : first) * D;
+    Number* const rows = all_rows + (pass.cells ? row : first) * D;
     float* const outputs = pass.outputs + row * P;
 
     const auto with_bias = [&](auto number, int64_t, int64_t column,
@@ -122,9 +141,7 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
         const Float c = clamp<Isa>(f * load<Isa>(cell + place) + i * g, -pass.cell_clip,
                                    pass.cell_clip);
         store<Isa>(cell + place, c);
-        const Float unprojected = o * tanh<Isa>(c);
-        store<Isa>(rows + place, unprojected);
-        left_rows.put(place, unprojected);
+        store<Isa>(rows + place, o * tanh<Isa>(c));
         if (cells) {
           store<Isa>(cells + place, c);
           for (int v = 0; v < 4; ++v)
@@ -143,15 +160,13 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
         }
     };
     const Factors<Number> of_hidden = {left_hidden.of(hidden), P, hidden_panels};
-    if (pass.inputs) {
-      const float* const inputs = pass.inputs + row * P;
-      left_inputs.fill(inputs, n * P);
-      multiply<Isa>(n, 4 * D, {{left_inputs.of(inputs), P, input_panels}, of_hidden},
-                    with_bias, activate);
+    if (all_inputs) {
+      const Factors<Number> of_inputs = {all_inputs + row * P, P, input_panels};
+      multiply<Isa>(n, 4 * D, {of_inputs, of_hidden}, with_bias, activate);
     } else {
       multiply<Isa>(n, 4 * D, {of_hidden}, with_products, activate);
     }
-    multiply<Isa>(n, P, {{left_rows.of(rows), D, projection_panels}}, FromZero<Isa>(), put);
+    multiply<Isa>(n, P, {{rows, D, projection_panels}}, FromZero<Isa>(), put);
   }
 }
 
@@ -167,7 +182,8 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
   const auto* const input_panels = static_cast<const Number*>(pass.input_panels);
   const auto* const hidden_panels = static_cast<const Number*>(pass.hidden_panels);
   const auto* const projection_panels = static_cast<const Number*>(pass.projection_panels);
-  LeftRows<Isa> left_projected(kMostRows * P), left_gates(kMostRows * 4 * D);
+  auto* const all_d_gates = static_cast<Number*>(pass.d_gates);
+  auto* const all_d_projected = static_cast<Number*>(pass.d_projected);
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
   for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
@@ -178,23 +194,21 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
     const float* const before = step == 0
                                     ? pass.first_cell + first * D
                                     : pass.cells + (row - pass.batch_sizes[step - 1]) * D;
-    float* const d_gates = pass.d_gates + row * 4 * D;
-    float* const d_projected = pass.d_projected + row * P;
+    Number* const d_gates = all_d_gates + row * 4 * D;
+    Number* const d_projected = all_d_projected + row * P;
 
     const float bound = pass.projection_clip;
     for (int64_t k = 0; k < n * P; k += W) {
       const Float output = load<Isa>(pass.outputs + row * P + k);
       const Float sum = load<Isa>(d_hidden + k) + load<Isa>(pass.d_outputs + row * P + k);
-      const Float within = if_within<Isa>(output, bound, sum);
-      store<Isa>(d_projected + k, within);
-      left_projected.put(k, within);
+      store<Isa>(d_projected + k, if_within<Isa>(output, bound, sum));
     }
     const auto deactivate = [&](int64_t column, float* d_rows) ELMO_INLINE_LAMBDA {
       for (int64_t r = 0; r < n; ++r)
         for (int v = 0; v < kVectors; ++v) {
           const int64_t place = r * D + column + v * W;
           const float* const gate = gates + r * 4 * D + column + v * W;
-          float* const d_gate = d_gates + r * 4 * D + column + v * W;
+          Number* const d_gate = d_gates + r * 4 * D + column + v * W;
           const Float i = load<Isa>(gate), f = load<Isa>(gate + D);
           const Float g = load<Isa>(gate + 2 * D), o = load<Isa>(gate + 3 * D);
           const Float c = load<Isa>(cells + place);
@@ -202,13 +216,10 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
           const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
           Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
           d_c = if_within<Isa>(c, pass.cell_clip, d_c);
-          const Float all[] = {d_c * g * i * (1.0f - i),
-                               d_c * load<Isa>(before + place) * f * (1.0f - f),
-                               d_c * i * (1.0f - g * g), d_row * squashed * o * (1.0f - o)};
-          for (int which = 0; which < 4; ++which) {
-            store<Isa>(d_gate + which * D, all[which]);
-            left_gates.put((r * 4 + which) * D + column + v * W, all[which]);
-          }
+          store<Isa>(d_gate, d_c * g * i * (1.0f - i));
+          store<Isa>(d_gate + D, d_c * load<Isa>(before + place) * f * (1.0f - f));
+          store<Isa>(d_gate + 2 * D, d_c * i * (1.0f - g * g));
+          store<Isa>(d_gate + 3 * D, d_row * squashed * o * (1.0f - o));
           store<Isa>(d_cell + place, d_c * f);
         }
     };
@@ -217,12 +228,12 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
         copy_panel<Isa>(results, n, target + column, P);
       };
     };
-    multiply<Isa>(n, D, {{left_projected.of(d_projected), P, projection_panels}},
-                  FromZero<Isa>(), deactivate);
-    const Number* const left = left_gates.of(d_gates);
-    multiply<Isa>(n, P, {{left, 4 * D, hidden_panels}}, FromZero<Isa>(), put_to(d_hidden));
+    multiply<Isa>(n, D, {{d_projected, P, projection_panels}}, FromZero<Isa>(),
+                  deactivate);
+    multiply<Isa>(n, P, {{d_gates, 4 * D, hidden_panels}}, FromZero<Isa>(),
+                  put_to(d_hidden));
     if (pass.d_inputs)
-      multiply<Isa>(n, P, {{left, 4 * D, input_panels}}, FromZero<Isa>(),
+      multiply<Isa>(n, P, {{d_gates, 4 * D, input_panels}}, FromZero<Isa>(),
                     put_to(pass.d_inputs + row * P));
   }
 }

@@ -15,7 +15,7 @@ from ..matmul import mm
 from ..products import BatchedProduct, Product
 from ..recurrence import Clips, Run, Weights
 from . import available
-from .products import Left, dtype_of_products, outer_products, panels
+from .products import Left, array, dtype_of_products, outer_products, panels
 
 try:
     from . import _lstm
@@ -110,18 +110,19 @@ def backward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Pane
 
 
 class BothPanels(NamedTuple):
-    """Of LSTMs with a projection, and whether they are small."""
+    """Of LSTMs with a projection, whether they are small, and the dtype of products."""
 
     forward: _Panels
     backward: _Panels
     is_small: bool
+    dtype: torch.dtype
 
     @classmethod
     def of(cls, weights: Weights, dtype: torch.dtype) -> "BothPanels":
         low = dtype_of_products(dtype)
         forward = forward_panels(weights, available.lanes(), low)
         backward = backward_panels(weights, available.lanes(), low)
-        return cls(forward, backward, is_small(weights.hh))
+        return cls(forward, backward, is_small(weights.hh), low)
 
 
 def _with_projection(weights: Weights) -> Tuple[Tensor, Tensor, Tensor]:
@@ -144,8 +145,8 @@ class Recurrence:
         ih: Optional[Sequence[Product]],
         dtype: torch.dtype,
     ) -> None:
-        low = dtype_of_products(dtype)
-        self.panels = forward_panels(weights, available.lanes(), low)
+        self.dtype = dtype_of_products(dtype)
+        self.panels = forward_panels(weights, available.lanes(), self.dtype)
         self.bias = weights.bias.detach().contiguous()
         self.clips = clips
         self.ih = ih
@@ -165,10 +166,10 @@ class Recurrence:
             self.bias,
             self.clips,
             batch_sizes,
-            inputs=inputs.contiguous() if gates is None else None,
+            inputs=inputs.to(self.dtype).contiguous() if gates is None else None,
             gates=gates,
             cells=None,
-            rows=torch.empty_like(cell),
+            rows=torch.empty_like(cell, dtype=self.dtype),
             outputs=outputs,
             hidden=hidden,
             cell=cell,
@@ -191,7 +192,7 @@ class KernelRun(Run):
         panels: BothPanels,
     ) -> None:
         super().__init__(products, batch_sizes, clips)
-        self.panels, self.back_panels, self.is_small = panels
+        self.panels, self.back_panels, self.is_small, self.dtype = panels
 
     def forward(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
@@ -205,14 +206,14 @@ class KernelRun(Run):
             gates = [mm(*two).to(cell.dtype).contiguous() for two in zip(low, weights)]
         outputs = inputs.new_empty(inputs.shape)
         self.cells = cell.new_empty(*inputs.shape[:2], cell.shape[2])
-        self.unprojected = torch.empty_like(self.cells)
+        self.unprojected = torch.empty_like(self.cells, dtype=self.dtype)
         hidden, cell = _copy(hidden), _copy(cell)
         _forward(
             self.panels,
             bias.contiguous(),
             self.clips,
             self.batch_sizes,
-            inputs=inputs.contiguous() if self.is_small else None,
+            inputs=inputs.to(self.dtype).contiguous() if self.is_small else None,
             gates=gates,
             cells=self.cells,
             rows=self.unprojected,
@@ -235,8 +236,9 @@ class KernelRun(Run):
     ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
         d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
         d_inputs = inputs.new_empty(inputs.shape) if self.is_small else None
-        d_gates = inputs.new_empty(*inputs.shape[:2], 4 * cell.shape[2])
-        d_projected = outputs.new_empty(outputs.shape)
+        shape = *inputs.shape[:2], 4 * cell.shape[2]
+        d_gates = torch.empty(shape, dtype=self.dtype)
+        d_projected = torch.empty(outputs.shape, dtype=self.dtype)
         _lstm.backward(
             np.asarray(self.batch_sizes, dtype=np.int64),
             _of_each(
@@ -262,13 +264,12 @@ class KernelRun(Run):
                 inputs, hidden, outputs, d_gates.to(self.ih.dtype), d_projected
             )
             return gradients[0], d_hidden, d_cell, *gradients[1:]
-        ones = d_gates.new_ones(*d_gates.shape[:2], 1)
         before = self._before(outputs, hidden)
         d_ih, d_hh, d_bias = outer_products(
-            [Left(inputs), Left(before), Left(ones, turned=True)], d_gates
+            [Left(inputs), Left(before)], d_gates, with_sums=True
         )
         (d_hr,) = outer_products([Left(d_projected, turned=True)], self.unprojected)
-        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias, d_hr
+        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias[:, None], d_hr
 
 
 def _forward(
@@ -299,7 +300,7 @@ def _of_each(**tensors: Optional[Iterable[Tensor]]) -> List[Dict[str, Any]]:
     def arrays(of_all: Optional[Iterable[Tensor]]) -> Iterable[Optional[np.ndarray]]:
         if of_all is None:
             return repeat(None)
-        return (one.detach().numpy() for one in of_all)
+        return map(array, of_all)
 
     rows = zip(*map(arrays, tensors.values()))
     return [dict(zip(tensors, row)) for row in rows]

@@ -38,43 +38,24 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const flo
   }
 }
 
-// The same of bfloat16 numbers: n_in is even, and the panel (n_in / 2, 4 vectors, 2).
+// The same of pairs.
 template <class Isa, int R>
-ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Bf16* left,
-                             int64_t stride, int64_t, const Bf16* panel, int64_t n_in) {
+ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Pair* left,
+                             int64_t stride, int64_t step, const Pair* panel,
+                             int64_t n_in) {
   constexpr int W = Isa::width;
-  for (int64_t k = 0; k < n_in; k += 2, panel += 2 * kVectors * W) {
+  for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
     typename Isa::Float columns[kVectors];
     for (int v = 0; v < kVectors; ++v)
-      __builtin_memcpy(&columns[v], panel + 2 * v * W, sizeof columns[v]);
+      __builtin_memcpy(&columns[v], panel + v * W, sizeof columns[v]);
     for (int r = 0; r < R; ++r) {
       int32_t pair;
-      __builtin_memcpy(&pair, left + r * stride + k, sizeof pair);
+      __builtin_memcpy(&pair, left + r * stride + k * step, sizeof pair);
       const auto pairs = of_bits<Isa>(typename Isa::Int{} + pair);
       for (int v = 0; v < kVectors; ++v) add_pairs(sums[r][v], pairs, columns[v]);
     }
   }
 }
-
-// Rows of floats as products read them: where they lie, or rounded.
-template <class Isa, class Number = typename Isa::Number> struct LeftRows {
-  explicit LeftRows(int64_t) {}
-  ELMO_INLINE void put(int64_t, typename Isa::Float) {}
-  ELMO_INLINE void fill(const float*, int64_t) {}
-  ELMO_INLINE const float* of(const float* rows) const { return rows; }
-};
-
-template <class Isa> struct LeftRows<Isa, Bf16> {
-  std::vector<Bf16> room;
-  explicit LeftRows(int64_t size) : room(size) {}
-  ELMO_INLINE void put(int64_t place, typename Isa::Float numbers) {
-    store(room.data() + place, numbers);
-  }
-  ELMO_INLINE void fill(const float* rows, int64_t size) {
-    for (int64_t k = 0; k < size; k += Isa::width) put(k, load<Isa>(rows + k));
-  }
-  ELMO_INLINE const Bf16* of(const float*) const { return room.data(); }
-};
 
 // Calls tile(number of rows, first row) for all rows, with a number that is known when
 // this is compiled. No tile is much smaller than the others.
@@ -95,7 +76,8 @@ ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
   }
 }
 
-// left (n, n_in), in rows one after the other · the right factor in panels.
+// left (n, n_in), in rows one after the other · the right factor in panels, in which pairs
+// of rows lie side by side where numbers are multiplied in pairs.
 template <class Number> struct Factors {
   const Number* left;
   int64_t n_in;
@@ -116,9 +98,14 @@ ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
       constexpr int R = decltype(n)::value;
       typename Isa::Float sums[R][kVectors];
       start(n, row, column, sums);
-      for (const auto& one : products)
-        add_product<Isa, R>(sums, one.left + row * one.n_in, one.n_in, 1,
-                            one.panels + column * one.n_in, one.n_in);
+      for (const auto& one : products) {
+        typedef typename Isa::Unit Unit;
+        const int64_t n_in = one.n_in / Isa::per_unit;
+        add_product<Isa, R>(sums, reinterpret_cast<const Unit*>(one.left) + row * n_in,
+                            n_in, 1,
+                            reinterpret_cast<const Unit*>(one.panels) + column * n_in,
+                            n_in);
+      }
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
           store<Isa>(results + (row + r) * columns + v * Isa::width, sums[r][v]);
@@ -136,78 +123,128 @@ template <class Isa> struct FromZero {
 };
 
 // A panel's results (n, columns) to where rows are `stride` floats apart.
-template <class Isa>
-ELMO_INLINE void copy_panel(const float* results, int64_t n, float* to, int64_t stride) {
+template <class Isa, class Number>
+ELMO_INLINE void copy_panel(const float* results, int64_t n, Number* to, int64_t stride) {
   constexpr int W = Isa::width;
   for (int64_t r = 0; r < n; ++r)
     for (int v = 0; v < kVectors; ++v)
       store<Isa>(to + r * stride + v * W, load<Isa>(results + (r * kVectors + v) * W));
 }
 
+// Rows of numbers turned to columns' units, (ceil(n / per_unit), columns), for products
+// that sum over rows. `sums`, if there are any, grow by the sums over rows.
+template <class Isa>
+ELMO_INLINE void pack_rows(const float* rows, int64_t n, int64_t stride, int64_t columns,
+                           float* units, float* sums) {
+  for (int64_t r = 0; r < n; ++r)
+    for (int64_t c = 0; c < columns; c += Isa::width) {
+      const auto numbers = load<Isa>(rows + r * stride + c);
+      store<Isa>(units + r * columns + c, numbers);
+      if (sums) store<Isa>(sums + c, load<Isa>(sums + c) + numbers);
+    }
+}
+
+template <class Isa>
+ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t columns,
+                           Pair* units, float* sums) {
+  for (int64_t r = 0; r < n; r += 2)
+    for (int64_t c = 0; c < columns; c += Isa::width) {
+      const Bf16* const from = rows + r * stride + c;
+      typename Isa::Int low = load_bits<Isa>(from), high = typename Isa::Int{};
+      if (r + 1 < n) high = load_bits<Isa>(from + stride) << 16;
+      const typename Isa::Int pairs = low | high;
+      __builtin_memcpy(units + r / 2 * columns + c, &pairs, sizeof pairs);
+      if (sums)
+        store<Isa>(sums + c, load<Isa>(sums + c) + of_bits<Isa>(low << 16) +
+                                 of_bits<Isa>(high));
+    }
+}
+
 // One factor of `OuterProducts`.
 struct Left {
-  int64_t n;          // columns
-  const float* rows;  // (R, n)
-  float* result;      // (n_right, n), or turned (n, n_right)
+  int64_t n;         // columns: where they are multiplied in pairs, whole vectors
+  const void* rows;  // (R, n)
+  float* result;     // (n_right, n), or turned (n, n_right)
   bool turned;
 };
 
 // Weights' gradients: the sums over R rows of right ⊗ left, where what is on the right has
-// so many columns that threads share them, a panel each.
+// so many columns that threads share them, by panels.
 struct OuterProducts {
   int64_t n_rows, n_right;
-  const float* right;  // (R, n_right)
+  const void* right;  // (R, n_right)
+  float* sums;        // over the rows of what is on the right, (n_right), or null
   std::vector<Left> lefts;
 
   // first, last: of the panels.
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
-    constexpr int W = Isa::width, columns = kVectors * W;
-    int64_t n_sums = 0;
-    for (const Left& left : lefts) n_sums += left.n * columns;
-    std::vector<float> room(n_sums);
-    alignas(64) float panel[kAtOnce * columns];
+    typedef typename Isa::Number Number;
+    typedef typename Isa::Unit Unit;
+    constexpr int W = Isa::width, columns = kVectors * W, per_unit = Isa::per_unit;
+    const int64_t n_units = (n_rows + per_unit - 1) / per_unit;
+    int64_t n_left = 0;
+    for (const Left& left : lefts) n_left += left.n;
+    std::vector<float> room(n_left * columns);
+    std::vector<Unit> left_room(per_unit == 1 ? 0 : n_units * n_left);
+    std::vector<const Unit*> left_units;
+    Unit* units = left_room.data();
+    for (const Left& left : lefts) {
+      if constexpr (per_unit == 1) {
+        left_units.push_back(static_cast<const Unit*>(left.rows));
+      } else {
+        pack_rows<Isa>(static_cast<const Number*>(left.rows), n_rows, left.n, left.n, units,
+                       nullptr);
+        left_units.push_back(units);
+        units += n_units * left.n;
+      }
+    }
+    alignas(64) Unit panel[kAtOnce * columns];
     for (int64_t column = first * columns; column < last * columns; column += columns) {
-      for (int64_t row = 0; row < n_rows; row += kAtOnce) {
-        const int64_t n = n_rows - row < kAtOnce ? n_rows - row : kAtOnce;
-        for (int64_t r = 0; r < n; ++r)
-          for (int v = 0; v < kVectors; ++v)
-            store<Isa>(panel + (r * kVectors + v) * W,
-                       load<Isa>(right + (row + r) * n_right + column + v * W));
-        float* sums_of_left = room.data();
-        for (const Left& left : lefts) {
-          add_panel<Isa>(left, row, n, panel, sums_of_left);
-          sums_of_left += left.n * columns;
+      const Number* const from = static_cast<const Number*>(right) + column;
+      if (sums) __builtin_memset(sums + column, 0, columns * sizeof(float));
+      for (int64_t unit = 0; unit < n_units; unit += kAtOnce) {
+        const int64_t n = n_units - unit < kAtOnce ? n_units - unit : kAtOnce;
+        const int64_t row = unit * per_unit;
+        const int64_t rows = n_rows - row < n * per_unit ? n_rows - row : n * per_unit;
+        pack_rows<Isa>(from + row * n_right, rows, n_right, columns, panel,
+                       sums ? sums + column : nullptr);
+        float* own_sums = room.data();
+        for (std::size_t i = 0; i < lefts.size(); ++i) {
+          const int64_t n_own = lefts[i].n;
+          add_panel<Isa>(n_own, left_units[i] + unit * n_own, n, panel, unit == 0, own_sums);
+          own_sums += n_own * columns;
         }
       }
-      const float* sums_of_left = room.data();
+      const float* own_sums = room.data();
       for (const Left& left : lefts) {
         if (left.turned)
-          copy_panel<Isa>(sums_of_left, left.n, left.result + column, n_right);
+          copy_panel<Isa>(own_sums, left.n, left.result + column, n_right);
         else
           for (int64_t c = 0; c < columns; ++c)
             for (int64_t i = 0; i < left.n; ++i)
-              left.result[(column + c) * left.n + i] = sums_of_left[i * columns + c];
-        sums_of_left += left.n * columns;
+              left.result[(column + c) * left.n + i] = own_sums[i * columns + c];
+        own_sums += left.n * columns;
       }
     }
   }
 
  private:
   // Rows of a panel that the first cache holds.
-  static constexpr int64_t kAtOnce = 128;
+  static constexpr int64_t kAtOnce = 96;
 
   template <class Isa>
-  ELMO_INLINE static void add_panel(const Left& left, int64_t row, int64_t n_rows,
-                                    const float* panel, float* all_sums) {
+  ELMO_INLINE static void add_panel(int64_t n_left, const typename Isa::Unit* left,
+                                    int64_t n_units, const typename Isa::Unit* panel,
+                                    bool is_first, float* all_sums) {
     constexpr int W = Isa::width, columns = kVectors * W;
-    in_tiles<Isa::rows>(left.n, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
+    in_tiles<Isa::rows>(n_left, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
       constexpr int R = decltype(number)::value;
       typename Isa::Float sums[R][kVectors];
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
-          sums[r][v] =
-              row ? load<Isa>(all_sums + (i + r) * columns + v * W) : splat<Isa>(0.0f);
-      add_product<Isa, R>(sums, left.rows + row * left.n + i, 1, left.n, panel, n_rows);
+          sums[r][v] = is_first ? splat<Isa>(0.0f)
+                                : load<Isa>(all_sums + (i + r) * columns + v * W);
+      add_product<Isa, R>(sums, left + i, 1, n_left, panel, n_units);
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
           store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);

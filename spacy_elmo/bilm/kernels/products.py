@@ -5,10 +5,12 @@
 
 from typing import List, NamedTuple, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import available
+from .checks import LOW_LANES
 
 try:
     from . import _products
@@ -33,6 +35,14 @@ def panels(weight: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> 
     return pairs.contiguous().view(torch.int16)
 
 
+def array(tensor: Tensor) -> np.ndarray:
+    """Shares the tensor's memory; bfloat16 as its bits."""
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.int16)
+    return tensor.numpy()
+
+
 class Left(NamedTuple):
     """What is multiplied with the same right factor as others.
 
@@ -43,25 +53,35 @@ class Left(NamedTuple):
     turned: bool = False
 
 
-def outer_products(lefts: Sequence[Left], right: Tensor) -> List[Tensor]:
-    """The sums over rows of right ⊗ left, for each on the left.
+def outer_products(
+    lefts: Sequence[Left], right: Tensor, with_sums: bool = False
+) -> List[Tensor]:
+    """The sums over rows of right ⊗ left, for each on the left, in float32; then if
+    asked for those of what is on the right, (G, n_right).
 
-    right: (G, R, n_right), n_right a multiple of a panel's columns.
+    right: (G, R, n_right), n_right a multiple of a panel's columns; in its dtype,
+        float32 or bfloat16, the products are formed.
     """
-    width = right.shape[2]
+    is_low = right.dtype == torch.bfloat16
+    instructions = LOW_LANES if is_low else available.lanes()
+    n_lstms, _, width = right.shape
+    sums = torch.empty(n_lstms, width) if with_sums else None
     results = []
     for rows, turned in lefts:
         n = rows.shape[2]
         shape = (n, width) if turned else (width, n)
-        results.append(right.new_empty(len(right), *shape))
-    for number, one in enumerate(right.detach().contiguous()):
+        results.append(torch.empty(n_lstms, *shape))
+    right = right.contiguous()
+    rows_of = [left.rows.to(right.dtype).contiguous() for left in lefts]
+    for number in range(n_lstms):
         _products.outer_products(
             [
-                (left.rows[number].detach().contiguous().numpy(), own[number].numpy(), left.turned)
-                for left, own in zip(lefts, results)
+                (array(rows[number]), result[number].numpy(), left.turned)
+                for rows, result, left in zip(rows_of, results, lefts)
             ],
-            one.numpy(),
-            available.lanes(),
+            array(right[number]),
+            None if sums is None else sums[number].numpy(),
+            instructions,
             torch.get_num_threads(),
         )
-    return results
+    return results if sums is None else [*results, sums]

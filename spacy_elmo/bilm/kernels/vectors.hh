@@ -23,13 +23,17 @@ template <int W> struct Lanes {
 // What a processor has: floats of a vector, and rows of a tile whose sums its registers
 // hold.
 struct Avx512 {
-  typedef float Number;  // what products are formed of
+  typedef float Number;  // what products are formed of,
+  typedef float Unit;    // and how many of them at a time
+  static constexpr int per_unit = 1;
   static constexpr int width = 16, rows = 6;
   typedef Lanes<16>::Float Float;
   typedef Lanes<16>::Int Int;
 };
 struct Avx2 {
   typedef float Number;
+  typedef float Unit;
+  static constexpr int per_unit = 1;
   static constexpr int width = 8, rows = 3;
   typedef Lanes<8>::Float Float;
   typedef Lanes<8>::Int Int;
@@ -41,9 +45,16 @@ struct Bf16 {
   uint16_t bits;
 };
 
+// Two neighbouring ones.
+struct Pair {
+  int32_t bits;
+};
+
 // Products of pairs of bfloat16 numbers, summed up in float32.
 struct Avx512Bf16 : Avx512 {
   typedef Bf16 Number;
+  typedef Pair Unit;
+  static constexpr int per_unit = 2;
 };
 
 template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
@@ -142,12 +153,20 @@ ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Floa
   asm("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
 }
 
-// To the nearest numbers.
-ELMO_INLINE void store(Bf16* to, Avx512::Float numbers) {
+// Rounded to the nearest numbers.
+template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float numbers) {
   typedef int16_t Halves __attribute__((vector_size(32)));
   Halves rounded;
   asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(numbers));
   __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+
+// bfloat16 numbers, each in the lower half of a vector's element.
+template <class Isa> ELMO_INLINE typename Isa::Int load_bits(const Bf16* from) {
+  typedef uint16_t Halves __attribute__((vector_size(2 * Isa::width)));
+  Halves halves;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  return __builtin_convertvector(halves, typename Isa::Int);
 }
 
 // What a kernel does is in its `run<Isa>(first, last)`, for a part of its work.
