@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .gates import Gates, as_limit
 from .products import BatchedProduct
-from .recurrence import Clips, Run
+from .recurrence import Clips, OperationsRun
 
 
 class Step(NamedTuple):
@@ -83,7 +83,7 @@ class Ends:
         return torch.cat(hidden, dim=1), torch.cat(cell, dim=1)
 
 
-class FusedRun(Run):
+class FusedRun(OperationsRun):
     """A `Run` that keeps each step's tensors where the kernels put them."""
 
     def __init__(

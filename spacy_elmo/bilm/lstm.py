@@ -10,10 +10,18 @@ from torch import Tensor, nn
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
-from .kernels.lstm import BothPanels, KernelRun, Recurrence, is_small, pays
+from .kernels.lstm import BothPanels, KernelRun, Recurrence, pays
 from .products import BatchedProduct, Product, lay_out
 from .recorded import Record, RecordedSteps
-from .recurrence import Clips, Products, Run, Weights, recur, recur_without_gradient
+from .recurrence import (
+    Clips,
+    OperationsRun,
+    Products,
+    Run,
+    Weights,
+    recur,
+    recur_without_gradient,
+)
 
 _Block = Tuple[Tensor, Tensor, Tensor]
 
@@ -137,21 +145,23 @@ def run_side_by_side(
         ready = ReadyLSTM(layers, dtype, BatchedProduct, by_kernels=by_kernels)
         return ready.run(inputs, batch_sizes, hidden, cell)
     clips = layers[0].clips
-    products = [
-        BatchedProduct(weights.ih, dtype),
-        BatchedProduct(weights.hh, dtype, n_sums=0 if by_kernels else len(batch_sizes)),
-        None if weights.hr is None else BatchedProduct(weights.hr, dtype),
-    ]
-    make_run: Callable[..., Run] = Run
-    if inputs.is_cuda:
-        gates = compiled_gates(inputs.device, dtype, True)
-        make_run = partial(FusedRun, gates=gates)
-    elif by_kernels:
-        make_run = partial(KernelRun, panels=BothPanels.of(weights, dtype))
+    make_run: Callable[[Sequence[int]], Run]
+    if by_kernels:
+        panels = BothPanels.of(weights, dtype)
+        make_run = partial(KernelRun, clips=clips, panels=panels)
+    else:
+        products = [
+            BatchedProduct(weights.ih, dtype),
+            BatchedProduct(weights.hh, dtype, n_sums=len(batch_sizes)),
+            None if weights.hr is None else BatchedProduct(weights.hr, dtype),
+        ]
+        make_run = partial(OperationsRun, products, clips=clips)
+        if inputs.is_cuda:
+            gates = compiled_gates(inputs.device, dtype, True)
+            make_run = partial(FusedRun, products, clips=clips, gates=gates)
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
-        run = make_run(products, sizes, clips)
-        return recur(rows, hidden, cell, weights, run)
+        return recur(rows, hidden, cell, weights, make_run(sizes))
 
     return _in_blocks(
         block,
@@ -191,10 +201,7 @@ class ReadyLSTM:
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
         elif by_kernels:
-            ih = None
-            if not is_small(weights.hh):
-                ih = [lay_out(weight[None], dtype) for weight in weights.ih]
-            self._block = Recurrence(weights, clips, ih, dtype).block
+            self._block = Recurrence(weights, clips, dtype).block
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(

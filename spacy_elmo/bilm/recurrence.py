@@ -8,6 +8,7 @@ Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim. The ga
 in PyTorch's order: i, f, g, o.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import (
     Any,
@@ -92,13 +93,62 @@ def recur(
     )
 
 
-class Run:
-    """One pass over time; what the pass back needs stays in it, in the dtype of the
-    products: each step's arithmetic is done in that of the state, on what a core's
-    cache holds, and rounded once.
+Gradients = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]
+"""Of the inputs, of hidden and cell to start from, and of ih, hh, bias, hr."""
+
+
+class Run(ABC):
+    """One pass over time; what the pass back needs stays in it.
+
+    batch_sizes: running sequences at each step, never rising; they sum up to R.
+    """
+
+    def __init__(self, batch_sizes: Sequence[int], clips: Clips) -> None:
+        self.batch_sizes = list(batch_sizes)
+        self.clips = clips
+
+    @abstractmethod
+    def forward(
+        self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """As `recur`."""
+
+    @abstractmethod
+    def backward(
+        self,
+        inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        outputs: Tensor,
+        d_outputs: Tensor,
+        d_hidden: Tensor,
+        d_cell: Tensor,
+    ) -> Gradients:
+        """inputs, hidden, cell: what the pass started from."""
+
+    def read_again(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Those of the weights that the way back reads as they lie."""
+        return ()
+
+    def _before(self, rows: Tensor, start: Tensor) -> Tensor:
+        """What each row's step started from: the row of the step before, (G, R, ...).
+
+        rows: of each step. start: before the first.
+        """
+        parts: List[Tensor] = [start[:, : self.batch_sizes[0]]]
+        row = 0
+        for size, following in zip(self.batch_sizes, self.batch_sizes[1:]):
+            parts.append(rows[:, row : row + following])
+            row += size
+        return torch.cat(parts, dim=1)
+
+
+class OperationsRun(Run):
+    """A `Run` by PyTorch's operations. What it keeps is in the dtype of the products:
+    each step's arithmetic is done in that of the state, on what a core's cache holds,
+    and rounded once.
 
     products: of the weights ih, hh and hr, formed once for all blocks.
-    batch_sizes: running sequences at each step, never rising; they sum up to R.
     """
 
     def __init__(
@@ -107,11 +157,13 @@ class Run:
         batch_sizes: Sequence[int],
         clips: Clips,
     ) -> None:
+        super().__init__(batch_sizes, clips)
         self.ih = cast(BatchedProduct, products[0])
         self.hh = cast(BatchedProduct, products[1])
         self.hr = products[2]
-        self.batch_sizes = list(batch_sizes)
-        self.clips = clips
+
+    def read_again(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+        return [weight for weight in weights if weight.dtype == self.hh.dtype]
 
     def forward(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
@@ -173,9 +225,7 @@ class Run:
         d_outputs: Tensor,
         d_hidden: Tensor,
         d_cell: Tensor,
-    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
-        """inputs, hidden, cell: what the pass started from. RETURNS: their gradients,
-        and those of ih, hh, bias, hr."""
+    ) -> Gradients:
         aten = torch.ops.aten
         d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
         d_gates = torch.empty_like(self.gates)
@@ -244,18 +294,6 @@ class Run:
     def _steps(self, *rows: Tensor) -> Iterator[Tuple[Tensor, ...]]:
         return zip(*(packed.split(self.batch_sizes, dim=1) for packed in rows))
 
-    def _before(self, rows: Tensor, start: Tensor) -> Tensor:
-        """What each row's step started from: the row of the step before, (G, R, ...).
-
-        rows: of each step. start: before the first.
-        """
-        parts: List[Tensor] = [start[:, : self.batch_sizes[0]]]
-        row = 0
-        for size, following in zip(self.batch_sizes, self.batch_sizes[1:]):
-            parts.append(rows[:, row : row + following])
-            row += size
-        return torch.cat(parts, dim=1)
-
 
 class _Scratch:
     """Where one step's gates stand in the state's dtype: in their own place if that is
@@ -293,10 +331,9 @@ class _Recurrence(torch.autograd.Function):
         inputs, hidden, cell, ih, hh, bias, hr, run = arguments
         outputs, last_hidden, last_cell = run.forward(inputs, hidden, cell, bias)
         ctx.run = run
-        # In its own dtype a product reads the weights themselves: saved, they may not
-        # change before the way back.
-        read = [weight for weight in (ih, hh, hr) if weight is not None]
-        shared = [weight for weight in read if weight.dtype == run.hh.dtype]
+        # Saved, they may not change before the way back.
+        weights = [weight for weight in (ih, hh, hr) if weight is not None]
+        shared = run.read_again(weights)
         ctx.save_for_backward(inputs, hidden, cell, outputs, *shared)
         return outputs, last_hidden, last_cell
 

@@ -18,7 +18,7 @@ from spacy_elmo.bilm.recorded import RecordedSteps
 from spacy_elmo.bilm.recurrence import (
     Clips,
     Products,
-    Run,
+    OperationsRun,
     Weights,
     recur,
     recur_without_gradient,
@@ -57,7 +57,7 @@ def given(
 
 
 def results(
-    make_run: Callable[..., Run],
+    make_run: Callable[..., OperationsRun],
     weights: Weights,
     tensors: list[Tensor],
     sizes: list[int],
@@ -86,7 +86,7 @@ def results(
 @SIZES
 def test_training(projected: bool, clips: Clips, sizes: list[int]) -> None:
     weights, tensors = given(sizes, projected)
-    expected = results(Run, weights, tensors, sizes, clips, torch.float64)
+    expected = results(OperationsRun, weights, tensors, sizes, clips, torch.float64)
     found = results(
         FusedRun, weights, tensors, sizes, clips, torch.float64, gates=PLAIN
     )
@@ -102,7 +102,7 @@ def test_training_in_bfloat16(projected: bool) -> None:
     sizes = [5, 5, 3, 3, 2, 1, 1]
     weights, tensors = given(sizes, projected, torch.float32)
     clips = Clips(None, None)
-    exact = results(Run, weights, tensors, sizes, clips, torch.float32)
+    exact = results(OperationsRun, weights, tensors, sizes, clips, torch.float32)
     found = results(
         FusedRun, weights, tensors, sizes, clips, torch.bfloat16, gates=PLAIN
     )

@@ -9,6 +9,7 @@ import runs
 import torch
 
 from spacy_elmo.bilm import kernels
+from spacy_elmo.bilm.kernels import available
 
 SIZES = {"dim": 128, "projection_dim": 64}
 with_kernels = pytest.mark.skipif(
@@ -48,7 +49,7 @@ def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
 def test_it_is_told_that_there_are_none(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_missing", "they were not built: no compiler")
+    monkeypatch.setattr(available, "_missing", "they were not built: no compiler")
     runs.run(texts, tmp_path)
     told = "LSTMs take their steps without compiled kernels: they were not built: no"
     assert any(message.startswith(told) for message in runs.messages(tmp_path))

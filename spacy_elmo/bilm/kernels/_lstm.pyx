@@ -81,8 +81,8 @@ def forward(
     float projection_clip,
     int n_threads,
 ):
-    """lstms: of each, the arrays of `Forward` by name. `inputs` and `input_panels`,
-    `gates`, and `cells` may be None."""
+    """lstms: of each, the arrays of `Forward` by name. `gates` and `cells` may both be
+    None."""
     cdef:
         const float[::1] bias
         float[:, ::1] gates, cells, outputs, hidden, cell
@@ -90,8 +90,7 @@ def forward(
         Forward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
         int lanes = 0
-    if not lstms:
-        raise ValueError("Expected the arrays of one LSTM or more, found none.")
+    shapes = set()
     for arrays in lstms:
         bias, gates, cells = arrays["bias"], arrays["gates"], arrays["cells"]
         inputs, outputs = arrays["inputs"], arrays["outputs"]
@@ -99,6 +98,7 @@ def forward(
         lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = hidden.shape[0], hidden.shape[1]
         one.dim = cell.shape[1]
+        shapes.add((lanes, n_sequences, one.width, one.dim))
         _check_steps(batch_sizes, n_sequences)
         n_kept = n_sequences if cells is None else n_rows
         found = dict(
@@ -106,27 +106,22 @@ def forward(
             outputs=(outputs, (n_rows, one.width)),
             cell=(cell, (n_sequences, one.dim)),
         )
-        if inputs is None or cells is not None:
-            found["gates"] = (gates, (n_rows, 4 * one.dim))
         if cells is not None:
             found["cells"] = (cells, (n_rows, one.dim))
+            found["gates"] = (gates, (n_rows, 4 * one.dim))
         check_shapes(found)
         one.n_steps = batch_sizes.shape[0]
         one.batch_sizes = &batch_sizes[0]
         one.cell_clip = cell_clip
         one.projection_clip = projection_clip
-        one.input_panels = NULL
-        one.inputs = NULL
         one.gates = one.cells = NULL
-        if inputs is not None:
-            one.input_panels = address(
-                "input_panels", arrays["input_panels"], one.width, 4 * one.dim, lanes
-            )
-            one.inputs = address_of_read("inputs", inputs, n_rows, one.width, lanes)
-        if gates is not None:
-            one.gates = &gates[0, 0]
         if cells is not None:
+            one.gates = &gates[0, 0]
             one.cells = &cells[0, 0]
+        one.inputs = address_of_read("inputs", inputs, n_rows, one.width, lanes)
+        one.input_panels = address(
+            "input_panels", arrays["input_panels"], one.width, 4 * one.dim, lanes
+        )
         one.hidden_panels = address(
             "hidden_panels", arrays["hidden_panels"], one.width, 4 * one.dim, lanes
         )
@@ -139,6 +134,7 @@ def forward(
         one.hidden = &hidden[0, 0]
         one.cell = &cell[0, 0]
         passes.push_back(one)
+    _check_one_shape(shapes)
     with nogil:
         run_all(passes.data(), n_passes, n_sequences, lanes, n_threads)
 
@@ -150,8 +146,7 @@ def backward(
     float projection_clip,
     int n_threads,
 ):
-    """lstms: of each, the arrays of `Backward` by name. `d_inputs` and `input_panels`
-    may be None."""
+    """lstms: of each, the arrays of `Backward` by name."""
     cdef:
         const float[:, ::1] gates, cells, outputs, first_cell, d_outputs
         float[:, ::1] d_inputs, d_hidden, d_cell
@@ -159,8 +154,7 @@ def backward(
         Backward one
         int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
         int lanes = 0
-    if not lstms:
-        raise ValueError("Expected the arrays of one LSTM or more, found none.")
+    shapes = set()
     for arrays in lstms:
         gates, cells, outputs = arrays["gates"], arrays["cells"], arrays["outputs"]
         first_cell, d_outputs = arrays["first_cell"], arrays["d_outputs"]
@@ -169,6 +163,7 @@ def backward(
         lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
         n_sequences, one.width = d_hidden.shape[0], d_hidden.shape[1]
         one.dim = d_cell.shape[1]
+        shapes.add((lanes, n_sequences, one.width, one.dim))
         _check_steps(batch_sizes, n_sequences)
         found = dict(
             gates=(gates, (n_rows, 4 * one.dim)),
@@ -176,22 +171,18 @@ def backward(
             outputs=(outputs, (n_rows, one.width)),
             first_cell=(first_cell, (n_sequences, one.dim)),
             d_outputs=(d_outputs, (n_rows, one.width)),
+            d_inputs=(d_inputs, (n_rows, one.width)),
             d_cell=(d_cell, (n_sequences, one.dim)),
         )
-        if d_inputs is not None:
-            found["d_inputs"] = (d_inputs, (n_rows, one.width))
         check_shapes(found)
         one.n_steps = batch_sizes.shape[0]
         one.batch_sizes = &batch_sizes[0]
         one.cell_clip = cell_clip
         one.projection_clip = projection_clip
-        one.input_panels = NULL
-        one.d_inputs = NULL
-        if d_inputs is not None:
-            one.input_panels = address(
-                "input_panels", arrays["input_panels"], 4 * one.dim, one.width, lanes
-            )
-            one.d_inputs = &d_inputs[0, 0]
+        one.d_inputs = &d_inputs[0, 0]
+        one.input_panels = address(
+            "input_panels", arrays["input_panels"], 4 * one.dim, one.width, lanes
+        )
         one.hidden_panels = address(
             "hidden_panels", arrays["hidden_panels"], 4 * one.dim, one.width, lanes
         )
@@ -212,8 +203,17 @@ def backward(
         one.d_hidden = &d_hidden[0, 0]
         one.d_cell = &d_cell[0, 0]
         passes.push_back(one)
+    _check_one_shape(shapes)
     with nogil:
         run_all(passes.data(), n_passes, n_sequences, lanes, n_threads)
+
+
+def _check_one_shape(shapes):
+    if len(shapes) != 1:
+        raise ValueError(
+            "Expected the arrays of one LSTM or more, all of one shape, found "
+            f"{shapes or 'none'} (lanes, sequences, projection_dim, dim)."
+        )
 
 
 def _check_steps(batch_sizes, n_sequences):

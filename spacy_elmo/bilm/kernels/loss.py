@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
-from .products import Left, array, dtype_of_products, outer_products, panels
+from .products import Left, array, dtype_of_products, outer_products, panels, panels_of_rows
 
 try:
     from . import _loss
@@ -65,7 +65,7 @@ class _Loss(torch.autograd.Function):
         among, there = torch.empty_like(true), torch.zeros_like(true)
         _loss.log_sum_exp(
             array(hidden),
-            panels(drawn_rows.t(), available.columns(), dtype).numpy(),
+            panels_of_rows(drawn_rows.to(dtype), available.columns()).numpy(),
             drawn_bias.numpy(),
             columns.numpy(),
             among.numpy(),
@@ -86,7 +86,7 @@ class _Loss(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden, dtype=torch.float32)
         d_rows = torch.zeros_like(rows)
         d_bias = torch.zeros_like(bias)
-        forward = panels(rows.t(), available.columns(), ctx.dtype).numpy()
+        forward = panels_of_rows(rows.to(ctx.dtype), available.columns()).numpy()
         back = panels(rows, available.columns(), ctx.dtype).numpy()
         for part in _parts(len(hidden), len(rows)):
             d_logits = torch.empty(len(hidden[part]), len(rows), dtype=ctx.dtype)

@@ -43,15 +43,14 @@ struct Pass {
 };
 
 struct Forward : Pass {
-  const void* input_panels;       // (D / W, P, 4 gates, W), or null
+  const void* input_panels;       // (D / W, P, 4 gates, W)
   const void* hidden_panels;      // (D / W, P, 4 gates, W)
   const void* projection_panels;  // (P / 4 W, D, 4 W)
   const float* bias;              // (4 D)
-  const void* inputs;   // (R, P), or null, as their panels: `gates` has their products
-  float* gates;         // (R, 4 D), if kept the activated gates in the end, or null
-  float* cells;         // (R, D) if kept, or null
-  void* rows;           // what is projected: (R, D) if kept, else room for (N, D)
-  float* outputs;       // (R, P)
+  const void* inputs;             // (R, P)
+  float *gates, *cells;           // (R, 4 D), activated, and (R, D) if kept, or null
+  void* rows;      // what is projected: (R, D) if those are kept, else room for (N, D)
+  float* outputs;  // (R, P)
   float* hidden;  // (N, P), the state before, then that after each sequence's last step
   float* cell;    // (N, D)
 
@@ -59,13 +58,13 @@ struct Forward : Pass {
 };
 
 struct Backward : Pass {
-  const void* input_panels;              // (P / 4 W, 4 D, 4 W), or null
+  const void* input_panels;              // (P / 4 W, 4 D, 4 W)
   const void* hidden_panels;             // (P / 4 W, 4 D, 4 W)
   const void* projection_panels;         // (D / 4 W, P, 4 W)
   const float *gates, *cells, *outputs;  // what the way forward has kept
   const float* first_cell;               // (N, D)
   const float* d_outputs;                // (R, P)
-  float* d_inputs;                       // (R, P), or null, as their panels
+  float* d_inputs;                       // (R, P)
   void* d_gates;                         // (R, 4 D)
   void* d_projected;                     // (R, P), within the clip
   float *d_hidden, *d_cell;  // of the state after, (N, P), (N, D), then of that before
@@ -113,17 +112,6 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
         for (int r = 0; r < decltype(number)::value; ++r) sums[r][gate] = bias;
       }
     };
-    const auto with_products = [&](auto number, int64_t r0, int64_t column,
-                                 auto& sums) ELMO_INLINE_LAMBDA {
-      const int64_t unit = column / kVectors;
-      for (int r = 0; r < decltype(number)::value; ++r)
-        for (int gate = 0; gate < 4; ++gate) {
-          const float* const from = gates + (r0 + r) * 4 * D + gate * D + unit;
-          sums[r][gate] = load<Isa>(from) + load<Isa>(pass.bias + gate * D + unit);
-          // The next panel's lie in other lines, in an order no processor foresees.
-          __builtin_prefetch(from + W);
-        }
-    };
     const auto activate = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
       const int64_t unit = column / kVectors;
       // Apart from what follows: vectors that don't wait for one another.
@@ -159,13 +147,9 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
           left_hidden.put(r * P + column + v * W, output);
         }
     };
-    const Factors<Number> of_hidden = {left_hidden.of(hidden), P, hidden_panels};
-    if (all_inputs) {
-      const Factors<Number> of_inputs = {all_inputs + row * P, P, input_panels};
-      multiply<Isa>(n, 4 * D, {of_inputs, of_hidden}, with_bias, activate);
-    } else {
-      multiply<Isa>(n, 4 * D, {of_hidden}, with_products, activate);
-    }
+    multiply<Isa>(n, 4 * D, {{all_inputs + row * P, P, input_panels},
+                             {left_hidden.of(hidden), P, hidden_panels}},
+                  with_bias, activate);
     multiply<Isa>(n, P, {{rows, D, projection_panels}}, FromZero<Isa>(), put);
   }
 }
@@ -232,9 +216,8 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
                   deactivate);
     multiply<Isa>(n, P, {{d_gates, 4 * D, hidden_panels}}, FromZero<Isa>(),
                   put_to(d_hidden));
-    if (pass.d_inputs)
-      multiply<Isa>(n, P, {{d_gates, 4 * D, input_panels}}, FromZero<Isa>(),
-                    put_to(pass.d_inputs + row * P));
+    multiply<Isa>(n, P, {{d_gates, 4 * D, input_panels}}, FromZero<Isa>(),
+                  put_to(pass.d_inputs + row * P));
   }
 }
 

@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..matmul import mm
-from ..products import BatchedProduct, Product
-from ..recurrence import Clips, Run, Weights
+from ..recurrence import Clips, Gradients, Run, Weights
 from . import available
-from .products import Left, array, dtype_of_products, outer_products, panels
+from .products import Left, array, dtype_of_products, outer_products, panels, panels_of_rows
 
 try:
     from . import _lstm
@@ -28,11 +26,6 @@ the weights more often than it computes with them."""
 
 _FEW_MULTIPLICATIONS = 1 << 24
 """Of a step: with more its products are faster in bfloat16, by PyTorch."""
-
-_SMALL_BYTES = 1 << 20
-"""Weights of an LSTM that a core's second cache holds: the products of the inputs, and
-the way back all products, are the kernels' too."""
-
 
 class _Panels(NamedTuple):
     """Weights as the kernels read them, by how many columns a tile has."""
@@ -83,11 +76,6 @@ def _fit(dim: int, projection_dim: int) -> bool:
     return dim != projection_dim and not dim % columns and not projection_dim % columns
 
 
-def is_small(hh: Tensor) -> bool:
-    """Whether a cache of each core holds an LSTM's weights; hh: (..., 4 D, P)."""
-    return 2 * hh.shape[-1] * hh.shape[-2] * hh.element_size() <= _SMALL_BYTES
-
-
 def forward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
     """weights: with a projection. dtype: of the products."""
     ih, hh, hr = _with_projection(weights)
@@ -97,10 +85,13 @@ def forward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panel
     def by_units(weight: Tensor) -> Tensor:
         """A panel has the four gates of as many units as there are lanes."""
         units = weight.reshape(n, 4, dim // n_lanes, n_lanes, -1).transpose(1, 2)
-        return panels(units.flatten(1, 3).transpose(1, 2), columns, dtype)
+        return units.flatten(1, 3)
 
-    projection = panels(hr.transpose(1, 2), columns, dtype)
-    return _Panels(by_units(ih), by_units(hh), projection)
+    return _Panels(
+        panels_of_rows(by_units(ih.to(dtype)), columns),
+        panels_of_rows(by_units(hh.to(dtype)), columns),
+        panels_of_rows(hr.to(dtype), columns),
+    )
 
 
 def backward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
@@ -110,11 +101,10 @@ def backward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Pane
 
 
 class BothPanels(NamedTuple):
-    """Of LSTMs with a projection, whether they are small, and the dtype of products."""
+    """Of LSTMs with a projection, and the dtype of their products."""
 
     forward: _Panels
     backward: _Panels
-    is_small: bool
     dtype: torch.dtype
 
     @classmethod
@@ -122,7 +112,7 @@ class BothPanels(NamedTuple):
         low = dtype_of_products(dtype)
         forward = forward_panels(weights, available.lanes(), low)
         backward = backward_panels(weights, available.lanes(), low)
-        return cls(forward, backward, is_small(weights.hh), low)
+        return cls(forward, backward, low)
 
 
 def _with_projection(weights: Weights) -> Tuple[Tensor, Tensor, Tensor]:
@@ -134,31 +124,19 @@ class Recurrence:
     """LSTMs with their present weights, to run without gradients.
 
     weights: of G LSTMs that the kernels can run.
-    ih: each one's product of its inputs, where that is not the kernels' too.
     dtype: of the products, as far as the processor has them.
     """
 
-    def __init__(
-        self,
-        weights: Weights,
-        clips: Clips,
-        ih: Optional[Sequence[Product]],
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, weights: Weights, clips: Clips, dtype: torch.dtype) -> None:
         self.dtype = dtype_of_products(dtype)
         self.panels = forward_panels(weights, available.lanes(), self.dtype)
         self.bias = weights.bias.detach().contiguous()
         self.clips = clips
-        self.ih = ih
 
     def block(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: Sequence[int]
     ) -> Tuple[Tensor, Tensor, Tensor]:
         """As `recurrence.recur`."""
-        gates = None
-        if self.ih is not None:
-            pairs = zip(self.ih, inputs)
-            gates = [product(rows[None])[0].contiguous() for product, rows in pairs]
         outputs = inputs.new_empty(inputs.shape)
         hidden, cell = _copy(hidden), _copy(cell)
         _forward(
@@ -166,8 +144,8 @@ class Recurrence:
             self.bias,
             self.clips,
             batch_sizes,
-            inputs=inputs.to(self.dtype).contiguous() if gates is None else None,
-            gates=gates,
+            inputs=inputs.to(self.dtype).contiguous(),
+            gates=None,
             cells=None,
             rows=torch.empty_like(cell, dtype=self.dtype),
             outputs=outputs,
@@ -178,50 +156,39 @@ class Recurrence:
 
 
 class KernelRun(Run):
-    """A `Run` whose steps the kernels take, and all its products where the weights are
-    small.
+    """A `Run` that the kernels do.
 
-    panels: of the products' weights.
+    panels: of the weights.
     """
 
     def __init__(
-        self,
-        products: Sequence[Optional[BatchedProduct]],
-        batch_sizes: Sequence[int],
-        clips: Clips,
-        panels: BothPanels,
+        self, batch_sizes: Sequence[int], clips: Clips, panels: BothPanels
     ) -> None:
-        super().__init__(products, batch_sizes, clips)
-        self.panels, self.back_panels, self.is_small, self.dtype = panels
+        super().__init__(batch_sizes, clips)
+        self.panels, self.back_panels, self.dtype = panels
 
     def forward(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
-        if self.is_small:
-            n_lstms, n_rows, _ = inputs.shape
-            gates = list(cell.new_empty(n_lstms, n_rows, bias.shape[2]))
-        else:
-            low, weights = inputs.to(self.ih.dtype), self.ih.weight.transpose(1, 2)
-            # Not one product of all, which would have to be put together.
-            gates = [mm(*two).to(cell.dtype).contiguous() for two in zip(low, weights)]
-        outputs = inputs.new_empty(inputs.shape)
-        self.cells = cell.new_empty(*inputs.shape[:2], cell.shape[2])
+        n_lstms, n_rows, _ = inputs.shape
+        self.activated = cell.new_empty(n_lstms, n_rows, bias.shape[2])
+        self.cells = cell.new_empty(n_lstms, n_rows, cell.shape[2])
         self.unprojected = torch.empty_like(self.cells, dtype=self.dtype)
+        outputs = inputs.new_empty(inputs.shape)
         hidden, cell = _copy(hidden), _copy(cell)
         _forward(
             self.panels,
             bias.contiguous(),
             self.clips,
             self.batch_sizes,
-            inputs=inputs.to(self.dtype).contiguous() if self.is_small else None,
-            gates=gates,
+            inputs=inputs.to(self.dtype).contiguous(),
+            gates=self.activated,
             cells=self.cells,
             rows=self.unprojected,
             outputs=outputs,
             hidden=hidden,
             cell=cell,
         )
-        self.activated = gates
         return outputs, hidden, cell
 
     def backward(
@@ -233,11 +200,10 @@ class KernelRun(Run):
         d_outputs: Tensor,
         d_hidden: Tensor,
         d_cell: Tensor,
-    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]:
+    ) -> Gradients:
         d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
-        d_inputs = inputs.new_empty(inputs.shape) if self.is_small else None
-        shape = *inputs.shape[:2], 4 * cell.shape[2]
-        d_gates = torch.empty(shape, dtype=self.dtype)
+        d_inputs = inputs.new_empty(inputs.shape)
+        d_gates = torch.empty_like(self.activated, dtype=self.dtype)
         d_projected = torch.empty(outputs.shape, dtype=self.dtype)
         _lstm.backward(
             np.asarray(self.batch_sizes, dtype=np.int64),
@@ -259,11 +225,6 @@ class KernelRun(Run):
             *_bounds(self.clips),
             torch.get_num_threads(),
         )
-        if d_inputs is None:
-            gradients = self.gradients_of_all_steps(
-                inputs, hidden, outputs, d_gates.to(self.ih.dtype), d_projected
-            )
-            return gradients[0], d_hidden, d_cell, *gradients[1:]
         before = self._before(outputs, hidden)
         d_ih, d_hh, d_bias = outer_products(
             [Left(inputs), Left(before)], d_gates, with_sums=True

@@ -25,14 +25,27 @@ def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
 
 
 def panels(weight: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """weight: (..., n_in, n_out), to multiply with from the right.
+    """Weights to multiply with from the right.
+
+    weight: (..., n_in, n_out). dtype: of the products.
     RETURNS: (..., n_out / columns, n_in, columns); in bfloat16
-        (..., n_out / columns, n_in / 2, columns, 2), its bits as int16."""
+        (..., n_out / columns, n_in / 2, columns, 2), its bits as int16.
+    """
     parts = weight.detach().to(dtype).unflatten(-1, (-1, columns)).transpose(-3, -2)
     if dtype != torch.bfloat16:
         return parts.contiguous()
     pairs = parts.unflatten(-2, (-1, 2)).transpose(-2, -1)
     return pairs.contiguous().view(torch.int16)
+
+
+def panels_of_rows(weight: Tensor, columns: int) -> Tensor:
+    """`panels` of (..., n_out, n_in) turned, in its own dtype: faster than of what is
+    turned already, as neighbours are moved together."""
+    if weight.dtype != torch.bfloat16:
+        return panels(weight.transpose(-2, -1), columns)
+    pairs = weight.detach().contiguous().view(torch.int32).transpose(-2, -1)
+    parts = pairs.unflatten(-1, (-1, columns)).transpose(-3, -2).contiguous()
+    return parts.view(torch.int16).unflatten(-1, (columns, 2))
 
 
 def array(tensor: Tensor) -> np.ndarray:

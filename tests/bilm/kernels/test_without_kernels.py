@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from spacy_elmo import BiLM, BiLMConfig
@@ -14,25 +15,29 @@ from spacy_elmo.bilm import kernels
 
 CODE = """
 import sys
-sys.modules["spacy_elmo.bilm._kernels"] = None
+sys.modules["spacy_elmo.bilm.kernels._MODULE"] = None
 import numpy, torch
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import kernels
+from spacy_elmo.bilm.kernels.lstm import describe
 assert kernels.why_absent().startswith("they were not built ("), kernels.why_absent()
 assert kernels.lanes() == 0
-assert kernels.describe(128, 64).startswith("PyTorch's operations (they were not")
+assert describe(128, 64).startswith("PyTorch's operations (they were not")
 torch.manual_seed(0)
-bilm = BiLM(BiLMConfig(filters=((1, 8), (2, 8)), dim=128, projection_dim=64))
+bilm = BiLM(BiLMConfig(filters=((1, 64), (2, 64)), dim=128, projection_dim=64))
 numpy.save(sys.argv[1], bilm.encode([["one", "two"], ["three"]])[0])
 bilm([["one", "two"]]).sum().backward()
 """
 
 
-def test_pytorch_computes_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["lstm", "convolution", "loss", "products"])
+def test_pytorch_computes_the_same(module: str, tmp_path: Path) -> None:
+    """Where any of them is missing, none is used."""
     target = tmp_path / "layers.npy"
-    subprocess.run([sys.executable, "-c", CODE, str(target)], check=True)
+    code = CODE.replace("MODULE", module)
+    subprocess.run([sys.executable, "-c", code, str(target)], check=True)
     torch.manual_seed(0)
-    config = BiLMConfig(filters=((1, 8), (2, 8)), dim=128, projection_dim=64)
+    config = BiLMConfig(filters=((1, 64), (2, 64)), dim=128, projection_dim=64)
     bilm = BiLM(config)
     expected = bilm.encode([["one", "two"], ["three"]])[0]
     np.testing.assert_allclose(np.load(target), expected, rtol=0, atol=1e-6)
