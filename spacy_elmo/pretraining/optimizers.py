@@ -1,7 +1,6 @@
 """Adagrad and AdamW: PyTorch's own for the network, and the same formulas on the rows
 of a sampled output layer, whose cost does not grow with the vocabulary."""
 
-import math
 from typing import Dict, List, Mapping, Optional, Tuple
 
 import torch
@@ -84,9 +83,14 @@ class Optimizer:
 def clip(leaves: List[Tensor], bound: Optional[float]) -> Tensor:
     """Scale all gradients so that their common norm is at most `bound`.
 
-    RETURNS: the norm before, on the device: nothing waits for it.
+    RETURNS: the norm before, on the device: on a GPU nothing waits for it.
     """
-    return torch.nn.utils.clip_grad_norm_(leaves, math.inf if bound is None else bound)
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    # A CPU has it already, and seldom anything to scale.
+    if bound is not None and (norm.is_cuda or norm > bound):
+        torch.nn.utils.clip_grads_with_norm_(leaves, bound, norm)
+    return norm
 
 
 class _Rows:

@@ -180,7 +180,7 @@ def check(
         masks: list[Tensor] = []
         if dropout:
             masks = [
-                F.dropout(torch.ones(shape, dtype=DOUBLE), dropout)
+                (torch.rand(shape, dtype=DOUBLE) >= dropout) / (1 - dropout)
                 for _ in range(model.bilm.config.n_layers + 1)
             ]
         torch.manual_seed(step)

@@ -174,6 +174,7 @@ class KernelRun(Run):
         self.activated = cell.new_empty(n_lstms, n_rows, bias.shape[2])
         self.cells = cell.new_empty(n_lstms, n_rows, cell.shape[2])
         self.unprojected = torch.empty_like(self.cells, dtype=self.dtype)
+        self.inputs = inputs.to(self.dtype).contiguous()
         outputs = inputs.new_empty(inputs.shape)
         hidden, cell = _copy(hidden), _copy(cell)
         _forward(
@@ -181,7 +182,7 @@ class KernelRun(Run):
             bias.contiguous(),
             self.clips,
             self.batch_sizes,
-            inputs=inputs.to(self.dtype).contiguous(),
+            inputs=self.inputs,
             gates=self.activated,
             cells=self.cells,
             rows=self.unprojected,
@@ -227,7 +228,7 @@ class KernelRun(Run):
         )
         before = self._before(outputs, hidden)
         d_ih, d_hh, d_bias = outer_products(
-            [Left(inputs), Left(before)], d_gates, with_sums=True
+            [Left(self.inputs), Left(before)], d_gates, with_sums=True
         )
         (d_hr,) = outer_products([Left(d_projected, turned=True)], self.unprojected)
         return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias[:, None], d_hr

@@ -39,7 +39,7 @@ def plainly(tensors: list[Tensor], columns: Tensor) -> Tensor:
 
 
 def error(found: Tensor, exact: Tensor) -> float:
-    return float((found - exact).norm() / exact.norm())
+    return float((found - exact).detach().norm() / exact.detach().norm())
 
 
 @pytest.mark.parametrize("n", [1, 7, 120])
