@@ -156,7 +156,7 @@ def _train(
             records.say(missing)
     why_slow = kernels.why_absent() if group.device.type == "cpu" else None
     if why_slow:
-        records.say(f"LSTMs take their steps without compiled kernels: {why_slow}.")
+        records.say(f"Training is slower without compiled kernels: {why_slow}.")
     clock = progress.start_clock()
 
     @contextmanager

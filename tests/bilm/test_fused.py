@@ -17,8 +17,8 @@ from spacy_elmo.bilm.products import BatchedProduct
 from spacy_elmo.bilm.recorded import RecordedSteps
 from spacy_elmo.bilm.recurrence import (
     Clips,
-    Products,
     OperationsRun,
+    Products,
     Weights,
     recur,
     recur_without_gradient,

@@ -51,5 +51,5 @@ def test_it_is_told_that_there_are_none(
 ) -> None:
     monkeypatch.setattr(available, "_missing", "they were not built: no compiler")
     runs.run(texts, tmp_path)
-    told = "LSTMs take their steps without compiled kernels: they were not built: no"
+    told = "Training is slower without compiled kernels: they were not built: no"
     assert any(message.startswith(told) for message in runs.messages(tmp_path))

@@ -21,7 +21,6 @@ from language_models import (
 )
 from slow_lm import Masks, SlowLM, State
 from torch import Tensor
-from torch.nn import functional as F
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState

@@ -50,5 +50,5 @@ def columns() -> int:
 
 
 def multiply_bfloat16() -> bool:
-    """Whether this processor has instructions for it."""
+    """Whether this processor, and so the kernels, can form products in bfloat16."""
     return lanes() == 16 and bool(_lstm.multiplies_bfloat16())

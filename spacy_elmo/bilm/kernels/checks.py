@@ -58,9 +58,7 @@ def lanes_of(panels: Any, widest: int, has_bfloat16: bool) -> int:
     return lanes
 
 
-def address_of_panels(
-    name: str, panels: Any, n_in: int, n_out: int, lanes: int
-) -> int:
+def address_of_panels(name: str, panels: Any, n_in: int, n_out: int, lanes: int) -> int:
     """Where panels lie that multiply n_in numbers to n_out ones.
 
     Raises ValueError where they are others than those.
@@ -89,7 +87,11 @@ def _address(
     dtype = np.dtype(np.int16 if lanes == LOW_LANES else np.float32)
     if array is None or array.shape != shape or array.dtype != dtype:
         found = None if array is None else f"{array.shape} of {array.dtype}"
-        raise ValueError(f"{name}: expected the shape {shape} of {dtype}, found {found}.")
+        raise ValueError(
+            f"{name}: expected the shape {shape} of {dtype}, found {found}."
+        )
     if not array.flags.c_contiguous or (writable and not array.flags.writeable):
-        raise ValueError(f"{name}: expected a contiguous, writable array, found another.")
+        raise ValueError(
+            f"{name}: expected a contiguous, writable array, found another."
+        )
     return int(array.ctypes.data)

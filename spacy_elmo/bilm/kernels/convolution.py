@@ -6,6 +6,7 @@ a twentieth of the multiplications of the way forward, and nothing is formed aga
 Shapes: n words, C characters, E = char_dim, F filters, W = the widest one.
 """
 
+from contextlib import suppress
 from typing import Any, Sequence, Tuple, cast
 
 import torch
@@ -16,10 +17,8 @@ from torch.nn import functional as F
 from . import available
 from .products import panels
 
-try:
+with suppress(ImportError):  # where it was not built nothing here is called
     from . import _convolution
-except ImportError:
-    pass  # nothing here is called then
 
 Sizes = Sequence[Tuple[int, int]]
 """Filters of each width, (width, number)."""
@@ -46,7 +45,11 @@ def maximal_response(
 class _Response(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, characters: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int]
+        ctx: Any,
+        characters: Tensor,
+        weight: Tensor,
+        sizes: Sizes,
+        lengths: Sequence[int],
     ) -> Tensor:
         n_words, n_columns, char_dim = characters.shape
         width = [width for width, number in sizes for _ in range(number)]

@@ -3,6 +3,7 @@
 Shapes: n places, S drawn words.
 """
 
+from contextlib import suppress
 from typing import Any, Iterator, Tuple, cast
 
 import torch
@@ -10,12 +11,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
-from .products import Left, array, dtype_of_products, outer_products, panels, panels_of_rows
+from .products import (
+    Left,
+    array,
+    dtype_of_products,
+    outer_products,
+    panels,
+    panels_of_rows,
+)
 
-try:
+with suppress(ImportError):  # where it was not built nothing here is called
     from . import _loss
-except ImportError:
-    pass  # nothing here is called then
 
 _AT_ONCE = 2 << 20
 """Logits whose gradient is formed at once: what a CPU's cache holds."""

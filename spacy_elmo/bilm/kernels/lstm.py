@@ -1,11 +1,22 @@
-"""The steps of LSTMs by compiled kernels, in float32 (`lstm.hh`).
+"""LSTMs over packed sequences by the compiled kernels (`lstm.hh`).
 
 Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
 """
 
 import math
+from contextlib import suppress
 from itertools import repeat
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -13,19 +24,26 @@ from torch import Tensor
 
 from ..recurrence import Clips, Gradients, Run, Weights
 from . import available
-from .products import Left, array, dtype_of_products, outer_products, panels, panels_of_rows
+from .products import (
+    Left,
+    array,
+    dtype_of_products,
+    outer_products,
+    panels,
+    panels_of_rows,
+)
 
-try:
+with suppress(ImportError):  # where it was not built nothing here is called
     from . import _lstm
-except ImportError:
-    pass  # nothing here is called then
 
 _LEAST_SEQUENCES = 12
 """That a thread must have to itself where several share one LSTM: with fewer it reads
 the weights more often than it computes with them."""
 
 _FEW_MULTIPLICATIONS = 1 << 24
-"""Of a step: with more its products are faster in bfloat16, by PyTorch."""
+"""Of a step, with one matrix: with more, products in bfloat16 by PyTorch are faster than
+the kernels' in float32, where those have no instructions for bfloat16."""
+
 
 class _Panels(NamedTuple):
     """Weights as the kernels read them, by how many columns a tile has."""
@@ -36,7 +54,7 @@ class _Panels(NamedTuple):
 
 
 def describe(dim: int, projection_dim: int) -> str:
-    """Who takes the steps of float32 LSTMs of these sizes here, in words."""
+    """Who computes float32 LSTMs of these sizes here, in words."""
     why = available.why_absent()
     if why is None and not _fit(dim, projection_dim):
         why = f"the kernels want a projection, and multiples of {available.columns()}"

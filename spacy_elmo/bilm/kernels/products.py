@@ -3,6 +3,7 @@
 "Panel": as many columns of a product as four of the processor's vectors have floats.
 """
 
+from contextlib import suppress
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
@@ -12,10 +13,8 @@ from torch import Tensor
 from . import available
 from .checks import LOW_LANES
 
-try:
+with suppress(ImportError):  # where it was not built nothing here is called
     from . import _products
-except ImportError:
-    pass  # nothing here is called then
 
 
 def dtype_of_products(dtype: torch.dtype) -> torch.dtype:

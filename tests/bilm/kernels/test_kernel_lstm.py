@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import kernels
+from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.kernels import available
 from spacy_elmo.bilm.kernels import lstm as kernel_lstm
-from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.lstm import ProjectedLSTM, ReadyLSTM, run_side_by_side
 from spacy_elmo.bilm.recurrence import Weights
 

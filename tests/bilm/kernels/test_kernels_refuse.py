@@ -134,7 +134,11 @@ def test_no_lstm_and_two_of_different_shapes(
     with pytest.raises(ValueError, match="one LSTM or more, all of one shape"):
         run(np.array([2, 1], np.int64), [], 3.0, 3.0, 2)
     name = "hidden" if "hidden" in make() else "d_hidden"
-    other = {**make(), name: zeros(4, WIDTH), name.replace("hidden", "cell"): zeros(4, DIM)}
+    other = {
+        **make(),
+        name: zeros(4, WIDTH),
+        name.replace("hidden", "cell"): zeros(4, DIM),
+    }
     if "first_cell" in other:
         other["first_cell"] = zeros(4, DIM)
     with pytest.raises(ValueError, match="one LSTM or more, all of one shape"):
@@ -237,7 +241,10 @@ def logits_back() -> Arguments:
     ("run", "make", "name"),
     [
         pytest.param(run, make, name, id=f"{run.__name__} {name}")
-        for run, make in ((_loss.log_sum_exp, log_sum_exp), (_loss.logits_back, logits_back))
+        for run, make in (
+            (_loss.log_sum_exp, log_sum_exp),
+            (_loss.logits_back, logits_back),
+        )
         for name in make()
         if name not in ("hidden", "bias")
     ],

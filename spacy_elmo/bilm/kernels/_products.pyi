@@ -1,0 +1,12 @@
+from typing import Any, Optional, Sequence, Tuple
+
+from numpy import float32
+from numpy.typing import NDArray
+
+def outer_products(
+    lefts: Sequence[Tuple[NDArray[Any], NDArray[float32], bool]],
+    right: NDArray[Any],
+    sums: Optional[NDArray[float32]],
+    lanes: int,
+    n_threads: int,
+) -> None: ...
