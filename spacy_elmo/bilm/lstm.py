@@ -1,6 +1,7 @@
 """The LSTM of ELMo: a projection (Sak et al. 2014), and bounds on the memory cell and
 on the output, which no library's fused LSTM has."""
 
+import sys
 from functools import partial
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
@@ -193,15 +194,17 @@ class ReadyLSTM:
     ) -> None:
         weights = _together(layers)
         self.layers = layers
-        self.bias = bias = weights.bias.detach()
+        bias = weights.bias.detach()
         clips = layers[0].clips
         self._block: Callable[..., _Block]
+        self._block_rows = _block_rows(bias, _BLOCK_BYTES)
         if bias.is_cuda:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
         elif by_kernels:
             self._block = Recurrence(weights, clips, dtype).block
+            self._block_rows = sys.maxsize  # no gates lie in memory
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(
@@ -218,7 +221,7 @@ class ReadyLSTM:
             batch_sizes,
             hidden,
             cell,
-            _block_rows(self.bias, _BLOCK_BYTES),
+            self._block_rows,
         )
 
 

@@ -1,4 +1,4 @@
-"""Compiled kernels for x86-64 processors: LSTMs, the character CNN, the sampled softmax.
+"""Compiled kernels for x86-64 processors: LSTMs, character CNN, sampled softmax.
 
 They are built with the package where there is a C++ compiler that knows vectors;
 elsewhere, and for what they are not made for, PyTorch's operations compute the same

@@ -41,8 +41,8 @@ _LEAST_SEQUENCES = 12
 the weights more often than it computes with them."""
 
 _FEW_MULTIPLICATIONS = 1 << 24
-"""Of a step, with one matrix: with more, products in bfloat16 by PyTorch are faster than
-the kernels' in float32, where those have no instructions for bfloat16."""
+"""Of a step, with one matrix: with more, where the kernels have no instructions for
+bfloat16, PyTorch's products in it are faster than theirs in float32."""
 
 
 class _Panels(NamedTuple):
