@@ -24,6 +24,7 @@ from pipelines import (
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, save_bilm
+from spacy_elmo.bilm.kernels import available
 from spacy_elmo.cli import elmo_cli
 from spacy_elmo.layers.mix import learned_mix
 
@@ -61,11 +62,11 @@ def test_who_takes_the_steps(
     save_bilm(
         BiLM(tiny_bilm.config.replace(dim=128, projection_dim=64)), tmp_path / "b"
     )
-    monkeypatch.setattr("spacy_elmo.bilm.kernels.lanes", lambda: 16)
-    monkeypatch.setattr("spacy_elmo.bilm.kernels.why_absent", lambda: None)
+    monkeypatch.setattr(available, "lanes", lambda: 16)
+    monkeypatch.setattr(available, "why_absent", lambda: None)
     assert "want a projection, and multiples of 64)" in _good(tmp_path / "tiny")
     assert "compiled kernels" in _good(tmp_path / "b")
-    monkeypatch.setattr("spacy_elmo.bilm.kernels.why_absent", lambda: "not built: why")
+    monkeypatch.setattr(available, "why_absent", lambda: "not built: why")
     assert "PyTorch's operations (not built: why)" in _good(tmp_path / "b")
 
 
