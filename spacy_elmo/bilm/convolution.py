@@ -49,7 +49,7 @@ def maximal_response(
         columns are 0.
     lengths: of the words without padding, the shortest first. Windows of nothing but
         padding all give one value, so that each word has at most one of them.
-    dtype: of the matrix products.
+    dtype: of the matrix products, but that the compiled kernels' are in float32.
     """
     if dtype != torch.float64 and len(lengths) and by_kernels.pays(characters, weight):
         return by_kernels.maximal_response(characters, weight, filters.sizes, lengths)

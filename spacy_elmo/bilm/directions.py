@@ -19,8 +19,9 @@ more sequences than this keep it busy."""
 
 
 class Directions:
-    """Side by side by the compiled kernels, or where many small operations cost more
-    than what they compute; else one after the other.
+    """Side by side where many small operations cost more than what they compute, or by
+    the compiled kernels, in training if the weights are small; else one after the
+    other.
 
     layers: the two. dtype: of the matrix products.
     """

@@ -11,6 +11,7 @@ import torch
 from benchmark_project import call, good, importable
 
 from spacy_elmo.bilm import kernels
+from spacy_elmo.bilm.kernels import available
 
 scripts = pytest.fixture(autouse=True)(importable)
 FEW = ["128/64", "--n-sequences", 3, "--n-steps", 2, "--n-rounds", 2, "--threads", 1]
@@ -51,7 +52,7 @@ def test_other_numbers_are_not_timed() -> None:
 
 
 def test_without_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "_missing", "they were not built: why")
+    monkeypatch.setattr(available, "_missing", "they were not built: why")
     result = call("kernels", tmp_path / "kernels.json", *FEW)
     assert result.exit_code == 1
     assert "no kernels here, they were not built: why" in " ".join(

@@ -80,8 +80,8 @@ def response(
     check_depths(depths, kernel.depth)
     if not n_words:
         return
-    columns = (np.max(n_windows) - 1) * kernel.char_dim + kernel.depth
-    if np.min(n_windows) < 1 or columns > kernel.n_columns * kernel.char_dim:
+    most = kernel.n_columns + (-kernel.depth) // kernel.char_dim + 1
+    if np.min(n_windows) < 1 or np.max(n_windows) > most:
         raise ValueError(
             f"n_windows: expected one or more, no more than {kernel.n_columns} columns "
             f"of characters have, found from {np.min(n_windows)} to {np.max(n_windows)}."
@@ -163,7 +163,7 @@ def check_back(d_best, where, depths, weight, characters, lanes):
     char_dim = characters.shape[2]
     if n_words and (
         np.min(where) < 0
-        or np.max(np.asarray(where) * char_dim + np.asarray(depths))
+        or np.max(np.asarray(where, np.int64) * char_dim + np.asarray(depths))
         > characters.shape[1] * char_dim
     ):
         raise ValueError(

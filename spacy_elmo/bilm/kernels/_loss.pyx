@@ -45,6 +45,8 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
 
 
 cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
+    if n_threads < 1:
+        n_threads = 1
     return max(1, min(kMostRows, (n_rows + n_threads - 1) // n_threads))
 
 

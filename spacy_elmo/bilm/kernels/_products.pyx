@@ -51,6 +51,7 @@ def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
     check_multiple("right", kernel.n_right, min(16, lanes))
     if not kernel.n_rows:
         raise ValueError("right: expected one row or more, found none.")
+    lefts = list(lefts)  # they stay: the kernel has their addresses alone
     for rows, result, turned in lefts:
         left.n, left.turned = rows.shape[1], turned
         if lanes == LOW_LANES:
@@ -72,7 +73,7 @@ def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
         run_parts(
             kernel,
             n_panels,
-            (n_panels + n_threads - 1) // n_threads,
+            (n_panels + max(n_threads, 1) - 1) // max(n_threads, 1),
             lanes,
             n_threads,
         )

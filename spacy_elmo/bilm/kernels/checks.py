@@ -18,12 +18,12 @@ def check_lanes(lanes: int, widest: int) -> None:
 
 
 def check_shapes(arrays: Mapping[str, Tuple[Any, Tuple[int, ...]]]) -> None:
-    """arrays: each with the shape that is expected of it, by name.
+    """arrays: each with the shape that is expected of it, by name, or its first
+        dimensions.
 
     Raises ValueError where one is missing or has another shape.
     """
     for name, (array, expected) in arrays.items():
-        # The shape of a memoryview has eight dimensions.
         found = None if array is None else tuple(array.shape)[: len(expected)]
         if found != expected:
             raise ValueError(f"{name}: expected the shape {expected}, found {found}.")
@@ -65,6 +65,11 @@ def address_of_panels(name: str, panels: Any, n_in: int, n_out: int, lanes: int)
     """
     low = lanes == LOW_LANES
     columns = 64 if low else 4 * lanes
+    if n_out % columns or n_in % 2:
+        raise ValueError(
+            f"{name}: expected a multiple of {columns} columns of an even number of "
+            f"rows, found {n_out} columns of {n_in}."
+        )
     n_panels = n_out // columns
     shape = (n_panels, n_in // 2, columns, 2) if low else (n_panels, n_in, columns)
     return _address(name, panels, shape, lanes)

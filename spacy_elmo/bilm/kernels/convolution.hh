@@ -19,7 +19,7 @@ struct Response {
   const int64_t* n_windows;  // of each word, (n): 1 or more, and so many fit
   const float* panels;       // (F / columns, K, columns)
   const int64_t* depths;     // of each panel's widest filter, (F / columns)
-  const float* limits;       // windows of each filter in the longest word, (F)
+  const float* limits;       // how many windows of each filter C columns have, (F)
   float* best;               // (n, F)
   int32_t* where;            // (n, F), the first best one
 
@@ -30,10 +30,12 @@ struct Response {
     for (int64_t column = 0; column < n_filters; column += columns)
       for (int64_t word = first; word < last; ++word) {
         const float* const from = characters + word * n_columns * char_dim;
-        Float most[kVectors], place[kVectors], limit[kVectors], all[kVectors];
+        Float most[kVectors], place[kVectors], limit[kVectors];
+        typename Isa::Int is_lost[kVectors];
         for (int v = 0; v < kVectors; ++v) {
           most[v] = splat<Isa>(-std::numeric_limits<float>::infinity());
-          place[v] = all[v] = splat<Isa>(0.0f);
+          place[v] = splat<Isa>(0.0f);
+          is_lost[v] = typename Isa::Int{};
           limit[v] = load<Isa>(limits + column + v * W);
         }
         in_tiles<Isa::rows>(n_windows[word], [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
@@ -49,14 +51,15 @@ struct Response {
                                    is_less<Isa>(at, limit[v]);
               most[v] = choose<Isa>(is_more, sums[r][v], most[v]);
               place[v] = choose<Isa>(is_more, at, place[v]);
-              all[v] += sums[r][v];
+              is_lost[v] |= is_nan<Isa>(sums[r][v]);
             }
           }
         });
         for (int v = 0; v < kVectors; ++v) {
           const int64_t to = word * n_filters + column + v * W;
           // What is not a number may not be lost: the pretraining loop looks for it.
-          store<Isa>(best + to, most[v] + 0.0f * all[v]);
+          const Float nan = splat<Isa>(std::numeric_limits<float>::quiet_NaN());
+          store<Isa>(best + to, choose<Isa>(is_lost[v], nan, most[v]));
           for (int lane = 0; lane < W; ++lane)
             where[to + lane] = static_cast<int32_t>(place[v][lane]);
         }

@@ -53,19 +53,19 @@ class _Response(torch.autograd.Function):
     ) -> Tensor:
         n_words, n_columns, char_dim = characters.shape
         width = [width for width, number in sizes for _ in range(number)]
-        widths, columns = torch.tensor(width), available.columns()
-        n_windows = torch.as_tensor(lengths) + 1
+        widths, columns = torch.tensor(width, device="cpu"), available.columns()
+        n_windows = torch.as_tensor(lengths, device="cpu") + 1
         # Narrow filters reach as far as the wide ones of their panel, with zeros.
         missing = int(n_windows.max()) - 1 + max(width) - n_columns
         padded = F.pad(characters.detach(), (0, 0, 0, max(missing, 0))).contiguous()
-        best = torch.empty(n_words, len(weight))
-        where = torch.empty(n_words, len(weight), dtype=torch.int32)
+        best = weight.new_empty(n_words, len(weight))
+        where = torch.empty_like(best, dtype=torch.int32)
         _convolution.response(
             padded.numpy(),
             n_windows.numpy(),
             panels(weight.detach().t(), columns).numpy(),
             (widths.view(-1, columns).amax(dim=1) * char_dim).numpy(),
-            (n_columns + 1.0 - widths).numpy(),
+            (n_columns + 1 - widths).float().numpy(),
             best.numpy(),
             where.numpy(),
             torch.get_num_threads(),
@@ -80,8 +80,8 @@ class _Response(torch.autograd.Function):
         padded, weight, where = ctx.saved_tensors
         found = gradient.contiguous().numpy(), where.numpy(), ctx.depths.numpy()
         shared = available.lanes(), torch.get_num_threads()
-        d_weight, d_characters = torch.zeros_like(weight), torch.zeros_like(padded)
         weight = weight.detach().contiguous()
+        d_weight, d_characters = torch.zeros_like(weight), torch.zeros_like(padded)
         _convolution.filters_back(*found, padded.numpy(), d_weight.numpy(), *shared)
         _convolution.characters_back(
             *found, weight.numpy(), d_characters.numpy(), *shared

@@ -95,7 +95,7 @@ class _Loss(torch.autograd.Function):
         forward = panels_of_rows(rows.to(ctx.dtype), available.columns()).numpy()
         back = panels(rows, available.columns(), ctx.dtype).numpy()
         for part in _parts(len(hidden), len(rows)):
-            d_logits = torch.empty(len(hidden[part]), len(rows), dtype=ctx.dtype)
+            d_logits = hidden.new_empty(len(hidden[part]), len(rows))
             _loss.logits_back(
                 array(hidden[part]),
                 forward,

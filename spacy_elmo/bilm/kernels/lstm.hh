@@ -225,6 +225,7 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
 template <class AnyPass>
 void run_all(const AnyPass* passes, int64_t n_passes, int64_t n_sequences, int lanes,
              int n_threads) {
+  if (n_threads < 1) n_threads = 1;
   const int64_t shares = (n_threads + n_passes - 1) / n_passes;
   int64_t n_blocks = (n_sequences + kMostRows - 1) / kMostRows;
   n_blocks = (n_blocks + shares - 1) / shares * shares;

@@ -76,6 +76,8 @@ def pays(
     """
     if not available.are_used() or hr is None or hr.device.type != "cpu":
         return False
+    if not n_sequences:
+        return False
     if hr.dtype != torch.float32 or not _fit(hr.shape[-1], hr.shape[-2]):
         return False
     if dtype == torch.bfloat16 and not available.multiply_bfloat16():
@@ -223,7 +225,7 @@ class KernelRun(Run):
         d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
         d_inputs = inputs.new_empty(inputs.shape)
         d_gates = torch.empty_like(self.activated, dtype=self.dtype)
-        d_projected = torch.empty(outputs.shape, dtype=self.dtype)
+        d_projected = torch.empty_like(self.inputs)
         _lstm.backward(
             np.asarray(self.batch_sizes, dtype=np.int64),
             _of_each(

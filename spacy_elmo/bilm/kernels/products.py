@@ -4,6 +4,7 @@
 """
 
 from contextlib import suppress
+from functools import partial
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
@@ -32,7 +33,8 @@ def panels(weight: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> 
     """
     parts = weight.detach().to(dtype).unflatten(-1, (-1, columns)).transpose(-3, -2)
     if dtype != torch.bfloat16:
-        return parts.contiguous()
+        # Never the weight's own memory: it may change before the way back.
+        return parts.clone(memory_format=torch.contiguous_format)
     pairs = parts.unflatten(-2, (-1, 2)).transpose(-2, -1)
     return pairs.contiguous().view(torch.int16)
 
@@ -77,12 +79,13 @@ def outer_products(
     is_low = right.dtype == torch.bfloat16
     instructions = LOW_LANES if is_low else available.lanes()
     n_lstms, _, width = right.shape
-    sums = torch.empty(n_lstms, width) if with_sums else None
+    as_floats = partial(right.new_empty, dtype=torch.float32)
+    sums = as_floats(n_lstms, width) if with_sums else None
     results = []
     for rows, turned in lefts:
         n = rows.shape[2]
         shape = (n, width) if turned else (width, n)
-        results.append(torch.empty(n_lstms, *shape))
+        results.append(as_floats(n_lstms, *shape))
     right = right.contiguous()
     rows_of = [left.rows.to(right.dtype).contiguous() for left in lefts]
     for number in range(n_lstms):

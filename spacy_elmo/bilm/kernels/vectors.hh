@@ -83,8 +83,8 @@ template <class Isa> ELMO_INLINE typename Isa::Float of_bits(typename Isa::Int b
   return x;
 }
 
-// Comparisons are made of whole numbers' arithmetic: GCC takes those of vectors apart in
-// what is not compiled for one processor alone.
+// Comparisons, but for those that are a minimum or a maximum, are made of whole numbers'
+// arithmetic: GCC takes those of vectors apart in what is not compiled for one processor.
 
 // All bits where a < b, for numbers; else none.
 template <class Isa>
@@ -96,6 +96,13 @@ template <class Isa>
 ELMO_INLINE typename Isa::Float choose(typename Isa::Int which, typename Isa::Float yes,
                                        typename Isa::Float no) {
   return of_bits<Isa>((bits_of<Isa>(yes) & which) | (bits_of<Isa>(no) & ~which));
+}
+
+// All bits where x is not a number; else none.
+template <class Isa> ELMO_INLINE typename Isa::Int is_nan(typename Isa::Float x) {
+  typedef typename Isa::Int Int;
+  const Int beyond_sign = Int{} + 0x7fffffff, infinity = Int{} + 0x7f800000;
+  return (infinity - (bits_of<Isa>(x) & beyond_sign)) >> 31;
 }
 
 // x, or 0 where `clipped` lies on a bound: it was clamped to them. Not a number is on none.
@@ -205,7 +212,7 @@ void run_part(const Kernel& kernel, int64_t first, int64_t last, int lanes) {
 template <class Kernel>
 void run_parts(const Kernel& kernel, int64_t n_parts, int64_t size, int lanes,
                int n_threads) {
-#pragma omp parallel for schedule(dynamic) num_threads(n_threads)
+#pragma omp parallel for schedule(dynamic) num_threads(n_threads < 1 ? 1 : n_threads)
   for (int64_t first = 0; first < n_parts; first += size)
     run_part(kernel, first, first + size < n_parts ? first + size : n_parts, lanes);
 }

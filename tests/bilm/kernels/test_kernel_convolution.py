@@ -15,6 +15,7 @@ from spacy_elmo.bilm.kernels import convolution
 # Panels of filters of one width and of several, in no order.
 FILTERS = Filters(((2, 48), (1, 16), (5, 96), (3, 32)))
 N_FILTERS, CHAR_DIM, N_COLUMNS = 192, 6, 12
+F32 = torch.float32
 # Words so long that wide filters have fewer places than narrow ones are among them.
 LENGTHS = [
     pytest.param([3, 3, 4, 5], id="short"),
@@ -146,3 +147,32 @@ def test_a_whole_bilm(activation: str, lanes: int) -> None:
         found.append([layers.detach(), *gradients])
     for one, other in zip(*found):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_infinities_stay_infinities(lanes: int) -> None:
+    """Also where another window has one: only what is no number is none."""
+    characters = torch.tensor([-3e38, 3e38, 1.0, 1.0]).view(1, 4, 1)
+    weight = torch.full((64, 1), 2.0)
+    one = Filters(((1, 64),))
+    found = maximal_response(characters, weight, one, [3], torch.float32)
+    assert (found == torch.inf).all()
+    found = maximal_response(characters[:, ::2].contiguous(), weight, one, [1], F32)
+    assert (found == 2).all()
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_whatever_the_layout_and_the_default_dtype(turned: bool, lanes: int) -> None:
+    characters, weight = (tensor.detach() for tensor in given([3, 7]))
+    expected = maximal_response(characters, weight, FILTERS, [3, 7], F32)
+    if turned:
+        weight = weight.t().contiguous().t()
+    own = [characters.requires_grad_(), weight.requires_grad_()]
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = maximal_response(*own, FILTERS, [3, 7], F32)
+        gradients = torch.autograd.grad(found.sum(), own)
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(found, expected)
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}

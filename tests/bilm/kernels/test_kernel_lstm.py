@@ -399,3 +399,42 @@ def test_they_can_be_turned_off_for_one_thread() -> None:
         thread.join()
     ask()
     assert found == [False, True, True]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_weights_may_change_before_the_way_back(number: int, lanes: int) -> None:
+    """It reads copies of them, one panel or several."""
+    found = []
+    for change in (False, True):
+        layers = lstms((3.0, 3.0), number)
+        given = [tensor.requires_grad_() for tensor in start([4, 3], number)]
+        _, outputs = run_side_by_side(layers, given[0], [4, 3], *given[1:])
+        if change:
+            with torch.no_grad():
+                for layer in layers:
+                    for weight in layer.parameters():
+                        weight.mul_(2)
+        found.append(torch.autograd.grad(outputs.sum(), given))
+    assert all(map(torch.equal, *found))
+
+
+def test_whatever_the_default_dtype(lanes: int) -> None:
+    """What is asked for is float32."""
+    before = torch.get_default_dtype()
+    layers, given = lstms((3.0, 3.0)), start([4, 3])
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    found = []
+    try:
+        for dtype in (torch.float32, torch.float64):
+            torch.set_default_dtype(dtype)
+            _, outputs = run_side_by_side(layers, given[0], [4, 3], *given[1:])
+            found.append(torch.autograd.grad(outputs.square().sum(), weights))
+    finally:
+        torch.set_default_dtype(before)
+    assert all(map(torch.equal, *found))
+
+
+def test_no_sequences(lanes: int) -> None:
+    assert not kernel_lstm.pays(
+        lstms((3.0, 3.0))[0].weight_hh, torch.zeros(WIDTH, DIM), torch.float32, 2, 0
+    )

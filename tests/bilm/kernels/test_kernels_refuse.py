@@ -163,6 +163,7 @@ def response() -> Arguments:
         ("n_windows", np.array([1, 2]), "n_windows: expected the shape"),
         ("n_windows", np.array([1, 2, 3, 3, 8]), "no more than 9 columns"),
         ("n_windows", np.array([0, 2, 3, 3, 7]), "expected one or more"),
+        ("n_windows", np.array([1, 2, 3, 3, 2**62 + 1]), "no more than 9 columns"),
         ("panels", zeros(1, 12, COLUMNS), "panels: expected the shape"),
         ("panels", zeros(2, 12, 12), "vectors of 3 floats"),
         ("depths", np.array([4]), "depths: expected the shape"),
@@ -194,6 +195,7 @@ def back() -> Arguments:
 BACK_FAULTS = [
     ("where", np.full((5, 6), 7, np.int32), "within 9 columns"),
     ("where", np.full((5, 6), -1, np.int32), "within 9 columns"),
+    ("where", np.full((5, 6), 2**30, np.int32), "within 9 columns"),
     ("where", np.zeros((5, 5), np.int32), "where: expected the shape"),
     ("depths", np.array([4]), "depths: expected the shape"),
     ("depths", np.array([4, 4, 8, 8, 12, 13]), "depths: expected 1 to 12"),
@@ -287,3 +289,57 @@ def test_wrong_outer_products(
         _products.outer_products(
             lefts, zeros(*right), zeros(sums), lanes or kernels.lanes(), 2
         )
+
+
+@pytest.mark.parametrize("dim", [DIM + 4, 3])
+def test_cells_that_fill_no_panel(dim: int) -> None:
+    given = forward()
+    for name in ("bias", "gates"):
+        given[name] = zeros(*given[name].shape[:-1], 4 * dim)
+    for name in ("cells", "rows", "cell"):
+        given[name] = zeros(len(given[name]), dim)
+    for name in ("input_panels", "hidden_panels"):
+        given[name] = zeros(4 * dim // COLUMNS, WIDTH, COLUMNS)
+    given["projection_panels"] = zeros(1, dim, COLUMNS)
+    with pytest.raises(ValueError, match="expected a multiple of"):
+        call_lstm(_lstm.forward, given, [3, 2])
+
+
+def test_outputs_that_fill_no_panel() -> None:
+    given = forward()
+    for name in ("inputs", "outputs", "hidden"):
+        given[name] = zeros(len(given[name]), WIDTH + 1)
+    for name in ("input_panels", "hidden_panels"):
+        given[name] = zeros(4 * DIM // COLUMNS, WIDTH + 1, COLUMNS)
+    with pytest.raises(ValueError, match="expected a multiple of"):
+        call_lstm(_lstm.forward, given, [3, 2])
+
+
+@pytest.mark.parametrize(("name", "n"), [("bias", 2 * COLUMNS + 1), ("hidden", 65)])
+def test_losses_that_fill_no_panel(name: str, n: int) -> None:
+    given = logits_back()
+    if name == "bias":
+        given["bias"], given["d_logits"] = zeros(n), zeros(5, n)
+    else:
+        given["hidden"], given["d_hidden"] = zeros(5, n), zeros(5, n)
+        given["panels"] = zeros(2, n, COLUMNS)
+    with pytest.raises(ValueError, match="expected a multiple of"):
+        _loss.logits_back(*given.values(), 2)
+
+
+@pytest.mark.parametrize("n_threads", [0, -1])
+def test_no_threads_are_one(n_threads: int) -> None:
+    call = np.array([3, 2], np.int64), [forward()], 3.0, 3.0
+    _lstm.forward(*call, n_threads)
+    _loss.log_sum_exp(*log_sum_exp().values(), n_threads)
+    given = response()
+    given["characters"] += 1
+    given["limits"] += 9
+    _convolution.response(*given.values(), n_threads)
+    assert not given["best"].any()  # of filters that are zeros
+    left, right, result = zeros(5, 3), zeros(5, COLUMNS) + 1, zeros(COLUMNS, 3)
+    sums = zeros(COLUMNS)
+    _products.outer_products(
+        [(left, result, False)], right, sums, kernels.lanes(), n_threads
+    )
+    assert (sums == 5).all()
