@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from threading import Thread
-
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from kernel_lstms import DIM, WIDTH, error, lstms, results, start
+from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import kernels
-from spacy_elmo.bilm.directions import Directions, ReadyDirections
+from spacy_elmo.bilm.directions import ReadyDirections
 from spacy_elmo.bilm.kernels import available
 from spacy_elmo.bilm.kernels import lstm as kernel_lstm
-from spacy_elmo.bilm.lstm import ProjectedLSTM, ReadyLSTM, run_side_by_side
+from spacy_elmo.bilm.lstm import ReadyLSTM, run_side_by_side
 from spacy_elmo.bilm.recurrence import Weights
 
 pytestmark = pytest.mark.skipif(
     kernels.why_absent() is not None, reason=f"no kernels here: {kernels.why_absent()}"
 )
-WIDTH, DIM = 64, 192
 BATCH_SIZES = [
     pytest.param([7, 7, 7, 3, 2, 2, 1], id="of sentences"),
     pytest.param([32] * 5, id="lanes"),
@@ -33,44 +31,6 @@ CLIPS = pytest.mark.parametrize("clips", [(0.4, 0.25), (None, None), (0.4, None)
 @pytest.fixture(autouse=True)
 def any_number_of_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_lstm, "_LEAST_SEQUENCES", 1)
-
-
-def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
-    torch.manual_seed(0)
-    config = BiLMConfig(
-        dim=DIM, projection_dim=WIDTH, cell_clip=clips[0], proj_clip=clips[1]
-    )
-    layers = [ProjectedLSTM(config) for _ in range(number)]
-    for layer in layers:
-        nn.init.normal_(layer.bias, std=0.5)
-    return layers
-
-
-def start(batch_sizes: list[int], number: int = 2) -> list[Tensor]:
-    """Inputs, hidden and cell."""
-    torch.manual_seed(1)
-    n = batch_sizes[0]
-    inputs = torch.randn(number, sum(batch_sizes), WIDTH)
-    hidden = torch.randn(number, n, WIDTH).clamp_(-0.25, 0.25)
-    return [inputs, hidden, torch.randn(number, n, DIM).clamp_(-0.4, 0.4)]
-
-
-def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and last states, then the gradients of all that went in, of a loss that
-    all that came out is in."""
-    own = [layer.to(dtype) for layer in layers]
-    given = [t.to(dtype).requires_grad_() for t in start(batch_sizes, len(layers))]
-    last, outputs = run_side_by_side(own, given[0], batch_sizes, *given[1:], dtype)
-    found = [outputs, last.hidden, last.cell]
-    torch.manual_seed(2)
-    loss = sum((one * torch.randn_like(one, dtype=dtype)).sum() for one in found)
-    weights = [weight for layer in own for weight in layer.parameters()]
-    gradients = torch.autograd.grad(loss, [*given, *weights])
-    return [one.detach() for one in (*found, *gradients)]
-
-
-def error(found: Tensor, exact: Tensor) -> float:
-    return float((found - exact).norm() / exact.norm())
 
 
 @CLIPS
@@ -331,76 +291,6 @@ def test_a_whole_bilm(lanes: int) -> None:
     torch.testing.assert_close(with_gradients.detach(), whole, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"),
-    [
-        ((DIM, 60), torch.float32),
-        ((DIM + 8, WIDTH), torch.float32),
-        ((DIM, WIDTH), torch.float64),
-        ((WIDTH, WIDTH), torch.float32),
-    ],
-    ids=["odd projection", "odd cell", "float64", "no projection"],
-)
-@pytest.mark.parametrize("gradients", [True, False])
-def test_what_they_are_not_made_for(
-    shape: tuple[int, int], dtype: torch.dtype, gradients: bool, lanes: int
-) -> None:
-    """PyTorch's operations compute it."""
-    dim, width = shape
-    config = BiLMConfig(dim=dim, projection_dim=width)
-    layers = [ProjectedLSTM(config).to(dtype) for _ in range(2)]
-    hr = layers[0].weight_hr
-    assert not kernel_lstm.pays(layers[0].weight_hh, hr, dtype, 2, 32)
-    inputs = torch.randn(2, 8, width, dtype=dtype)
-    state = torch.zeros(2, 4, width, dtype=dtype), torch.zeros(2, 4, dim, dtype=dtype)
-    with torch.set_grad_enabled(gradients):
-        found = Directions(layers, dtype).run(inputs, [4, 4], *state)[1]
-    assert found.requires_grad is gradients
-    assert found.isfinite().all()
-
-
-def test_when_it_pays(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(available, "multiply_bfloat16", lambda: False)
-    monkeypatch.setattr(kernel_lstm, "_LEAST_SEQUENCES", 12)
-    layer = lstms((3.0, 3.0))[0]
-    weights = layer.weight_hh, layer.weight_hr
-    few = 2**24 // layer.weight_hh.numel()
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        assert kernel_lstm.pays(*weights, torch.float32, 2, 1)
-        assert kernel_lstm.pays(*weights, torch.float32, 1, 24)
-        assert not kernel_lstm.pays(*weights, torch.float32, 1, 23)
-        torch.set_num_threads(16)
-        assert kernel_lstm.pays(*weights, torch.float32, 2, 96)
-        assert not kernel_lstm.pays(*weights, torch.float32, 2, 95)
-        torch.set_num_threads(1)
-        assert kernel_lstm.pays(*weights, torch.float32, 1, 1)
-        assert kernel_lstm.pays(*weights, torch.bfloat16, 1, few)
-        assert not kernel_lstm.pays(*weights, torch.bfloat16, 1, few + 1)
-        monkeypatch.setattr(available, "multiply_bfloat16", lambda: True)
-        assert kernel_lstm.pays(*weights, torch.bfloat16, 1, few + 1)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_they_can_be_turned_off_for_one_thread() -> None:
-    layer = lstms((3.0, 3.0))[0]
-    found = []
-
-    def ask() -> None:
-        weights = layer.weight_hh, layer.weight_hr
-        found.append(kernel_lstm.pays(*weights, torch.float32, 2, 64))
-
-    with kernels.flags(enabled=False):
-        ask()
-        thread = Thread(target=ask)
-        thread.start()
-        thread.join()
-    ask()
-    assert found == [False, True, True]
-
-
 @pytest.mark.parametrize("number", [1, 2])
 def test_weights_may_change_before_the_way_back(number: int, lanes: int) -> None:
     """It reads copies of them, one panel or several."""
@@ -432,9 +322,3 @@ def test_whatever_the_default_dtype(lanes: int) -> None:
     finally:
         torch.set_default_dtype(before)
     assert all(map(torch.equal, *found))
-
-
-def test_no_sequences(lanes: int) -> None:
-    assert not kernel_lstm.pays(
-        lstms((3.0, 3.0))[0].weight_hh, torch.zeros(WIDTH, DIM), torch.float32, 2, 0
-    )

@@ -20,6 +20,12 @@ if kernels.why_absent() is not None:
 from spacy_elmo.bilm.kernels import _convolution, _loss, _lstm, _products
 
 WIDTH, DIM, COLUMNS = 64, 192, available.columns()
+WEIGHTS = Weights(
+    torch.zeros(1, 4 * DIM, WIDTH),
+    torch.zeros(1, 4 * DIM, WIDTH),
+    torch.zeros(1, 1, 4 * DIM),
+    torch.zeros(1, WIDTH, DIM),
+)
 Arguments = dict[str, Any]
 
 
@@ -28,13 +34,7 @@ def zeros(*shape: int) -> np.ndarray:
 
 
 def forward() -> Arguments:
-    weights = Weights(
-        torch.zeros(1, 4 * DIM, WIDTH),
-        torch.zeros(1, 4 * DIM, WIDTH),
-        torch.zeros(1, 1, 4 * DIM),
-        torch.zeros(1, WIDTH, DIM),
-    )
-    panels = kernel_lstm.forward_panels(weights, kernels.lanes(), torch.float32)
+    panels = kernel_lstm.forward_panels(WEIGHTS, kernels.lanes(), torch.float32)
     return {
         "input_panels": panels.inputs[0].numpy(),
         "hidden_panels": panels.hidden[0].numpy(),
@@ -51,13 +51,7 @@ def forward() -> Arguments:
 
 
 def backward() -> Arguments:
-    weights = Weights(
-        torch.zeros(1, 4 * DIM, WIDTH),
-        torch.zeros(1, 4 * DIM, WIDTH),
-        torch.zeros(1, 1, 4 * DIM),
-        torch.zeros(1, WIDTH, DIM),
-    )
-    panels = kernel_lstm.backward_panels(weights, kernels.lanes(), torch.float32)
+    panels = kernel_lstm.backward_panels(WEIGHTS, kernels.lanes(), torch.float32)
     return {
         "input_panels": panels.inputs[0].numpy(),
         "hidden_panels": panels.hidden[0].numpy(),

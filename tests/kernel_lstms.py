@@ -1,0 +1,49 @@
+"""LSTMs of a size that the compiled kernels are made for, and all that comes out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from spacy_elmo import BiLMConfig
+from spacy_elmo.bilm.lstm import ProjectedLSTM, run_side_by_side
+
+WIDTH, DIM = 64, 192
+
+
+def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        dim=DIM, projection_dim=WIDTH, cell_clip=clips[0], proj_clip=clips[1]
+    )
+    layers = [ProjectedLSTM(config) for _ in range(number)]
+    for layer in layers:
+        nn.init.normal_(layer.bias, std=0.5)
+    return layers
+
+
+def start(batch_sizes: list[int], number: int = 2) -> list[Tensor]:
+    """Inputs, hidden and cell."""
+    torch.manual_seed(1)
+    n = batch_sizes[0]
+    inputs = torch.randn(number, sum(batch_sizes), WIDTH)
+    hidden = torch.randn(number, n, WIDTH).clamp_(-0.25, 0.25)
+    return [inputs, hidden, torch.randn(number, n, DIM).clamp_(-0.4, 0.4)]
+
+
+def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Tensor]:
+    """Outputs and last states, then the gradients of all that went in, of a loss that
+    all that came out is in."""
+    own = [layer.to(dtype) for layer in layers]
+    given = [t.to(dtype).requires_grad_() for t in start(batch_sizes, len(layers))]
+    last, outputs = run_side_by_side(own, given[0], batch_sizes, *given[1:], dtype)
+    found = [outputs, last.hidden, last.cell]
+    torch.manual_seed(2)
+    loss = sum((one * torch.randn_like(one, dtype=dtype)).sum() for one in found)
+    weights = [weight for layer in own for weight in layer.parameters()]
+    gradients = torch.autograd.grad(loss, [*given, *weights])
+    return [one.detach() for one in (*found, *gradients)]
+
+
+def error(found: Tensor, exact: Tensor) -> float:
+    return float((found - exact).norm() / exact.norm())
