@@ -152,20 +152,29 @@ template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x)
   return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
 }
 
-// Written as the processor's instructions: the compilers' names for them are many, and bound
-// to functions for this processor alone.
+// Instructions for bfloat16 are written as such: the compilers' names for them are many,
+// and bound to functions for this processor alone. Clang binds assembly to those too, so
+// that `has_bfloat16` says no of what it compiled, and nothing calls these.
 
 // sums += left · right in pairs; each float stands for two neighbouring numbers.
 ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Float right) {
+#if defined(__clang__)
+  __builtin_trap();
+#else
   asm("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+#endif
 }
 
 // Rounded to the nearest numbers.
 template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float numbers) {
+#if defined(__clang__)
+  __builtin_trap();
+#else
   typedef int16_t Halves __attribute__((vector_size(32)));
   Halves rounded;
   asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(numbers));
   __builtin_memcpy(to, &rounded, sizeof rounded);
+#endif
 }
 
 // bfloat16 numbers, each in the lower half of a vector's element.
@@ -227,9 +236,13 @@ inline int widest() {
   return 0;
 }
 
-// Whether it has products of bfloat16 numbers too.
+// Whether it has products of bfloat16 numbers too, and this compiler could write them.
 inline bool has_bfloat16() {
+#if defined(__clang__)
+  return false;
+#else
   return widest() == Avx512::width && __builtin_cpu_supports("avx512bf16");
+#endif
 }
 
 }  // namespace spacy_elmo
