@@ -19,9 +19,8 @@ more sequences than this keep it busy."""
 
 
 class Directions:
-    """Side by side where many small operations cost more than what they compute, or by
-    the compiled kernels, in training if the weights are small; else one after the
-    other.
+    """Side by side by the compiled kernels, or where many small operations cost more
+    than what they compute; else one after the other.
 
     layers: the two. dtype: of the matrix products.
     """
@@ -37,8 +36,6 @@ class Directions:
         self.n_weights = weight.numel()
         self.on_gpu = weight.is_cuda
         self.small = weight.numel() * weight.element_size() <= _SMALL_BYTES
-        # Large weights are not put side by side for one batch.
-        self.kernels_at_once = 2 if self.small else 1
 
     def run(
         self, inputs: Tensor, batch_sizes: Sequence[int], hidden: Tensor, cell: Tensor
@@ -57,8 +54,8 @@ class Directions:
 
     def groups(self, n_sequences: int) -> Sequence[RunLayers]:
         """What runs one after the other, with so many sequences each."""
-        layer, at_once = self.layers[0], self.kernels_at_once
-        if pays(layer.weight_hh, layer.weight_hr, self.dtype, at_once, n_sequences):
+        layer = self.layers[0]
+        if pays(layer.weight_hh, layer.weight_hr, self.dtype, 2, n_sequences):
             return self.by_kernels()
         alone = not self.small or self.is_busy(n_sequences)
         return self.together() if self.on_gpu or not alone else self.apart()
@@ -70,7 +67,7 @@ class Directions:
         return n_sequences > _FEW_SEQUENCES
 
     def by_kernels(self) -> Sequence[RunLayers]:
-        return self.together() if self.kernels_at_once == 2 else self.apart()
+        return self.together()
 
     def together(self) -> Sequence[RunLayers]:
         return [partial(run_side_by_side, self.layers, dtype=self.dtype)]
@@ -89,7 +86,6 @@ class ReadyDirections(Directions):
 
     def __init__(self, layers: Sequence[ProjectedLSTM], dtype: torch.dtype) -> None:
         super().__init__(layers, dtype)
-        self.kernels_at_once = 2
         self._by_kernels: List[RunLayers] = []
         self._together: List[RunLayers] = []
         self._apart: List[RunLayers] = []

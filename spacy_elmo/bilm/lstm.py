@@ -29,7 +29,7 @@ _Block = Tuple[Tensor, Tensor, Tensor]
 _BLOCK_BYTES, _BLOCK_BYTES_GPU = 16 << 20, 512 << 20
 """Of the gates of a block of steps: on a CPU what stays in its cache."""
 
-_BLOCK_BYTES_TRAINED = 128 << 20
+_BLOCK_BYTES_TRAINED = 256 << 20
 """In training a CPU has them in memory either way; the fewer the blocks, the seldomer
 the weights' gradients are summed up."""
 
@@ -136,21 +136,24 @@ def run_side_by_side(
     RETURNS: the state after each sequence's last step, in these shapes, and the clipped
         outputs, in that of the inputs.
     """
-    weights = _together(layers)
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad
-        for tensor in (inputs, hidden, cell, *weights)
+    first = layers[0]
+    by_kernels = pays(
+        first.weight_hh, first.weight_hr, dtype, len(layers), batch_sizes[0]
     )
-    by_kernels = pays(weights.hh, weights.hr, dtype, len(layers), batch_sizes[0])
-    if not needs_grad:
+    parameters = [weight for layer in layers for weight in layer.parameters()]
+    if not torch.is_grad_enabled() or not any(
+        tensor.requires_grad for tensor in (inputs, hidden, cell, *parameters)
+    ):
         ready = ReadyLSTM(layers, dtype, BatchedProduct, by_kernels=by_kernels)
         return ready.run(inputs, batch_sizes, hidden, cell)
-    clips = layers[0].clips
+    clips = first.clips
     make_run: Callable[[Sequence[int]], Run]
     if by_kernels:
-        panels = BothPanels.of(weights, dtype)
-        make_run = partial(KernelRun, clips=clips, panels=panels)
+        of_each = _apart(layers)
+        make_run = partial(KernelRun, clips=clips, both=BothPanels.of(of_each, dtype))
+        flat = [weight for own in of_each for weight in own]
     else:
+        weights = _together(layers)
         products = [
             BatchedProduct(weights.ih, dtype),
             BatchedProduct(weights.hh, dtype, n_sums=len(batch_sizes)),
@@ -160,9 +163,10 @@ def run_side_by_side(
         if inputs.is_cuda:
             gates = compiled_gates(inputs.device, dtype, True)
             make_run = partial(FusedRun, products, clips=clips, gates=gates)
+        flat = list(weights)
 
     def block(rows: Tensor, hidden: Tensor, cell: Tensor, sizes: List[int]) -> _Block:
-        return recur(rows, hidden, cell, weights, make_run(sizes))
+        return recur(rows, hidden, cell, flat, make_run(sizes))
 
     return _in_blocks(
         block,
@@ -170,7 +174,7 @@ def run_side_by_side(
         batch_sizes,
         hidden,
         cell,
-        _block_rows(weights.bias, _BLOCK_BYTES_TRAINED),
+        _block_rows(layers, _BLOCK_BYTES_TRAINED),
     )
 
 
@@ -192,19 +196,20 @@ class ReadyLSTM:
         record: Optional[Record] = None,
         by_kernels: bool = False,
     ) -> None:
-        weights = _together(layers)
         self.layers = layers
-        bias = weights.bias.detach()
         clips = layers[0].clips
         self._block: Callable[..., _Block]
-        self._block_rows = _block_rows(bias, _BLOCK_BYTES)
+        self._block_rows = _block_rows(layers, _BLOCK_BYTES)
+        if by_kernels:
+            self._block = Recurrence(_apart(layers), clips, dtype).block
+            self._block_rows = sys.maxsize  # no gates lie in memory
+            return
+        weights = _together(layers)
+        bias = weights.bias.detach()
         if bias.is_cuda:
             batched = Products.of(weights, partial(BatchedProduct, dtype=dtype))
             gates = compiled_gates(bias.device, dtype, False)
             self._block = RecordedSteps(batched, bias, clips, gates, record).block
-        elif by_kernels:
-            self._block = Recurrence(weights, clips, dtype).block
-            self._block_rows = sys.maxsize  # no gates lie in memory
         else:
             products = Products.of(weights, lambda weight: lay_out(weight, dtype))
             self._block = partial(
@@ -268,10 +273,16 @@ def _together(layers: Sequence[ProjectedLSTM]) -> Weights:
     )
 
 
-def _block_rows(bias: Tensor, at_once: int) -> int:
+def _apart(layers: Sequence[ProjectedLSTM]) -> List[Weights]:
+    """The weights of each."""
+    return [_together([layer]) for layer in layers]
+
+
+def _block_rows(layers: Sequence[ProjectedLSTM], at_once: int) -> int:
     """Rows of a block: few enough for the memory that its gates may take on a CPU,
     enough for a full-speed matrix product."""
-    bytes_a_row = bias.numel() * bias.element_size()
+    bias = layers[0].bias
+    bytes_a_row = len(layers) * bias.numel() * bias.element_size()
     at_once = _BLOCK_BYTES_GPU if bias.is_cuda else at_once
     return max(_LEAST_BLOCK_ROWS, at_once // bytes_a_row)
 

@@ -76,25 +76,26 @@ def recur(
     inputs: Tensor,
     hidden: Tensor,
     cell: Tensor,
-    weights: Weights,
+    weights: Sequence[Optional[Tensor]],
     run: "Run",
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """One block, with gradients.
 
     inputs: (G, R, P).
     hidden, cell: to start from, (G, N, P) and (G, N, D), the longest sequence first.
+    weights: all `Weights`, of the LSTMs together or of one after the other.
     run: the pass over these rows.
     RETURNS: outputs (G, R, P), and each sequence's last hidden (G, N, P) and cell
         (G, N, D). The gradient cannot be differentiated again.
     """
     return cast(
         Tuple[Tensor, Tensor, Tensor],
-        _Recurrence.apply(inputs, hidden, cell, *weights, run),
+        _Recurrence.apply(run, inputs, hidden, cell, *weights),
     )
 
 
-Gradients = Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Optional[Tensor]]
-"""Of the inputs, of hidden and cell to start from, and of ih, hh, bias, hr."""
+Gradients = Tuple[Optional[Tensor], ...]
+"""Of the inputs, of hidden and cell to start from, and of the weights of `recur`."""
 
 
 class Run(ABC):
@@ -328,19 +329,20 @@ def _through_clip(gradient: Tensor, clipped: Tensor, clip: Optional[float]) -> N
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
-        inputs, hidden, cell, ih, hh, bias, hr, run = arguments
+        run, inputs, hidden, cell, *weights = arguments
+        biases = weights[2 :: len(Weights._fields)]
+        bias = biases[0] if len(biases) == 1 else torch.cat(biases)
         outputs, last_hidden, last_cell = run.forward(inputs, hidden, cell, bias)
         ctx.run = run
         # Saved, they may not change before the way back.
-        weights = [weight for weight in (ih, hh, hr) if weight is not None]
-        shared = run.read_again(weights)
+        shared = run.read_again([weight for weight in weights if weight is not None])
         ctx.save_for_backward(inputs, hidden, cell, outputs, *shared)
         return outputs, last_hidden, last_cell
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return (*ctx.run.backward(*ctx.saved_tensors[:4], *gradients), None)
+        return (None, *ctx.run.backward(*ctx.saved_tensors[:4], *gradients))
 
 
 def recur_without_gradient(

@@ -156,7 +156,7 @@ def test_blocks_of_input_products_do_not_matter(
 ) -> None:
     module, inputs = layer(cell_clip=0.4, proj_clip=0.15), random_inputs().detach()
     outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
-    monkeypatch.setattr(lstm, "_block_rows", lambda bias, at_once: block_rows)
+    monkeypatch.setattr(lstm, "_block_rows", lambda layers, at_once: block_rows)
     again, last_again = module(inputs, BATCH_SIZES, None, DOUBLE)
     torch.testing.assert_close(again, outputs)
     torch.testing.assert_close(last_again.hidden, last.hidden)
@@ -173,7 +173,7 @@ def test_gradients_through_several_blocks(monkeypatch: pytest.MonkeyPatch) -> No
         return list(torch.autograd.grad(loss, [inputs, *module.parameters()]))
 
     expected = gradients()
-    monkeypatch.setattr(lstm, "_block_rows", lambda bias, at_once: 4)
+    monkeypatch.setattr(lstm, "_block_rows", lambda layers, at_once: 4)
     for found, whole in zip(gradients(), expected):
         torch.testing.assert_close(found, whole)
 
@@ -188,7 +188,7 @@ def test_blocks_are_bounded() -> None:
 def test_a_block_has_as_many_rows_as_fit_but_not_too_few() -> None:
     def block_rows(dim: int) -> int:
         config = BiLMConfig(dim=dim, projection_dim=4, filters=[(1, 4)])
-        return lstm._block_rows(ProjectedLSTM(config).bias, 16 << 20)
+        return lstm._block_rows([ProjectedLSTM(config)], 16 << 20)
 
     assert block_rows(256) * 4 * 256 * 4 == 16 << 20
     assert block_rows(4096) == 256

@@ -8,6 +8,7 @@ from libcpp.vector cimport vector
 
 from .checks import (
     LOW_LANES,
+    address_of_panels,
     address_of_rows,
     check_lanes,
     check_multiple,
@@ -28,11 +29,65 @@ cdef extern from "products.hh" namespace "spacy_elmo" nogil:
         float* sums
         vector[Left] lefts
 
+    cdef cppclass Panels:
+        int64_t n_in, n_out
+        const float* weight
+        cbool turned, gates
+        void* panels
+
     int widest()
     cbool has_bfloat16()
     void run_parts[T](
         const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
     )
+
+
+_FEW_NUMBERS = 1 << 16
+"""Laid out before a second thread has started."""
+
+
+def lay_out(
+    const float[:, ::1] weight,
+    panels,
+    cbool turned,
+    cbool gates,
+    int lanes,
+    int n_threads,
+):
+    """The arrays of `Panels`. lanes: of the products, 8, 16 or 32."""
+    cdef:
+        Panels kernel
+        size_t where
+        int64_t n_panels
+    _check_instructions(lanes)
+    if gates and not turned:
+        raise ValueError("Expected gates in a turned weight, found one that is not.")
+    kernel.n_in, kernel.n_out = weight.shape[0], weight.shape[1]
+    if turned:
+        kernel.n_in, kernel.n_out = kernel.n_out, kernel.n_in
+    check_multiple("panels", kernel.n_out, min(16, lanes))
+    where = address_of_panels(
+        "panels", panels, kernel.n_in, kernel.n_out, lanes, writable=True
+    )
+    kernel.weight = &weight[0, 0]
+    kernel.turned, kernel.gates = turned, gates
+    kernel.panels = <void*>where
+    n_panels = kernel.n_out // min(64, 4 * lanes)
+    if kernel.n_in * kernel.n_out < _FEW_NUMBERS:
+        n_threads = 1
+    with nogil:
+        run_parts(
+            kernel,
+            n_panels,
+            (n_panels + max(n_threads, 1) - 1) // max(n_threads, 1),
+            lanes,
+            n_threads,
+        )
+
+
+def _check_instructions(lanes):
+    if lanes != LOW_LANES or not has_bfloat16():
+        check_lanes(lanes, widest())
 
 
 def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
@@ -45,8 +100,7 @@ def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
         size_t where
         int64_t n_panels
     kernel.n_rows, kernel.n_right = right.shape
-    if lanes != LOW_LANES or not has_bfloat16():
-        check_lanes(lanes, widest())
+    _check_instructions(lanes)
     n_panels = kernel.n_right // min(64, 4 * lanes)
     check_multiple("right", kernel.n_right, min(16, lanes))
     if not kernel.n_rows:

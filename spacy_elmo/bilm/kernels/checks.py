@@ -58,21 +58,23 @@ def lanes_of(panels: Any, widest: int, has_bfloat16: bool) -> int:
     return lanes
 
 
-def address_of_panels(name: str, panels: Any, n_in: int, n_out: int, lanes: int) -> int:
+def address_of_panels(
+    name: str, panels: Any, n_in: int, n_out: int, lanes: int, writable: bool = False
+) -> int:
     """Where panels lie that multiply n_in numbers to n_out ones.
 
-    Raises ValueError where they are others than those.
+    Raises ValueError where they are others than those, or may not be written to.
     """
     low = lanes == LOW_LANES
     columns = 64 if low else 4 * lanes
-    if n_out % columns or n_in % 2:
+    if n_out % columns or (low and n_in % 2):
         raise ValueError(
-            f"{name}: expected a multiple of {columns} columns of an even number of "
-            f"rows, found {n_out} columns of {n_in}."
+            f"{name}: expected a multiple of {columns} columns, in bfloat16 of an even "
+            f"number of rows, found {n_out} columns of {n_in}."
         )
     n_panels = n_out // columns
     shape = (n_panels, n_in // 2, columns, 2) if low else (n_panels, n_in, columns)
-    return _address(name, panels, shape, lanes)
+    return _address(name, panels, shape, lanes, writable)
 
 
 def address_of_rows(

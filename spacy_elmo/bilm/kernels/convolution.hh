@@ -42,8 +42,9 @@ struct Response {
           constexpr int R = decltype(n)::value;
           Float sums[R][kVectors];
           FromZero<Isa>()(n, row, column, sums);
-          add_product<Isa, R>(sums, from + row * char_dim, char_dim, 1,
-                              panels + column * depth, depths[column / columns]);
+          const float* const panel = panels + column * depth;
+          add_product<Isa, R>(sums, from + row * char_dim, char_dim, 1, panel,
+                              depths[column / columns], panel);
           for (int r = 0; r < R; ++r) {
             const Float at = splat<Isa>(static_cast<float>(row + r));
             for (int v = 0; v < kVectors; ++v) {

@@ -63,7 +63,7 @@ class _Response(torch.autograd.Function):
         _convolution.response(
             padded.numpy(),
             n_windows.numpy(),
-            panels(weight.detach().t(), columns).numpy(),
+            panels(weight, turned=True),
             (widths.view(-1, columns).amax(dim=1) * char_dim).numpy(),
             (n_columns + 1 - widths).float().numpy(),
             best.numpy(),

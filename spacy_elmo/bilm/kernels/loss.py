@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import available
+from .memory import empty
 from .products import (
     Left,
     array,
     dtype_of_products,
     outer_products,
     panels,
-    panels_of_rows,
 )
 
 with suppress(ImportError):  # where it was not built nothing here is called
@@ -71,7 +71,7 @@ class _Loss(torch.autograd.Function):
         among, there = torch.empty_like(true), torch.zeros_like(true)
         _loss.log_sum_exp(
             array(hidden),
-            panels_of_rows(drawn_rows.to(dtype), available.columns()).numpy(),
+            panels(drawn_rows, dtype, turned=True),
             drawn_bias.numpy(),
             columns.numpy(),
             among.numpy(),
@@ -92,10 +92,10 @@ class _Loss(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden, dtype=torch.float32)
         d_rows = torch.zeros_like(rows)
         d_bias = torch.zeros_like(bias)
-        forward = panels_of_rows(rows.to(ctx.dtype), available.columns()).numpy()
-        back = panels(rows, available.columns(), ctx.dtype).numpy()
+        forward = panels(rows, ctx.dtype, turned=True)
+        back = panels(rows, ctx.dtype)
         for part in _parts(len(hidden), len(rows)):
-            d_logits = hidden.new_empty(len(hidden[part]), len(rows))
+            d_logits = empty(len(hidden[part]), len(rows), dtype=hidden.dtype)
             _loss.logits_back(
                 array(hidden[part]),
                 forward,
@@ -109,10 +109,10 @@ class _Loss(torch.autograd.Function):
                 torch.get_num_threads(),
             )
             more_rows, more_bias = outer_products(
-                [Left(hidden[None, part])], d_logits[None], with_sums=True
+                [Left(hidden[part])], d_logits, with_sums=True
             )
-            d_rows += more_rows[0]
-            d_bias += more_bias[0]
+            d_rows += more_rows
+            d_bias += more_bias
         d_true = torch.expm1(true - total).mul_(gradient).masked_fill_(columns > 0, 0)
         return d_hidden, d_true, d_rows, d_bias, None, None
 

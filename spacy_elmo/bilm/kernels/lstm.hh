@@ -78,6 +78,83 @@ inline int64_t running(const Pass& pass, int64_t step, int64_t first, int64_t la
   return end > first ? end - first : 0;
 }
 
+// Whether these are all that run at a step, so that their rows and those of the next step
+// lie one after the other.
+inline bool are_all(const Pass& pass, int64_t step, int64_t first, int64_t last) {
+  return first == 0 && pass.batch_sizes[step] <= last;
+}
+
+// Input weights of more bytes than this are read seldomer than at each step, for several
+// steps at once; smaller ones only where a step has too few rows to fill a tile.
+constexpr int64_t kManyBytes = 4 << 20;
+
+// The gates' sums before the state's product: the bias and the inputs' product, of
+// several steps' rows where it is worth it to have them in memory meanwhile.
+template <class Isa> class InputSums {
+ public:
+  typedef typename Isa::Number Number;
+
+  InputSums(const Forward& pass, int64_t first, int64_t last)
+      : pass(pass), first(first), last(last) {}
+
+  // Before a step, of n rows from `row` on. RETURNS: its sums (n, 4 D), or null: none.
+  ELMO_INLINE const float* of(int64_t step, int64_t row, int64_t n) {
+    if (step == n_steps) prepare(row, n);
+    const float* const own = next;
+    if (own) next += n * 4 * pass.dim;
+    return own;
+  }
+
+  // What a panel's sums begin with.
+  template <class Sums>
+  ELMO_INLINE void begin(const float* own, int64_t row, int64_t column, int n,
+                         Sums& sums) const {
+    const int64_t D = pass.dim;
+    if (own) {
+      for (int r = 0; r < n; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          sums[r][v] = load<Isa>(own + (row + r) * 4 * D + column + v * Isa::width);
+    } else {
+      for (int gate = 0; gate < 4; ++gate) {
+        const auto bias = load<Isa>(pass.bias + gate * D + column / kVectors);
+        for (int r = 0; r < n; ++r) sums[r][gate] = bias;
+      }
+    }
+  }
+
+ private:
+  const Forward& pass;
+  const int64_t first, last;
+  int64_t n_steps = 0;  // done, or of which there are sums
+  const float* next = nullptr;
+  std::vector<float> room;
+
+  ELMO_INLINE void prepare(int64_t row, int64_t n) {
+    const int64_t D = pass.dim, P = pass.width, n_bytes = 4 * D * P * sizeof(Number);
+    int64_t n_rows = n;
+    ++n_steps;
+    if (n < Isa::rows || n_bytes > kManyBytes)
+      while (n_steps < pass.n_steps && are_all(pass, n_steps - 1, first, last) &&
+             n_rows + pass.batch_sizes[n_steps] <= kMostRows)
+        n_rows += pass.batch_sizes[n_steps++];
+    next = nullptr;
+    if (n_rows == n) return;
+    room.resize(kMostRows * 4 * D);
+    float* const sums = room.data();
+    const auto* const inputs = static_cast<const Number*>(pass.inputs);
+    multiply<Isa>(
+        n_rows, 4 * D,
+        {{inputs + row * P, P, static_cast<const Number*>(pass.input_panels)}},
+        [&](auto number, int64_t r, int64_t column, auto& own) ELMO_INLINE_LAMBDA {
+          begin(nullptr, r, column, decltype(number)::value, own);
+        },
+        [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
+          copy_panel<Isa>(results, n_rows, sums + column, 4 * D);
+        });
+    next = sums;
+  }
+};
+
 template <class Isa>
 ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
   const Forward& pass = *this;
@@ -95,6 +172,7 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
   LeftRows<Isa> left_hidden(kMostRows * P);
   for (int64_t k = 0; k < running(pass, 0, first, last) * P; k += W)
     left_hidden.put(k, load<Isa>(hidden + k));
+  InputSums<Isa> input_sums(pass, first, last);
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
     const int64_t n = running(pass, step, first, last);
@@ -104,13 +182,10 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
     Number* const rows = all_rows + (pass.cells ? row : first) * D;
     float* const outputs = pass.outputs + row * P;
 
-    const auto with_bias = [&](auto number, int64_t, int64_t column,
-                               auto& sums) ELMO_INLINE_LAMBDA {
-      const float* const from = pass.bias + column / kVectors;
-      for (int gate = 0; gate < 4; ++gate) {
-        const Float bias = load<Isa>(from + gate * D);
-        for (int r = 0; r < decltype(number)::value; ++r) sums[r][gate] = bias;
-      }
+    const float* const own = input_sums.of(step, row, n);
+    const auto begin = [&](auto number, int64_t r, int64_t column,
+                           auto& sums) ELMO_INLINE_LAMBDA {
+      input_sums.begin(own, r, column, decltype(number)::value, sums);
     };
     const auto activate = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
       const int64_t unit = column / kVectors;
@@ -147,9 +222,12 @@ ELMO_INLINE void Forward::run(int64_t first, int64_t last) const {
           left_hidden.put(r * P + column + v * W, output);
         }
     };
-    multiply<Isa>(n, 4 * D, {{all_inputs + row * P, P, input_panels},
-                             {left_hidden.of(hidden), P, hidden_panels}},
-                  with_bias, activate);
+    const Factors<Number> of_hidden = {left_hidden.of(hidden), P, hidden_panels};
+    if (own)
+      multiply<Isa>(n, 4 * D, {of_hidden}, begin, activate);
+    else
+      multiply<Isa>(n, 4 * D, {{all_inputs + row * P, P, input_panels}, of_hidden}, begin,
+                    activate);
     multiply<Isa>(n, P, {{rows, D, projection_panels}}, FromZero<Isa>(), put);
   }
 }
@@ -170,6 +248,7 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
   auto* const all_d_projected = static_cast<Number*>(pass.d_projected);
   int64_t row = first;
   for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
+  int64_t n_waiting = 0;
   for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
     row -= pass.batch_sizes[step];
     const int64_t n = running(pass, step, first, last);
@@ -207,7 +286,7 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
           store<Isa>(d_cell + place, d_c * f);
         }
     };
-    const auto put_to = [&](float* target) ELMO_INLINE_LAMBDA {
+    const auto put_to = [&](float* target, int64_t n) ELMO_INLINE_LAMBDA {
       return [=](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
         copy_panel<Isa>(results, n, target + column, P);
       };
@@ -215,9 +294,15 @@ ELMO_INLINE void Backward::run(int64_t first, int64_t last) const {
     multiply<Isa>(n, D, {{d_projected, P, projection_panels}}, FromZero<Isa>(),
                   deactivate);
     multiply<Isa>(n, P, {{d_gates, 4 * D, hidden_panels}}, FromZero<Isa>(),
-                  put_to(d_hidden));
-    multiply<Isa>(n, P, {{d_gates, 4 * D, input_panels}}, FromZero<Isa>(),
-                  put_to(pass.d_inputs + row * P));
+                  put_to(d_hidden, n));
+    // No step waits for these: those of several are formed at once.
+    n_waiting += n;
+    if (step == 0 || !are_all(pass, step - 1, first, last) ||
+        n_waiting + pass.batch_sizes[step - 1] > kMostRows) {
+      multiply<Isa>(n_waiting, P, {{d_gates, 4 * D, input_panels}}, FromZero<Isa>(),
+                    put_to(pass.d_inputs + row * P, n_waiting));
+      n_waiting = 0;
+    }
   }
 }
 

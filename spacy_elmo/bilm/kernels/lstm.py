@@ -5,18 +5,7 @@ Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
 
 import math
 from contextlib import suppress
-from itertools import repeat
-from typing import (
-    Any,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    cast,
-)
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import torch
@@ -24,14 +13,8 @@ from torch import Tensor
 
 from ..recurrence import Clips, Gradients, Run, Weights
 from . import available
-from .products import (
-    Left,
-    array,
-    dtype_of_products,
-    outer_products,
-    panels,
-    panels_of_rows,
-)
+from .memory import empty, release
+from .products import Left, array, dtype_of_products, outer_products, panels
 
 with suppress(ImportError):  # where it was not built nothing here is called
     from . import _lstm
@@ -45,12 +28,12 @@ _FEW_MULTIPLICATIONS = 1 << 24
 bfloat16, PyTorch's products in it are faster than theirs in float32."""
 
 
-class _Panels(NamedTuple):
-    """Weights as the kernels read them, by how many columns a tile has."""
+class Panels(NamedTuple):
+    """One LSTM's weights as the kernels read them."""
 
-    inputs: Tensor
-    hidden: Tensor
-    projection: Tensor
+    inputs: np.ndarray
+    hidden: np.ndarray
+    projection: np.ndarray
 
 
 def describe(dim: int, projection_dim: int) -> str:
@@ -96,61 +79,53 @@ def _fit(dim: int, projection_dim: int) -> bool:
     return dim != projection_dim and not dim % columns and not projection_dim % columns
 
 
-def forward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
-    """weights: with a projection. dtype: of the products."""
+def forward_panels(weights: Weights, dtype: torch.dtype) -> Panels:
+    """weights: of one LSTM with a projection. dtype: of the products."""
     ih, hh, hr = _with_projection(weights)
-    n, _, dim = hr.shape
-    columns = 4 * n_lanes
-
-    def by_units(weight: Tensor) -> Tensor:
-        """A panel has the four gates of as many units as there are lanes."""
-        units = weight.reshape(n, 4, dim // n_lanes, n_lanes, -1).transpose(1, 2)
-        return units.flatten(1, 3)
-
-    return _Panels(
-        panels_of_rows(by_units(ih.to(dtype)), columns),
-        panels_of_rows(by_units(hh.to(dtype)), columns),
-        panels_of_rows(hr.to(dtype), columns),
+    return Panels(
+        panels(ih, dtype, turned=True, gates=True),
+        panels(hh, dtype, turned=True, gates=True),
+        panels(hr, dtype, turned=True),
     )
 
 
-def backward_panels(weights: Weights, n_lanes: int, dtype: torch.dtype) -> _Panels:
+def backward_panels(weights: Weights, dtype: torch.dtype) -> Panels:
     """For the products of the way back."""
-    of_all = (panels(w, 4 * n_lanes, dtype) for w in _with_projection(weights))
-    return _Panels(*of_all)
+    return Panels(*(panels(weight, dtype) for weight in _with_projection(weights)))
 
 
 class BothPanels(NamedTuple):
-    """Of LSTMs with a projection, and the dtype of their products."""
+    """Of each LSTM, and the dtype of their products."""
 
-    forward: _Panels
-    backward: _Panels
+    forward: List[Panels]
+    backward: List[Panels]
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, weights: Weights, dtype: torch.dtype) -> "BothPanels":
+    def of(cls, weights: Sequence[Weights], dtype: torch.dtype) -> "BothPanels":
         low = dtype_of_products(dtype)
-        forward = forward_panels(weights, available.lanes(), low)
-        backward = backward_panels(weights, available.lanes(), low)
-        return cls(forward, backward, low)
+        forward = [forward_panels(own, low) for own in weights]
+        return cls(forward, [backward_panels(own, low) for own in weights], low)
 
 
 def _with_projection(weights: Weights) -> Tuple[Tensor, Tensor, Tensor]:
-    hr = cast(Tensor, weights.hr)
-    return weights.ih.detach(), weights.hh.detach(), hr.detach()
+    return weights.ih[0], weights.hh[0], cast(Tensor, weights.hr)[0]
 
 
 class Recurrence:
     """LSTMs with their present weights, to run without gradients.
 
-    weights: of G LSTMs that the kernels can run.
+    weights: of each, which the kernels can run.
     dtype: of the products, as far as the processor has them.
     """
 
-    def __init__(self, weights: Weights, clips: Clips, dtype: torch.dtype) -> None:
+    def __init__(
+        self, weights: Sequence[Weights], clips: Clips, dtype: torch.dtype
+    ) -> None:
         self.dtype = dtype_of_products(dtype)
-        self.panels = forward_panels(weights, available.lanes(), self.dtype)
-        self.bias = weights.bias.detach().contiguous()
+        release()  # what training has left, if any
+        self.panels = [forward_panels(own, self.dtype) for own in weights]
+        self.bias = torch.cat([own.bias.detach() for own in weights])
         self.clips = clips
 
     def block(
@@ -178,22 +153,22 @@ class Recurrence:
 class KernelRun(Run):
     """A `Run` that the kernels do.
 
-    panels: of the weights.
+    both: of the weights.
     """
 
     def __init__(
-        self, batch_sizes: Sequence[int], clips: Clips, panels: BothPanels
+        self, batch_sizes: Sequence[int], clips: Clips, both: BothPanels
     ) -> None:
         super().__init__(batch_sizes, clips)
-        self.panels, self.back_panels, self.dtype = panels
+        self.panels, self.back_panels, self.dtype = both
 
     def forward(
         self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
     ) -> Tuple[Tensor, Tensor, Tensor]:
         n_lstms, n_rows, _ = inputs.shape
-        self.activated = cell.new_empty(n_lstms, n_rows, bias.shape[2])
-        self.cells = cell.new_empty(n_lstms, n_rows, cell.shape[2])
-        self.unprojected = torch.empty_like(self.cells, dtype=self.dtype)
+        self.activated = empty(n_lstms, n_rows, bias.shape[2])
+        self.cells = empty(n_lstms, n_rows, cell.shape[2])
+        self.unprojected = empty(*self.cells.shape, dtype=self.dtype)
         self.inputs = inputs.to(self.dtype).contiguous()
         outputs = inputs.new_empty(inputs.shape)
         hidden, cell = _copy(hidden), _copy(cell)
@@ -224,14 +199,12 @@ class KernelRun(Run):
     ) -> Gradients:
         d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
         d_inputs = inputs.new_empty(inputs.shape)
-        d_gates = torch.empty_like(self.activated, dtype=self.dtype)
+        d_gates = empty(*self.activated.shape, dtype=self.dtype)
         d_projected = torch.empty_like(self.inputs)
         _lstm.backward(
             np.asarray(self.batch_sizes, dtype=np.int64),
             _of_each(
-                input_panels=self.back_panels.inputs,
-                hidden_panels=self.back_panels.hidden,
-                projection_panels=self.back_panels.projection,
+                self.back_panels,
                 gates=self.activated,
                 cells=self.cells,
                 outputs=outputs,
@@ -247,45 +220,50 @@ class KernelRun(Run):
             torch.get_num_threads(),
         )
         before = self._before(outputs, hidden)
-        d_ih, d_hh, d_bias = outer_products(
-            [Left(self.inputs), Left(before)], d_gates, with_sums=True
-        )
-        (d_hr,) = outer_products([Left(d_projected, turned=True)], self.unprojected)
-        return d_inputs, d_hidden, d_cell, d_ih, d_hh, d_bias[:, None], d_hr
+        of_weights: List[Tensor] = []
+        for number, own in enumerate(d_gates):
+            d_ih, d_hh, d_bias = outer_products(
+                [Left(self.inputs[number]), Left(before[number])], own, with_sums=True
+            )
+            (d_hr,) = outer_products(
+                [Left(d_projected[number], turned=True)], self.unprojected[number]
+            )
+            of_weights += [d_ih[None], d_hh[None], d_bias[None, None], d_hr[None]]
+        return (d_inputs, d_hidden, d_cell, *of_weights)
 
 
 def _forward(
-    panels: _Panels,
+    of_all: Sequence[Panels],
     bias: Tensor,
     clips: Clips,
     batch_sizes: Sequence[int],
-    **arrays: Optional[Iterable[Tensor]],
+    **arrays: Optional[Tensor],
 ) -> None:
     """In place, as `Forward` of `lstm.hh`, which says what the arrays are."""
     _lstm.forward(
         np.asarray(batch_sizes, dtype=np.int64),
-        _of_each(
-            input_panels=panels.inputs,
-            hidden_panels=panels.hidden,
-            projection_panels=panels.projection,
-            bias=bias[:, 0],
-            **arrays,
-        ),
+        _of_each(of_all, bias=bias[:, 0], **arrays),
         *_bounds(clips),
         torch.get_num_threads(),
     )
 
 
-def _of_each(**tensors: Optional[Iterable[Tensor]]) -> List[Dict[str, Any]]:
+def _of_each(
+    of_all: Sequence[Panels], **tensors: Optional[Tensor]
+) -> List[Dict[str, Any]]:
     """The arrays of each LSTM, which share the tensors' memory."""
-
-    def arrays(of_all: Optional[Iterable[Tensor]]) -> Iterable[Optional[np.ndarray]]:
-        if of_all is None:
-            return repeat(None)
-        return map(array, of_all)
-
-    rows = zip(*map(arrays, tensors.values()))
-    return [dict(zip(tensors, row)) for row in rows]
+    return [
+        {
+            "input_panels": own.inputs,
+            "hidden_panels": own.hidden,
+            "projection_panels": own.projection,
+            **{
+                name: None if tensor is None else array(tensor[number])
+                for name, tensor in tensors.items()
+            },
+        }
+        for number, own in enumerate(of_all)
+    ]
 
 
 def _bounds(clips: Clips) -> Tuple[float, float]:

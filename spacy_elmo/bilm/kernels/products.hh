@@ -21,14 +21,20 @@ constexpr int kVectors = 4;
 // panel's results, enough to read each weight seldom.
 constexpr int64_t kMostRows = 48;
 
+// Rows of a panel that all tiles multiply with before the next ones: few enough for the
+// second cache to hold them beside those, which are fetched meanwhile.
+constexpr int64_t kDepth = 512;
+
 // A tile's sums += left (R, n_in) · panel (n_in, 4 vectors). Numbers of the left factor
-// lie `stride` floats apart from row to row, and `step` from column to column.
+// lie `stride` floats apart from row to row, and `step` from column to column. `ahead`: a
+// quarter of what is fetched meanwhile, as long as the panel.
 template <class Isa, int R>
 ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const float* left,
                              int64_t stride, int64_t step, const float* panel,
-                             int64_t n_in) {
+                             int64_t n_in, const float* ahead) {
   constexpr int W = Isa::width;
   for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
+    __builtin_prefetch(ahead + k * W, 0, 2);
     typename Isa::Float columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = load<Isa>(panel + v * W);
     for (int r = 0; r < R; ++r) {
@@ -42,9 +48,10 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const flo
 template <class Isa, int R>
 ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Pair* left,
                              int64_t stride, int64_t step, const Pair* panel,
-                             int64_t n_in) {
+                             int64_t n_in, const Pair* ahead) {
   constexpr int W = Isa::width;
   for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
+    __builtin_prefetch(ahead + k * W, 0, 2);
     typename Isa::Float columns[kVectors];
     for (int v = 0; v < kVectors; ++v)
       __builtin_memcpy(&columns[v], panel + v * W, sizeof columns[v]);
@@ -91,25 +98,41 @@ template <class Isa, class Start, class Done>
 ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
                           std::initializer_list<Factors<typename Isa::Number>> products,
                           const Start& start, const Done& done) {
-  constexpr int columns = kVectors * Isa::width;
+  typedef typename Isa::Unit Unit;
+  constexpr int W = Isa::width, columns = kVectors * W;
   alignas(64) float results[kMostRows * columns];
+  // Few tiles read a panel in the order in which it lies, as fast as it comes.
+  const bool fetches = n_rows > 2 * Isa::rows;
   for (int64_t column = 0; column < n_out; column += columns) {
-    in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
-      constexpr int R = decltype(n)::value;
-      typename Isa::Float sums[R][kVectors];
-      start(n, row, column, sums);
-      for (const auto& one : products) {
-        typedef typename Isa::Unit Unit;
-        const int64_t n_in = one.n_in / Isa::per_unit;
-        add_product<Isa, R>(sums, reinterpret_cast<const Unit*>(one.left) + row * n_in,
-                            n_in, 1,
-                            reinterpret_cast<const Unit*>(one.panels) + column * n_in,
-                            n_in);
+    bool is_first = true;
+    for (const auto& one : products) {
+      const int64_t n_in = one.n_in / Isa::per_unit;
+      const Unit* const left = reinterpret_cast<const Unit*>(one.left);
+      const Unit* panel = reinterpret_cast<const Unit*>(one.panels) + column * n_in;
+      for (int64_t k = 0; k < n_in; k += kDepth) {
+        const int64_t depth = n_in - k < kDepth ? n_in - k : kDepth;
+        const Unit* const next = panel + depth * columns;
+        const Unit* ahead = fetches ? next : panel;
+        in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
+          constexpr int R = decltype(n)::value;
+          typename Isa::Float sums[R][kVectors];
+          float* const kept = results + row * columns;
+          if (is_first)
+            start(n, row, column, sums);
+          else
+            for (int r = 0; r < R; ++r)
+              for (int v = 0; v < kVectors; ++v)
+                sums[r][v] = load<Isa>(kept + r * columns + v * W);
+          add_product<Isa, R>(sums, left + row * n_in + k, n_in, 1, panel, depth, ahead);
+          if (fetches) ahead += depth * W;
+          for (int r = 0; r < R; ++r)
+            for (int v = 0; v < kVectors; ++v)
+              store<Isa>(kept + r * columns + v * W, sums[r][v]);
+        });
+        panel = next;
+        is_first = false;
       }
-      for (int r = 0; r < R; ++r)
-        for (int v = 0; v < kVectors; ++v)
-          store<Isa>(results + (row + r) * columns + v * Isa::width, sums[r][v]);
-    });
+    }
     done(column, results);
   }
 }
@@ -159,6 +182,63 @@ ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t 
                                  of_bits<Isa>(high));
     }
 }
+
+// A weight, laid out to multiply with from the right.
+struct Panels {
+  int64_t n_in, n_out;
+  const float* weight;  // (n_in, n_out), or turned (n_out, n_in)
+  bool turned;
+  bool gates;    // a panel has those of as many units as a vector has floats: turned only
+  void* panels;  // (n_out / columns, n_in / per_unit, columns) units
+
+  // first, last: of the panels.
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
+    constexpr int columns = kVectors * Isa::width;
+    for (int64_t panel = first; panel < last; ++panel) {
+      auto* const units = static_cast<typename Isa::Unit*>(panels) +
+                          panel * columns * (n_in / Isa::per_unit);
+      if (turned)
+        turn<Isa>(panel, units);
+      else
+        copy<Isa>(weight + panel * columns, units);
+    }
+  }
+
+ private:
+  template <class Isa>
+  ELMO_INLINE void turn(int64_t panel, typename Isa::Unit* units) const {
+    constexpr int W = Isa::width, columns = kVectors * W, per_unit = Isa::per_unit;
+    for (int64_t k = 0; k < n_in; k += W) {
+      const int64_t n = n_in - k < W ? n_in - k : W;
+      for (int c = 0; c < columns; ++c) {
+        const int64_t own = gates ? c / W * (n_out / kVectors) + panel * W + c % W
+                                  : panel * columns + c;
+        float exact[W] = {0.0f};
+        __builtin_memcpy(exact, weight + own * n_in + k, n * sizeof(float));
+        typename Isa::Number numbers[W];
+        store<Isa>(numbers, load<Isa>(exact));
+        for (int64_t i = 0; i < n / per_unit; ++i)
+          __builtin_memcpy(units + (k / per_unit + i) * columns + c, numbers + i * per_unit,
+                           sizeof *units);
+      }
+    }
+  }
+
+  template <class Isa> ELMO_INLINE void copy(const float* from, float* units) const {
+    pack_rows<Isa>(from, n_in, n_out, kVectors * Isa::width, units, nullptr);
+  }
+
+  template <class Isa> ELMO_INLINE void copy(const float* from, Pair* units) const {
+    constexpr int W = Isa::width, columns = kVectors * W;
+    for (int64_t k = 0; k < n_in; k += 2) {
+      Bf16 rows[2 * columns];
+      for (int r = 0; r < 2; ++r)
+        for (int v = 0; v < kVectors; ++v)
+          store<Isa>(rows + r * columns + v * W, load<Isa>(from + (k + r) * n_out + v * W));
+      pack_rows<Isa>(rows, 2, columns, columns, units + k / 2 * columns, nullptr);
+    }
+  }
+};
 
 // One factor of `OuterProducts`.
 struct Left {
@@ -244,7 +324,7 @@ struct OuterProducts {
         for (int v = 0; v < kVectors; ++v)
           sums[r][v] = is_first ? splat<Isa>(0.0f)
                                 : load<Isa>(all_sums + (i + r) * columns + v * W);
-      add_product<Isa, R>(sums, left + i, 1, n_left, panel, n_units);
+      add_product<Isa, R>(sums, left + i, 1, n_left, panel, n_units, panel);
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
           store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);

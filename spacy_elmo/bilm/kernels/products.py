@@ -4,7 +4,6 @@
 """
 
 from contextlib import suppress
-from functools import partial
 from typing import List, NamedTuple, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from . import available
 from .checks import LOW_LANES
+from .memory import empty
 
 with suppress(ImportError):  # where it was not built nothing here is called
     from . import _products
@@ -24,29 +24,37 @@ def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if is_low else torch.float32
 
 
-def panels(weight: Tensor, columns: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Weights to multiply with from the right.
+def panels(
+    weight: Tensor,
+    dtype: torch.dtype = torch.float32,
+    turned: bool = False,
+    gates: bool = False,
+) -> np.ndarray:
+    """A weight as the kernels multiply with it from the right.
 
-    weight: (..., n_in, n_out). dtype: of the products.
-    RETURNS: (..., n_out / columns, n_in, columns); in bfloat16
-        (..., n_out / columns, n_in / 2, columns, 2), its bits as int16.
+    weight: (n_in, n_out) in float32, n_out a multiple of a panel's columns.
+    dtype: of the products.
+    turned: the weight is (n_out, n_in).
+    gates: a panel has the four gates of as many units as a vector has floats, where the
+        weight's rows are all of the first gate, then all of the second, and so on.
+    RETURNS: (n_out / columns, n_in, columns); in bfloat16
+        (n_out / columns, n_in / 2, columns, 2), its bits as int16.
     """
-    parts = weight.detach().to(dtype).unflatten(-1, (-1, columns)).transpose(-3, -2)
-    if dtype != torch.bfloat16:
-        # Never the weight's own memory: it may change before the way back.
-        return parts.clone(memory_format=torch.contiguous_format)
-    pairs = parts.unflatten(-2, (-1, 2)).transpose(-2, -1)
-    return pairs.contiguous().view(torch.int16)
-
-
-def panels_of_rows(weight: Tensor, columns: int) -> Tensor:
-    """`panels` of (..., n_out, n_in) turned, in its own dtype: faster than of what is
-    turned already, as neighbours are moved together."""
-    if weight.dtype != torch.bfloat16:
-        return panels(weight.transpose(-2, -1), columns)
-    pairs = weight.detach().contiguous().view(torch.int32).transpose(-2, -1)
-    parts = pairs.unflatten(-1, (-1, columns)).transpose(-3, -2).contiguous()
-    return parts.view(torch.int16).unflatten(-1, (columns, 2))
+    n_in, n_out = weight.shape[::-1] if turned else weight.shape
+    columns = available.columns()
+    is_low = dtype == torch.bfloat16
+    shape = (n_in // 2, columns, 2) if is_low else (n_in, columns)
+    stored = torch.int16 if is_low else torch.float32
+    found = empty(n_out // columns, *shape, dtype=stored).numpy()
+    _products.lay_out(
+        weight.detach().contiguous().numpy(),
+        found,
+        turned,
+        gates,
+        _instructions(dtype),
+        torch.get_num_threads(),
+    )
+    return found
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -60,7 +68,7 @@ def array(tensor: Tensor) -> np.ndarray:
 class Left(NamedTuple):
     """What is multiplied with the same right factor as others.
 
-    rows: (G, R, n). turned: whether the result is (G, n, n_right), not (G, n_right, n).
+    rows: (R, n). turned: whether the result is (n, n_right), not (n_right, n).
     """
 
     rows: Tensor
@@ -71,32 +79,31 @@ def outer_products(
     lefts: Sequence[Left], right: Tensor, with_sums: bool = False
 ) -> List[Tensor]:
     """The sums over rows of right ⊗ left, for each on the left, in float32; then if
-    asked for those of what is on the right, (G, n_right).
+    asked for those of what is on the right, (n_right).
 
-    right: (G, R, n_right), n_right a multiple of a panel's columns; in its dtype,
-        float32 or bfloat16, the products are formed.
+    right: (R, n_right), n_right a multiple of a panel's columns; in its dtype, float32
+        or bfloat16, the products are formed.
     """
-    is_low = right.dtype == torch.bfloat16
-    instructions = LOW_LANES if is_low else available.lanes()
-    n_lstms, _, width = right.shape
-    as_floats = partial(right.new_empty, dtype=torch.float32)
-    sums = as_floats(n_lstms, width) if with_sums else None
+    width = right.shape[1]
+    sums = empty(width) if with_sums else None
     results = []
     for rows, turned in lefts:
-        n = rows.shape[2]
-        shape = (n, width) if turned else (width, n)
-        results.append(as_floats(n_lstms, *shape))
-    right = right.contiguous()
+        n = rows.shape[1]
+        results.append(empty(n, width) if turned else empty(width, n))
     rows_of = [left.rows.to(right.dtype).contiguous() for left in lefts]
-    for number in range(n_lstms):
-        _products.outer_products(
-            [
-                (array(rows[number]), result[number].numpy(), left.turned)
-                for rows, result, left in zip(rows_of, results, lefts)
-            ],
-            array(right[number]),
-            None if sums is None else sums[number].numpy(),
-            instructions,
-            torch.get_num_threads(),
-        )
+    _products.outer_products(
+        [
+            (array(rows), result.numpy(), left.turned)
+            for rows, result, left in zip(rows_of, results, lefts)
+        ],
+        array(right.contiguous()),
+        None if sums is None else sums.numpy(),
+        _instructions(right.dtype),
+        torch.get_num_threads(),
+    )
     return results if sums is None else [*results, sums]
+
+
+def _instructions(dtype: torch.dtype) -> int:
+    """For products in this dtype, by their name in the kernels."""
+    return LOW_LANES if dtype == torch.bfloat16 else available.lanes()

@@ -104,7 +104,6 @@ def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
             torch.zeros(1, 1, 4 * DIM),
             torch.randn(1, WIDTH, DIM) / DIM,
         ),
-        lanes,
         torch.float32,
     )
     inputs = torch.randn(1, 6, 50, WIDTH)
@@ -115,7 +114,7 @@ def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
             torch.set_num_threads(n_threads)
             outputs = torch.empty(1, 6 * n_sequences, WIDTH)
             kernel_lstm._forward(
-                weights,
+                [weights],
                 torch.zeros(1, 1, 4 * DIM),
                 kernel_lstm.Clips(3.0, 3.0),
                 [n_sequences] * 6,
@@ -135,7 +134,7 @@ def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
         assert torch.equal(other, found[0][:, : other.shape[1]])
 
 
-def steps_of(gates: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
+def steps_of(gates: Tensor) -> tuple[Tensor, Tensor]:
     """One step of an LSTM whose gates are these, and whose projection gives each unit
     as it is: the output and the cell, (rows, WIDTH).
 
@@ -146,12 +145,11 @@ def steps_of(gates: Tensor, lanes: int) -> tuple[Tensor, Tensor]:
     of_row[0, :, :n] = gates.t()
     weights = kernel_lstm.forward_panels(
         Weights(of_row, torch.zeros_like(of_row), gates, torch.eye(WIDTH)[None]),
-        lanes,
         torch.float32,
     )
     outputs, cell = torch.empty(1, n, WIDTH), torch.ones(1, n, WIDTH)
     kernel_lstm._forward(
-        weights,
+        [weights],
         torch.zeros(1, 1, 4 * WIDTH),
         kernel_lstm.Clips(None, None),
         [n],
@@ -171,7 +169,7 @@ def test_activations(lanes: int) -> None:
     torch.manual_seed(0)
     gates = torch.randn(64, 4 * WIDTH) * torch.logspace(-4, 4, 64)[:, None]
     gates[0, :8] = torch.tensor([0.0, -0.0, 88.0, -88.0, 1e30, -1e30, 3e38, -3e38])
-    output, cell = steps_of(gates, lanes)
+    output, cell = steps_of(gates)
     i, f, g, o = gates.double().chunk(4, dim=1)
     wanted = i.sigmoid() * g.tanh() + f.sigmoid()
     torch.testing.assert_close(cell.double(), wanted, rtol=0, atol=4e-7)

@@ -34,11 +34,11 @@ def zeros(*shape: int) -> np.ndarray:
 
 
 def forward() -> Arguments:
-    panels = kernel_lstm.forward_panels(WEIGHTS, kernels.lanes(), torch.float32)
+    panels = kernel_lstm.forward_panels(WEIGHTS, torch.float32)
     return {
-        "input_panels": panels.inputs[0].numpy(),
-        "hidden_panels": panels.hidden[0].numpy(),
-        "projection_panels": panels.projection[0].numpy(),
+        "input_panels": panels.inputs,
+        "hidden_panels": panels.hidden,
+        "projection_panels": panels.projection,
         "bias": zeros(4 * DIM),
         "inputs": zeros(5, WIDTH),
         "gates": zeros(5, 4 * DIM),
@@ -51,11 +51,11 @@ def forward() -> Arguments:
 
 
 def backward() -> Arguments:
-    panels = kernel_lstm.backward_panels(WEIGHTS, kernels.lanes(), torch.float32)
+    panels = kernel_lstm.backward_panels(WEIGHTS, torch.float32)
     return {
-        "input_panels": panels.inputs[0].numpy(),
-        "hidden_panels": panels.hidden[0].numpy(),
-        "projection_panels": panels.projection[0].numpy(),
+        "input_panels": panels.inputs,
+        "hidden_panels": panels.hidden,
+        "projection_panels": panels.projection,
         "gates": zeros(5, 4 * DIM),
         "cells": zeros(5, DIM),
         "outputs": zeros(5, WIDTH),
@@ -283,6 +283,39 @@ def test_wrong_outer_products(
         _products.outer_products(
             lefts, zeros(*right), zeros(sums), lanes or kernels.lanes(), 2
         )
+
+
+@pytest.mark.parametrize(
+    ("shape", "panels", "turned", "gates", "lanes", "message"),
+    [
+        ((6, COLUMNS), (1, 5, COLUMNS), False, False, None, "expected the shape"),
+        ((6, COLUMNS), (1, 6, COLUMNS), False, True, None, "in a turned weight"),
+        ((6, 60), (1, 6, 60), False, False, None, "expected a multiple of"),
+        ((60, 6), (1, 6, 60), True, True, None, "expected a multiple of"),
+        ((6, COLUMNS), (1, 6, COLUMNS), False, False, 4, "vectors of 4 floats"),
+        ((5, 64), (1, 2, 64), False, False, LOW_LANES, "even number|32 floats"),
+        ((0, 6), (0, 6, COLUMNS), True, False, None, "expected a multiple of"),
+    ],
+)
+def test_wrong_layouts(
+    shape: tuple,
+    panels: tuple,
+    turned: bool,
+    gates: bool,
+    lanes: int | None,
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _products.lay_out(
+            zeros(*shape), zeros(*panels), turned, gates, lanes or kernels.lanes(), 2
+        )
+
+
+def test_a_layout_that_may_not_be_written_to() -> None:
+    weight, panels = zeros(6, COLUMNS), zeros(1, 6, COLUMNS)
+    panels.setflags(write=False)
+    with pytest.raises(ValueError, match="writable"):
+        _products.lay_out(weight, panels, False, False, kernels.lanes(), 2)
 
 
 @pytest.mark.parametrize("dim", [DIM + 4, 3])
