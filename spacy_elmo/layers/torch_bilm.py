@@ -4,7 +4,7 @@ that are loaded later."""
 import os
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Tuple, cast
 
 import torch
 from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, Shim
@@ -47,6 +47,12 @@ class BiLMShim(PyTorchShim):
     """PyTorchShim around a biLM, whose caches follow the weights."""
 
     word_cache_mb: float = DEFAULT_WORD_CACHE_MB
+
+    def predict(self, inputs: ArgsKwargs) -> torch.Tensor:
+        """As Thinc's, which first sets all modules to evaluation, then all back: no
+        module of a biLM has a mode, and for a short text that takes long."""
+        with torch.no_grad():
+            return cast(torch.Tensor, self._model(*inputs.args, **inputs.kwargs))
 
     def finish_update(self, optimizer: Optimizer) -> None:
         super().finish_update(optimizer)
