@@ -38,7 +38,12 @@ class Pool:
         """As `numpy.empty` of bytes, (n_bytes)."""
         with self._lock:
             self._collect()
-            fitting = [b for b in self._free if n_bytes <= len(b) <= 2 * n_bytes]
+            # Of two that fit alike the last one, which may be in the processor's cache.
+            fitting = [
+                block
+                for block in reversed(self._free)
+                if n_bytes <= len(block) <= 2 * n_bytes
+            ]
             if fitting:
                 block = min(fitting, key=len)
                 self._free = [one for one in self._free if one is not block]
