@@ -11,10 +11,15 @@ from spacy_elmo.bilm.lstm import ProjectedLSTM, run_side_by_side
 WIDTH, DIM = 64, 192
 
 
-def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
+def lstms(
+    clips: tuple[float | None, float | None],
+    number: int = 2,
+    dim: int = DIM,
+    width: int = WIDTH,
+) -> list:
     torch.manual_seed(0)
     config = BiLMConfig(
-        dim=DIM, projection_dim=WIDTH, cell_clip=clips[0], proj_clip=clips[1]
+        dim=dim, projection_dim=width, cell_clip=clips[0], proj_clip=clips[1]
     )
     layers = [ProjectedLSTM(config) for _ in range(number)]
     for layer in layers:
@@ -22,20 +27,26 @@ def lstms(clips: tuple[float | None, float | None], number: int = 2) -> list:
     return layers
 
 
-def start(batch_sizes: list[int], number: int = 2) -> list[Tensor]:
+def start(
+    batch_sizes: list[int], number: int = 2, dim: int = DIM, width: int = WIDTH
+) -> list[Tensor]:
     """Inputs, hidden and cell."""
     torch.manual_seed(1)
     n = batch_sizes[0]
-    inputs = torch.randn(number, sum(batch_sizes), WIDTH)
-    hidden = torch.randn(number, n, WIDTH).clamp_(-0.25, 0.25)
-    return [inputs, hidden, torch.randn(number, n, DIM).clamp_(-0.4, 0.4)]
+    inputs = torch.randn(number, sum(batch_sizes), width)
+    hidden = torch.randn(number, n, width).clamp_(-0.25, 0.25)
+    return [inputs, hidden, torch.randn(number, n, dim).clamp_(-0.4, 0.4)]
 
 
 def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Tensor]:
     """Outputs and last states, then the gradients of all that went in, of a loss that
     all that came out is in."""
     own = [layer.to(dtype) for layer in layers]
-    given = [t.to(dtype).requires_grad_() for t in start(batch_sizes, len(layers))]
+    width, dim = own[0].weight_hr.shape
+    given = [
+        tensor.to(dtype).requires_grad_()
+        for tensor in start(batch_sizes, len(layers), dim, width)
+    ]
     last, outputs = run_side_by_side(own, given[0], batch_sizes, *given[1:], dtype)
     found = [outputs, last.hidden, last.cell]
     torch.manual_seed(2)

@@ -144,7 +144,9 @@ def run_side_by_side(
     if not torch.is_grad_enabled() or not any(
         tensor.requires_grad for tensor in (inputs, hidden, cell, *parameters)
     ):
-        ready = ReadyLSTM(layers, dtype, BatchedProduct, by_kernels=by_kernels)
+        ready = ReadyLSTM(
+            layers, dtype, BatchedProduct, by_kernels=by_kernels, lasting=False
+        )
         return ready.run(inputs, batch_sizes, hidden, cell)
     clips = first.clips
     make_run: Callable[[Sequence[int]], Run]
@@ -186,6 +188,7 @@ class ReadyLSTM:
     lay_out: on a CPU, makes a product of weights (G, n_out, n_in).
     record: on a GPU, keeps steps that many runs will take; None: launches them anew.
     by_kernels: by the compiled kernels, which suit them.
+    lasting: whether it outlives a step of training.
     """
 
     def __init__(
@@ -195,13 +198,14 @@ class ReadyLSTM:
         lay_out: Callable[[Tensor, torch.dtype], Product] = lay_out,
         record: Optional[Record] = None,
         by_kernels: bool = False,
+        lasting: bool = True,
     ) -> None:
         self.layers = layers
         clips = layers[0].clips
         self._block: Callable[..., _Block]
         self._block_rows = _block_rows(layers, _BLOCK_BYTES)
         if by_kernels:
-            self._block = Recurrence(_apart(layers), clips, dtype).block
+            self._block = Recurrence(_apart(layers), clips, dtype, lasting).block
             self._block_rows = sys.maxsize  # no gates lie in memory
             return
         weights = _together(layers)

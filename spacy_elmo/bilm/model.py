@@ -11,6 +11,7 @@ from typing import (
     Tuple,
     cast,
 )
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
 from .directions import Directions
+from .kernels.memory import release
 from .lstm import LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision
@@ -68,6 +70,7 @@ class BiLM(nn.Module):
         self.word_cache_mb: float = DEFAULT_WORD_CACHE_MB
         self.stamp = new_stamp()
         self._ready: Optional[ReadyBiLM] = None
+        finalize(self, release).atexit = False  # what its training has left
         self.character_encoder = CharacterEncoder(config)
         self.forward_layers = nn.ModuleList(
             ProjectedLSTM(config) for _ in range(config.n_layers)
@@ -94,6 +97,10 @@ class BiLM(nn.Module):
 
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_ready": None}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        super().__setstate__(state)
+        finalize(self, release).atexit = False
 
     def _get_ready(self, dtype: torch.dtype) -> Optional[ReadyBiLM]:
         """For a pass without gradients; None with them, and where autocast changes the

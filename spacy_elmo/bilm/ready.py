@@ -12,6 +12,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from . import onednn
 from .directions import ReadyDirections
+from .kernels.memory import release
 from .products import lay_out
 from .word_cache import WordCache
 
@@ -37,6 +38,7 @@ class ReadyBiLM:
     """
 
     def __init__(self, bilm: "BiLM", dtype: torch.dtype, word_cache_mb: float) -> None:
+        release()  # what training has left, if any
         self.fingerprint = fingerprint(bilm)
         _with_caches.add(bilm)
         _follow_fused_optimizers()

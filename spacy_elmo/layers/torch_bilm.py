@@ -51,7 +51,7 @@ class BiLMShim(PyTorchShim):
     def predict(self, inputs: ArgsKwargs) -> torch.Tensor:
         """As Thinc's, which first sets all modules to evaluation, then all back: no
         module of a biLM has a mode, and for a short text that takes long."""
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
             return cast(torch.Tensor, self._model(*inputs.args, **inputs.kwargs))
 
     def finish_update(self, optimizer: Optimizer) -> None:

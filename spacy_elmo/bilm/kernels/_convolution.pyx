@@ -8,6 +8,8 @@ the widest filter's width.
 
 from libc.stdint cimport int32_t, int64_t
 
+from ._common cimport run_parts, widest
+
 import numpy as np
 
 from .checks import check_lanes, check_multiple, check_shapes
@@ -24,26 +26,20 @@ cdef extern from "convolution.hh" namespace "spacy_elmo" nogil:
         float* best
         int32_t* where
 
-    cdef cppclass CharactersBack:
+    cdef cppclass ResponseBack:
         int64_t n_words, n_columns, char_dim, n_filters, depth
         const int64_t* depths
         const float* d_best
         const int32_t* where
+
+    cdef cppclass CharactersBack(ResponseBack):
         const float* weight
         float* d_characters
 
-    cdef cppclass FiltersBack:
-        int64_t n_words, n_columns, char_dim, n_filters, depth
-        const int64_t* depths
-        const float* d_best
-        const int32_t* where
+    cdef cppclass FiltersBack(ResponseBack):
         const float* characters
         float* d_weight
 
-    int widest()
-    void run_parts[T](
-        const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
-    )
 
 # Words that a thread takes at once: a panel is read for all of them.
 cdef int64_t WORDS = 16

@@ -6,7 +6,8 @@ Shapes: n places, S drawn words, P = their width.
 """
 
 from libc.stdint cimport int64_t
-from libcpp cimport bool as cbool
+
+from ._common cimport has_bfloat16, run_parts, widest
 
 import numpy as np
 
@@ -16,32 +17,24 @@ from .checks import address_of_panels, address_of_rows, check_shapes, lanes_of
 cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
     int64_t kMostRows
 
-    cdef cppclass LogSumExp:
+    cdef cppclass Logits:
         int64_t n_samples, width
         const void* hidden
         const void* panels
         const float* bias
         const int64_t* places
+
+    cdef cppclass LogSumExp(Logits):
         float* total
         float* there
 
-    cdef cppclass LogitsBack:
-        int64_t n_samples, width
-        const void* hidden
-        const void* panels
-        const float* bias
-        const int64_t* places
+    cdef cppclass LogitsBack(Logits):
         const float* total
         const float* d_loss
         const void* back_panels
         void* d_logits
         float* d_hidden
 
-    cbool has_bfloat16()
-    int widest()
-    void run_parts[T](
-        const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
-    )
 
 
 cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
@@ -64,18 +57,10 @@ def log_sum_exp(
         LogSumExp kernel
         int64_t n_rows = hidden.shape[0]
         int lanes = lanes_of(panels, widest(), has_bfloat16())
-        size_t where
-    kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
-    check_all(hidden, bias, places)
-    where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
-    kernel.panels = <const void*>where
-    shape = (n_rows, kernel.width)
-    where = address_of_rows("hidden", hidden, shape, lanes)
-    kernel.hidden = <const void*>where
+    set_logits(&kernel, hidden, panels, bias, places, lanes)
     check_shapes({"total": (total, (n_rows,)), "there": (there, (n_rows,))})
     if not n_rows:
         return
-    kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.there = &total[0], &there[0]
     with nogil:
         run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
@@ -99,13 +84,7 @@ def logits_back(
         int64_t n_rows = hidden.shape[0]
         int lanes = lanes_of(panels, widest(), has_bfloat16())
         size_t where
-    kernel.n_samples, kernel.width = bias.shape[0], hidden.shape[1]
-    check_all(hidden, bias, places)
-    where = address_of_panels("panels", panels, kernel.width, kernel.n_samples, lanes)
-    kernel.panels = <const void*>where
-    shape = (n_rows, kernel.width)
-    where = address_of_rows("hidden", hidden, shape, lanes)
-    kernel.hidden = <const void*>where
+    set_logits(&kernel, hidden, panels, bias, places, lanes)
     where = address_of_panels(
         "back_panels", back_panels, kernel.n_samples, kernel.width, lanes
     )
@@ -120,18 +99,34 @@ def logits_back(
     })
     if not n_rows:
         return
-    kernel.bias, kernel.places = &bias[0], &places[0]
     kernel.total, kernel.d_loss = &total[0], &d_loss[0]
     kernel.d_hidden = &d_hidden[0, 0]
     with nogil:
         run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
 
 
-def check_all(hidden, bias, places):
-    n_rows, n_samples = hidden.shape[0], bias.shape[0]
+cdef set_logits(
+    Logits* kernel,
+    hidden,
+    panels,
+    const float[::1] bias,
+    const int64_t[::1] places,
+    int lanes,
+):
+    """The arrays of `Logits`, checked."""
+    cdef size_t where
+    n_rows, width = hidden.shape
+    n_samples = bias.shape[0]
+    kernel.n_samples, kernel.width = n_samples, width
     check_shapes({"places": (places, (n_rows,))})
     if n_rows and not 0 <= np.min(places) <= np.max(places) <= n_samples:
         raise ValueError(
             f"places: expected 0 to {n_samples}, found {np.min(places)} to "
             f"{np.max(places)}."
         )
+    where = address_of_panels("panels", panels, width, n_samples, lanes)
+    kernel.panels = <const void*>where
+    where = address_of_rows("hidden", hidden, (n_rows, width), lanes)
+    kernel.hidden = <const void*>where
+    if n_rows:
+        kernel.bias, kernel.places = &bias[0], &places[0]

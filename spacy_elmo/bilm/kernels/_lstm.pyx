@@ -3,17 +3,20 @@
 """The compiled steps of LSTMs: `lstm.hh` for NumPy's arrays, as `lstm` lays them out."""
 
 from libc.stdint cimport int64_t
-from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
+
+from ._common cimport has_bfloat16, widest
 
 from .checks import address_of_panels, address_of_rows, check_shapes, lanes_of
 
 
 cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
-    cdef cppclass Forward:
+    cdef cppclass Pass:
         int64_t n_steps, dim, width
         const int64_t* batch_sizes
         float cell_clip, projection_clip
+
+    cdef cppclass Forward(Pass):
         const void* input_panels
         const void* hidden_panels
         const void* projection_panels
@@ -26,10 +29,7 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* hidden
         float* cell
 
-    cdef cppclass Backward:
-        int64_t n_steps, dim, width
-        const int64_t* batch_sizes
-        float cell_clip, projection_clip
+    cdef cppclass Backward(Pass):
         const void* input_panels
         const void* hidden_panels
         const void* projection_panels
@@ -44,8 +44,6 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* d_hidden
         float* d_cell
 
-    cbool has_bfloat16()
-    int widest()
     void run_all[T](
         const T* passes, int64_t n_passes, int64_t n_sequences, int lanes, int n_threads
     )

@@ -6,6 +6,8 @@ from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
+from ._common cimport has_bfloat16, run_parts, widest
+
 from .checks import (
     LOW_LANES,
     address_of_panels,
@@ -35,11 +37,6 @@ cdef extern from "products.hh" namespace "spacy_elmo" nogil:
         cbool turned, gates
         void* panels
 
-    int widest()
-    cbool has_bfloat16()
-    void run_parts[T](
-        const T& kernel, int64_t n_parts, int64_t size, int lanes, int n_threads
-    )
 
 
 _FEW_NUMBERS = 1 << 16

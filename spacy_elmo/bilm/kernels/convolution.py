@@ -39,7 +39,9 @@ def maximal_response(
 ) -> Tensor:
     """As `convolution.maximal_response`, in float32. Of equal maxima the first has the
     gradient: in a word they are the same characters."""
-    return cast(Tensor, _Response.apply(characters, weight, tuple(sizes), lengths))
+    lasting = not torch.is_grad_enabled()
+    given = characters, weight, tuple(sizes), lengths, lasting
+    return cast(Tensor, _Response.apply(*given))
 
 
 class _Response(torch.autograd.Function):
@@ -50,6 +52,7 @@ class _Response(torch.autograd.Function):
         weight: Tensor,
         sizes: Sizes,
         lengths: Sequence[int],
+        lasting: bool,
     ) -> Tensor:
         n_words, n_columns, char_dim = characters.shape
         width = [width for width, number in sizes for _ in range(number)]
@@ -63,7 +66,7 @@ class _Response(torch.autograd.Function):
         _convolution.response(
             padded.numpy(),
             n_windows.numpy(),
-            panels(weight, turned=True),
+            panels(weight, turned=True, lasting=lasting),
             (widths.view(-1, columns).amax(dim=1) * char_dim).numpy(),
             (n_columns + 1 - widths).float().numpy(),
             best.numpy(),
@@ -86,4 +89,4 @@ class _Response(torch.autograd.Function):
         _convolution.characters_back(
             *found, weight.numpy(), d_characters.numpy(), *shared
         )
-        return d_characters[:, : ctx.n_columns], d_weight, None, None
+        return d_characters[:, : ctx.n_columns], d_weight, None, None, None

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "products.hh"
@@ -311,7 +312,8 @@ template <class AnyPass>
 void run_all(const AnyPass* passes, int64_t n_passes, int64_t n_sequences, int lanes,
              int n_threads) {
   if (n_threads < 1) n_threads = 1;
-  const int64_t shares = (n_threads + n_passes - 1) / n_passes;
+  // So many blocks of each that threads have equally many.
+  const int64_t shares = n_threads / std::gcd<int64_t>(n_threads, n_passes);
   int64_t n_blocks = (n_sequences + kMostRows - 1) / kMostRows;
   n_blocks = (n_blocks + shares - 1) / shares * shares;
   const int64_t size = (n_sequences + n_blocks - 1) / n_blocks;

@@ -5,6 +5,7 @@ Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
 
 import math
 from contextlib import suppress
+from functools import partial
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..recurrence import Clips, Gradients, Run, Weights
 from . import available
-from .memory import empty, release
+from .memory import empty
 from .products import Left, array, dtype_of_products, outer_products, panels
 
 with suppress(ImportError):  # where it was not built nothing here is called
@@ -79,14 +80,14 @@ def _fit(dim: int, projection_dim: int) -> bool:
     return dim != projection_dim and not dim % columns and not projection_dim % columns
 
 
-def forward_panels(weights: Weights, dtype: torch.dtype) -> Panels:
-    """weights: of one LSTM with a projection. dtype: of the products."""
+def forward_panels(
+    weights: Weights, dtype: torch.dtype, lasting: bool = False
+) -> Panels:
+    """weights: of one LSTM with a projection. dtype: of the products. lasting: whether
+    they outlive a step of training."""
+    lay_out = partial(panels, dtype=dtype, turned=True, lasting=lasting)
     ih, hh, hr = _with_projection(weights)
-    return Panels(
-        panels(ih, dtype, turned=True, gates=True),
-        panels(hh, dtype, turned=True, gates=True),
-        panels(hr, dtype, turned=True),
-    )
+    return Panels(lay_out(ih, gates=True), lay_out(hh, gates=True), lay_out(hr))
 
 
 def backward_panels(weights: Weights, dtype: torch.dtype) -> Panels:
@@ -117,14 +118,18 @@ class Recurrence:
 
     weights: of each, which the kernels can run.
     dtype: of the products, as far as the processor has them.
+    lasting: whether it outlives a step of training.
     """
 
     def __init__(
-        self, weights: Sequence[Weights], clips: Clips, dtype: torch.dtype
+        self,
+        weights: Sequence[Weights],
+        clips: Clips,
+        dtype: torch.dtype,
+        lasting: bool,
     ) -> None:
         self.dtype = dtype_of_products(dtype)
-        release()  # what training has left, if any
-        self.panels = [forward_panels(own, self.dtype) for own in weights]
+        self.panels = [forward_panels(own, self.dtype, lasting) for own in weights]
         self.bias = torch.cat([own.bias.detach() for own in weights])
         self.clips = clips
 

@@ -1,13 +1,15 @@
-"""Memory of large arrays, which is kept for the next ones.
+"""Memory of large arrays of training, which is kept for the next ones.
 
 A system has to clear each page that it gives to a process, and malloc gives large
 arrays back to it: a step that trains a large biLM forms 2 GB of them, and would wait
-for their pages a quarter of its time.
+for their pages a quarter of its time. What is kept goes back when a biLM is used
+without gradients, or is gone.
 """
 
+import os
 from collections import deque
 from threading import Lock
-from typing import Deque, List
+from typing import Deque, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -29,64 +31,87 @@ class Pool:
     def __init__(self) -> None:
         self._lock = Lock()
         self._free: List[Tensor] = []  # the one that was given back first, first
-        # Garbage is collected at any time, within the lock too.
-        self._given_back: Deque[Tensor] = deque()
+        self._keeps = False
+        # Garbage is collected at any time, within the lock too. Size, and what is kept.
+        self._given_back: Deque[Tuple[int, Optional[Tensor]]] = deque()
         self._in_use = 0
         self._most_in_use = 0
 
     def empty(self, n_bytes: int) -> np.ndarray:
         """As `numpy.empty` of bytes, (n_bytes)."""
         with self._lock:
+            self._keeps = True
             self._collect()
             # Of two that fit alike the last one, which may be in the processor's cache.
             fitting = [
                 block
                 for block in reversed(self._free)
-                if n_bytes <= len(block) <= 2 * n_bytes
+                if n_bytes <= block.nbytes <= 2 * n_bytes
             ]
             if fitting:
-                block = min(fitting, key=len)
+                block = min(fitting, key=_size)
                 self._free = [one for one in self._free if one is not block]
             else:
+                self._trim(_rounded_up(n_bytes))
                 block = torch.empty(
                     _rounded_up(n_bytes), dtype=torch.uint8, device="cpu"
                 )
-            self._in_use += len(block)
+            self._in_use += block.nbytes
             self._most_in_use = max(self._most_in_use, self._in_use)
-        return np.asarray(_Lent(block, self._given_back))[:n_bytes]
+        return np.asarray(_Lent(block, self))[:n_bytes]
+
+    def give_back(self, n_bytes: int, block: Tensor) -> None:
+        self._given_back.append((n_bytes, block if self._keeps else None))
 
     def release(self) -> None:
-        """Gives what is free back to the system."""
-        with self._lock:
-            self._collect()
-            self._free.clear()
-            self._most_in_use = self._in_use
+        """Gives what is free back to the system, and keeps nothing until `empty` is
+        called again."""
+        self._keeps = False
+        # The finalizer of a biLM runs at any time, also while this thread has the lock.
+        # Who has it is training, and keeps what there is.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._collect()
+                self._free.clear()
+                self._most_in_use = self._in_use
+            finally:
+                self._lock.release()
 
     @property
     def n_free_bytes(self) -> int:
         with self._lock:
             self._collect()
-            return sum(map(len, self._free))
+            return sum(map(_size, self._free))
 
     def _collect(self) -> None:
         while self._given_back:
-            block = self._given_back.popleft()
-            self._in_use -= len(block)
-            self._free.append(block)
-        n_most = _MOST * self._most_in_use - self._in_use
-        while sum(map(len, self._free)) > n_most:
+            n_bytes, block = self._given_back.popleft()
+            self._in_use -= n_bytes
+            if block is not None:
+                self._free.append(block)
+        self._trim(0)
+
+    def _trim(self, n_more: int) -> None:
+        """To what may be kept once so many more bytes are in use."""
+        in_use = self._in_use + n_more
+        n_kept = _MOST * max(self._most_in_use, in_use) - in_use
+        while self._free and sum(map(_size, self._free)) > n_kept:
             del self._free[0]
 
 
 class _Lent:
     """What an array's memory belongs to: it goes back when the array is gone."""
 
-    def __init__(self, block: Tensor, give_back_to: Deque[Tensor]) -> None:
-        self.block, self.give_back_to = block, give_back_to
+    def __init__(self, block: Tensor, pool: Pool) -> None:
+        self.n_bytes, self.block, self.pool = block.nbytes, block, pool
         self.__array_interface__ = block.numpy().__array_interface__
 
     def __del__(self) -> None:
-        self.give_back_to.append(self.block)
+        self.pool.give_back(self.n_bytes, self.block)
+
+
+def _size(block: Tensor) -> int:
+    return block.nbytes
 
 
 def _rounded_up(n_bytes: int) -> int:
@@ -107,5 +132,16 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def release() -> None:
-    """Gives memory that no array has back to the system."""
+    """Gives memory that is kept back to the system, and from then on each array's as
+    soon as it is gone, until `empty` is called again."""
     _pool.release()
+
+
+def _begin_anew() -> None:
+    """In a forked child, where who had the lock is gone."""
+    global _pool
+    _pool = Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -29,6 +29,7 @@ def panels(
     dtype: torch.dtype = torch.float32,
     turned: bool = False,
     gates: bool = False,
+    lasting: bool = False,
 ) -> np.ndarray:
     """A weight as the kernels multiply with it from the right.
 
@@ -37,15 +38,20 @@ def panels(
     turned: the weight is (n_out, n_in).
     gates: a panel has the four gates of as many units as a vector has floats, where the
         weight's rows are all of the first gate, then all of the second, and so on.
+    lasting: whether they are of no step of training.
     RETURNS: (n_out / columns, n_in, columns); in bfloat16
         (n_out / columns, n_in / 2, columns, 2), its bits as int16.
     """
     n_in, n_out = weight.shape[::-1] if turned else weight.shape
     columns = available.columns()
     is_low = dtype == torch.bfloat16
-    shape = (n_in // 2, columns, 2) if is_low else (n_in, columns)
+    rows = (n_in // 2, columns, 2) if is_low else (n_in, columns)
+    shape = n_out // columns, *rows
     stored = torch.int16 if is_low else torch.float32
-    found = empty(n_out // columns, *shape, dtype=stored).numpy()
+    if lasting:
+        found = torch.empty(shape, dtype=stored, device="cpu").numpy()
+    else:
+        found = empty(*shape, dtype=stored).numpy()
     _products.lay_out(
         weight.detach().contiguous().numpy(),
         found,

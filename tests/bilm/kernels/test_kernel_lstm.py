@@ -23,6 +23,7 @@ BATCH_SIZES = [
     pytest.param([7, 7, 7, 3, 2, 2, 1], id="of sentences"),
     pytest.param([32] * 5, id="lanes"),
     pytest.param([113, 97, 60, 13], id="more than a thread takes at once"),
+    pytest.param([113, 97, 20, 5, 2, 1], id="of which few are left"),
     pytest.param([1, 1, 1], id="one"),
 ]
 CLIPS = pytest.mark.parametrize("clips", [(0.4, 0.25), (None, None), (0.4, None)])
@@ -235,7 +236,11 @@ def test_bfloat16(
 
 def low_results(layers: list, batch_sizes: list[int]) -> list[Tensor]:
     """`results` with products in bfloat16 of a module in float32."""
-    given = [tensor.requires_grad_() for tensor in start(batch_sizes, len(layers))]
+    width, dim = layers[0].weight_hr.shape
+    given = [
+        tensor.requires_grad_()
+        for tensor in start(batch_sizes, len(layers), dim, width)
+    ]
     last, outputs = run_side_by_side(
         layers, given[0], batch_sizes, *given[1:], torch.bfloat16
     )
@@ -245,6 +250,24 @@ def low_results(layers: list, batch_sizes: list[int]) -> list[Tensor]:
     weights = [weight for layer in layers for weight in layer.parameters()]
     gradients = torch.autograd.grad(loss, [*given, *weights])
     return [one.detach() for one in (*found, *gradients)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_weights(dtype: torch.dtype, lanes: int) -> None:
+    """They are read seldomer than at each step, and by parts of their panels."""
+    if dtype == torch.bfloat16 and not available.multiply_bfloat16():
+        pytest.skip("no instructions for bfloat16 beside these")
+    layers = lstms((0.4, 0.25), dim=1280, width=640)
+    sizes = [16, 16, 16, 15, 9, 9, 1]
+    exact = results(lstms((0.4, 0.25), dim=1280, width=640), sizes, torch.float64)
+    if dtype == torch.float32:
+        found = results(layers, sizes, dtype)
+    else:
+        found = low_results(layers, sizes)
+    for number, (one, wanted) in enumerate(zip(found, exact)):
+        bound = 2e-6 if dtype == torch.float32 else 0.01
+        # A value that is rounded to the bound, or from it, loses or gets its gradient.
+        assert error(one, wanted) < (bound if number < 3 else 30 * bound)
 
 
 def test_the_way_back_can_be_gone_twice(lanes: int) -> None:

@@ -73,6 +73,15 @@ def test_panels(n_in: int, dtype: torch.dtype, lanes: int) -> None:
     units = rounded.view(n_in, 4, 4, columns // 4).permute(2, 0, 1, 3)
     assert torch.equal(columns_of(by_gates, dtype), units.flatten(2))
     assert not np.shares_memory(found, weight.numpy())
+    threads = torch.get_num_threads()
+    try:
+        for n_threads in (2, 3):
+            torch.set_num_threads(n_threads)
+            assert np.array_equal(panels(weight, dtype), found)
+            again = panels(weight.t(), dtype, turned=True, gates=True, lasting=True)
+            assert np.array_equal(again, by_gates)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_panels_of_an_odd_number_of_rows(lanes: int) -> None:
