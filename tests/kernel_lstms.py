@@ -50,7 +50,8 @@ def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Te
     last, outputs = run_side_by_side(own, given[0], batch_sizes, *given[1:], dtype)
     found = [outputs, last.hidden, last.cell]
     torch.manual_seed(2)
-    loss = sum((one * torch.randn_like(one, dtype=dtype)).sum() for one in found)
+    # Drawn in float32: in float64 they would be others.
+    loss = sum((one * torch.randn(one.shape).to(dtype)).sum() for one in found)
     weights = [weight for layer in own for weight in layer.parameters()]
     gradients = torch.autograd.grad(loss, [*given, *weights])
     return [one.detach() for one in (*found, *gradients)]
