@@ -213,6 +213,8 @@ struct Panels {
       for (int c = 0; c < columns; ++c) {
         const int64_t own = gates ? c / W * (n_out / kVectors) + panel * W + c % W
                                   : panel * columns + c;
+        // Rows lie too far apart for the processor to see what comes next.
+        __builtin_prefetch(weight + own * n_in + k + 2 * W, 0, 2);
         float exact[W] = {0.0f};
         __builtin_memcpy(exact, weight + own * n_in + k, n * sizeof(float));
         typename Isa::Number numbers[W];
