@@ -143,7 +143,8 @@ def test_threads() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert not wrong
-    assert own.n_free_bytes <= 4 * 10
+    # A thread has one array when it asks for the next.
+    assert own.n_free_bytes <= 1.25 * 4 * 2 * 8
     assert own._in_use == 0
 
 
