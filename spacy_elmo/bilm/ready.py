@@ -97,8 +97,8 @@ def fingerprint(bilm: "BiLM") -> Fingerprint:
 
 
 def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """`module.parameters()` in a fifth of its time, which a short text would notice;
-    with repetitions, if there are any."""
+    """`module.parameters()` without the making of their names, which a short text would
+    notice; with repetitions, if there are any."""
     for parameter in module._parameters.values():
         if parameter is not None:
             yield parameter

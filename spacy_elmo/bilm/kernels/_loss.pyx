@@ -7,7 +7,7 @@ Shapes: n places, S drawn words, P = their width.
 
 from libc.stdint cimport int64_t
 
-from ._common cimport has_bfloat16, run_parts, widest
+from ._common cimport has_bfloat16, run_parts, share, widest
 
 import numpy as np
 
@@ -36,11 +36,8 @@ cdef extern from "loss.hh" namespace "spacy_elmo" nogil:
         float* d_hidden
 
 
-
 cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
-    if n_threads < 1:
-        n_threads = 1
-    return max(1, min(kMostRows, (n_rows + n_threads - 1) // n_threads))
+    return max(1, min(kMostRows, share(n_rows, n_threads)))
 
 
 def log_sum_exp(

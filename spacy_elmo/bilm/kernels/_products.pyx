@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from ._common cimport has_bfloat16, run_parts, widest
+from ._common cimport has_bfloat16, run_parts, share, widest
 
 from .checks import (
     LOW_LANES,
@@ -73,13 +73,7 @@ def lay_out(
     if kernel.n_in * kernel.n_out < _FEW_NUMBERS:
         n_threads = 1
     with nogil:
-        run_parts(
-            kernel,
-            n_panels,
-            (n_panels + max(n_threads, 1) - 1) // max(n_threads, 1),
-            lanes,
-            n_threads,
-        )
+        run_parts(kernel, n_panels, share(n_panels, n_threads), lanes, n_threads)
 
 
 def _check_instructions(lanes):
@@ -121,10 +115,4 @@ def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
         kernel.sums = &sums[0]
     # What is on the left is prepared once for each thread's panels.
     with nogil:
-        run_parts(
-            kernel,
-            n_panels,
-            (n_panels + max(n_threads, 1) - 1) // max(n_threads, 1),
-            lanes,
-            n_threads,
-        )
+        run_parts(kernel, n_panels, share(n_panels, n_threads), lanes, n_threads)

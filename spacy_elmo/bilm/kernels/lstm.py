@@ -85,9 +85,9 @@ def forward_panels(
 ) -> Panels:
     """weights: of one LSTM with a projection. dtype: of the products. lasting: whether
     they outlive a step of training."""
-    lay_out = partial(panels, dtype=dtype, turned=True, lasting=lasting)
+    turned = partial(panels, dtype=dtype, turned=True, lasting=lasting)
     ih, hh, hr = _with_projection(weights)
-    return Panels(lay_out(ih, gates=True), lay_out(hh, gates=True), lay_out(hr))
+    return Panels(turned(ih, gates=True), turned(hh, gates=True), turned(hr))
 
 
 def backward_panels(weights: Weights, dtype: torch.dtype) -> Panels:

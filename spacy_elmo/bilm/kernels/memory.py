@@ -6,6 +6,7 @@ for their pages a quarter of its time. What is kept goes back when a biLM is use
 without gradients, or is gone.
 """
 
+import math
 import os
 from collections import deque
 from threading import Lock
@@ -52,10 +53,9 @@ class Pool:
                 block = min(fitting, key=_size)
                 self._free = [one for one in self._free if one is not block]
             else:
-                self._trim(_rounded_up(n_bytes))
-                block = torch.empty(
-                    _rounded_up(n_bytes), dtype=torch.uint8, device="cpu"
-                )
+                size = _rounded_up(n_bytes)
+                self._trim(size)
+                block = torch.empty(size, dtype=torch.uint8, device="cpu")
             self._in_use += block.nbytes
             self._most_in_use = max(self._most_in_use, self._in_use)
         return np.asarray(_Lent(block, self))[:n_bytes]
@@ -125,7 +125,7 @@ _pool = Pool()
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """As `torch.empty` on a CPU; large ones are of memory that was used before."""
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    n_bytes = math.prod(shape) * dtype.itemsize
     if n_bytes < _LARGE:
         return torch.empty(shape, dtype=dtype, device="cpu")
     return torch.from_numpy(_pool.empty(n_bytes)).view(dtype).view(shape)
