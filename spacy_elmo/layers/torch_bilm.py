@@ -2,9 +2,18 @@
 that are loaded later."""
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Callable, Iterator, List, Mapping, Tuple, cast
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Iterator,
+    List,
+    Mapping,
+    Tuple,
+    cast,
+)
 
 import torch
 from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, Shim
@@ -49,9 +58,13 @@ class BiLMShim(PyTorchShim):
     word_cache_mb: float = DEFAULT_WORD_CACHE_MB
 
     def predict(self, inputs: ArgsKwargs) -> torch.Tensor:
-        """As Thinc's, which first sets all modules to evaluation, then all back: no
-        module of a biLM has a mode, and for a short text that takes long."""
-        with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
+        """As Thinc's, which first sets all modules to evaluation, then all back, and
+        always enters autocast: no module of a biLM has a mode, and for a short text
+        both take long."""
+        autocast: ContextManager = nullcontext()
+        if self._mixed_precision or torch.is_autocast_enabled("cuda"):
+            autocast = torch.autocast("cuda", enabled=self._mixed_precision)
+        with torch.no_grad(), autocast:
             return cast(torch.Tensor, self._model(*inputs.args, **inputs.kwargs))
 
     def finish_update(self, optimizer: Optimizer) -> None:

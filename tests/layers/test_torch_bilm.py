@@ -106,6 +106,30 @@ def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
     assert read == []
 
 
+@pytest.mark.parametrize("outside", [True, False])
+def test_autocast_around_it_does_not_reach_it(
+    outside: bool, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Thinc's own shim."""
+    seen = []
+
+    def forward(self: BiLM, *arguments: Any) -> torch.Tensor:
+        seen.append(torch.is_autocast_enabled("cuda"))
+        seen.append(torch.is_grad_enabled())
+        return original(self, *arguments)
+
+    original = BiLM.forward
+    monkeypatch.setattr(BiLM, "forward", forward)
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", outside)
+    try:
+        check(model)
+        assert torch.is_autocast_enabled("cuda") is outside
+    finally:
+        torch.set_autocast_enabled("cuda", before)
+    assert seen[:2] == [False, False]
+
+
 def test_averaged_weights_are_seen_and_gone(model: Model) -> None:
     plain = check(model)
     optimizer = Adam(0.01, use_averages=True)
