@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import spacy
 
 import spacy_elmo
-from spacy_elmo.bilm import kernels
+from spacy_elmo.bilm.backends import cpu as kernels
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import convolution as by_kernels
+from .backends.cpu import char_cnn as by_kernels
 from .matmul import convenient_rows, mm
 
 _AT_ONCE, _AT_ONCE_GPU = 2 << 20, 64 << 20

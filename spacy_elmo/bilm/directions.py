@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import onednn
-from .kernels.lstm import pays
+from .backends.cpu.lstm import pays
 from .lstm import LSTMState, ProjectedLSTM, ReadyLSTM, RunLayers, run_side_by_side
 from .recorded import record_graph
 

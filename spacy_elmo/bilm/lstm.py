@@ -8,10 +8,10 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tup
 import torch
 from torch import Tensor, nn
 
+from .backends.cpu.lstm import BothPanels, KernelRun, Recurrence, pays
 from .config import BiLMConfig
 from .fused import FusedRun
 from .gates import compiled_gates
-from .kernels.lstm import BothPanels, KernelRun, Recurrence, pays
 from .products import BatchedProduct, Product, lay_out
 from .recorded import Record, RecordedSteps
 from .recurrence import (

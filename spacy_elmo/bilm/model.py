@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from . import onednn
+from .backends.cpu.workspace import release
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
 from .directions import Directions
-from .kernels.memory import release
 from .lstm import LSTMState, ProjectedLSTM
 from .packing import Packing
 from .precision import resolve_precision

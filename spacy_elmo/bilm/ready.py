@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from . import onednn
+from .backends.cpu.workspace import release
 from .directions import ReadyDirections
-from .kernels.memory import release
 from .products import lay_out
 from .word_cache import WordCache
 

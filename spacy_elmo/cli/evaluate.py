@@ -50,10 +50,10 @@ def evaluate_cli(
     how many of its words the vocabulary does not know.
     """
     from ..formats.files import write_json
-    from ..pretraining.corpus import load_text
+    from ..pretraining.data.corpus import load_text
     from ..pretraining.distributed import Group
     from ..pretraining.evaluation import evaluate
-    from ..pretraining.model_folder import read_model
+    from ..pretraining.output.model_folder import read_model
     from ..pretraining.settings import CorpusSettings
 
     with errors_as_messages(), tempfile.TemporaryDirectory() as cache:

@@ -50,7 +50,7 @@ def _load(model: str, is_folder: bool) -> "Language":
     """
     from spacy.util import load_model
 
-    from ..pretraining.tokenizers import is_other_package
+    from ..text.tokenizers import is_other_package
 
     if not is_folder and is_other_package(model):
         raise ValueError(
@@ -109,7 +109,7 @@ def _print_pipeline(nlp: "Language") -> None:
 
 def describe(bilm: "BiLM") -> List[Row]:
     """Sizes and options as rows of a table."""
-    from ..bilm.kernels.lstm import describe
+    from ..bilm.backends.cpu.lstm import describe
 
     config = bilm.config
     parts: Dict[str, int] = {"characters": 0, "LSTMs": 0}

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..formats.checks import WeightsError
 from ..formats.files import write_json
-from ..pretraining.model_folder import META
-from ..pretraining.text import CorpusError, find_files, read_chunks
-from ..pretraining.tokenizers import (
+from ..pretraining.output.model_folder import META
+from ..text.files import CorpusError, find_files, read_chunks
+from ..text.tokenizers import (
     END_OF_SENTENCE,
     LINES,
     WHITESPACE,

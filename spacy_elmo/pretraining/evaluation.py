@@ -7,13 +7,13 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 import numpy as np
 import torch
 
-from .batches import Batches, each
+from .data.batches import Batches, each
+from .data.lanes import Lanes
+from .data.shards import Shards
+from .data.vocabulary import Vocabulary
+from .data.word_table import TypeTable
 from .distributed import Group
-from .lanes import Lanes
 from .language_model import LanguageModel
-from .shards import Shards
-from .types import TypeTable
-from .vocabulary import Vocabulary
 
 _UNROLL_STEPS = 32
 _MOST_LANES, _LANE_IDS = 64, 512

@@ -11,7 +11,7 @@ from ..bilm import BiLM
 from ..bilm.lstm import LSTMState, ProjectedLSTM, run_side_by_side
 from ..bilm.sampled_loss import sampled_loss
 from ..bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from .batches import Batch, Sample
+from .data.batches import Batch, Sample
 from .settings import SoftmaxSettings
 
 Softmax = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]

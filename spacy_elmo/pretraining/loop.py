@@ -7,31 +7,32 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 
-from ..bilm import BiLM, kernels
+from ..bilm import BiLM
+from ..bilm.backends import cpu as kernels
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..formats import load_bilm
-from . import checkpoints
-from .batches import WEIGHTS, Batches, each, generator_of
-from .corpus import Tokenization, load_corpus
+from ..text.files import hash_files
+from .data.batches import WEIGHTS, Batches, each, generator_of
+from .data.corpus import Tokenization, load_corpus
+from .data.lanes import Lanes
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
-from .lanes import Lanes
 from .language_model import LanguageModel, State, make_softmax
 from .lock import alone_in
 from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
-from .model_folder import recover, write_model
 from .optimizers import Optimizer, clip
+from .output import checkpoints
+from .output.log import Records
+from .output.model_folder import recover, write_model
+from .output.reporter import DevRecord
 from .progress import Progress, TrainingError
 from .readout import ReadOut
-from .records import Records
-from .reporting import DevRecord
 from .schedules import learn_rate, total_steps
 from .settings import PretrainSettings
 from .signals import Interrupted, Requests
 from .snapshot import restore, take_snapshot
 from .step import compute_gradient, freeze, record_steps
-from .text import hash_files
 
 NO_MEMORY = """\
 training: expected batches that fit into the GPU's memory, found: {error}

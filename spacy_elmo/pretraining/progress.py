@@ -7,11 +7,11 @@ from typing import Any, Callable, Dict, Optional
 
 import torch
 
-from .checkpoints import Checkpoint
+from .data.lanes import Lanes
 from .evaluation import Perplexities
-from .lanes import Lanes
+from .output.checkpoints import Checkpoint
+from .output.reporter import TrainRecord
 from .readout import StepResult
-from .reporting import TrainRecord
 from .schedules import course
 from .settings import PretrainSettings, changes
 

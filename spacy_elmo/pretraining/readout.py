@@ -6,7 +6,7 @@ from typing import Any, Deque, Iterator, NamedTuple, Tuple
 import torch
 from torch import Tensor
 
-from .lanes import Window
+from .data.lanes import Window
 
 _LAG_ON_DEVICE = 4
 """Steps by which the host may be ahead of the device."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Iterator, Mapping, Optional, Tuple
 
 from ..bilm.precision import PRECISIONS
+from ..text.tokenizers import LINES, SPLIT, WHITESPACE
 from .checked import (
     ABOVE_0,
     BELOW_1,
@@ -23,8 +24,7 @@ from .checked import (
     show,
     whole,
 )
-from .tokenizers import LINES, SPLIT, WHITESPACE
-from .vocabulary import SPECIALS
+from .data.vocabulary import SPECIALS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.autograd import graph
 
 from ..bilm.lstm import LSTMState
 from ..bilm.softmax import SampledSoftmax
-from .batches import DROPOUT, Batch, generator_of
+from .data.batches import DROPOUT, Batch, generator_of
 from .distributed import Group
 from .language_model import LanguageModel, SampledRows, State
 from .progress import TrainingError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.numpy_bilm import character_ids
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy_bilm import character_ids
 
 from spacy_elmo.bilm import ByteCharacters, VocabularyCharacters
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy_bilm
 import pytest
 import torch
+from helpers import numpy_bilm
 
 from spacy_elmo import BiLM, load_bilm
 

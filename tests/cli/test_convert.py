@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from pipelines import same_numbers
+from helpers.pipelines import same_numbers
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, load_bilm, save_bilm

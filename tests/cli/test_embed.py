@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-import runs
 from click.testing import Result
+from helpers import runs
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 from click.testing import Result
-from corpora import contents
+from helpers import runs
+from helpers.corpora import contents
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, save_bilm

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import spacy
 from click.testing import Result
-from pipelines import (
+from helpers.pipelines import (
     CONCAT_TWICE,
     LISTENER,
     blank,
@@ -24,7 +24,7 @@ from pipelines import (
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, save_bilm
-from spacy_elmo.bilm.kernels import available
+from spacy_elmo.bilm.backends.cpu import available
 from spacy_elmo.cli import elmo_cli
 from spacy_elmo.layers.mix import learned_mix
 

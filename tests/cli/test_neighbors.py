@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 from click.testing import Result
+from helpers import runs
 from typer.testing import CliRunner
 
 from spacy_elmo import BiLM

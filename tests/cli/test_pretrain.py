@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import runs
 from click.testing import Result
+from helpers import runs
 from typer.testing import CliRunner
 
 from spacy_elmo import load_bilm
 from spacy_elmo.cli import elmo_cli
-from spacy_elmo.pretraining import records
-from spacy_elmo.pretraining.model_folder import read_model
+from spacy_elmo.pretraining.output import log as records
+from spacy_elmo.pretraining.output.model_folder import read_model
 
 
 @pytest.fixture(autouse=True)

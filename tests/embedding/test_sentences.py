@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import corpora
 import pytest
+from helpers import corpora
 
 from spacy_elmo.embedding.sentences import (
     Tokenization,
@@ -17,7 +17,7 @@ from spacy_elmo.embedding.sentences import (
     write_tokenization,
 )
 from spacy_elmo.formats import WeightsError
-from spacy_elmo.pretraining.text import CorpusError
+from spacy_elmo.text.files import CorpusError
 
 TEXT = "It's here . Isn't it ?\n\n\n  Two  words \nEnd\n"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict
 
-import manylangs_folder
 import numpy as np
-import numpy_bilm
 import pytest
+from helpers import manylangs_folder, numpy_bilm
 
 from spacy_elmo import BiLM, load_bilm
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from refusals import refused
+from helpers.refusals import refused
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
 from spacy_elmo.formats import Recognised, WeightsError, recognise

@@ -6,10 +6,9 @@ import json
 import shutil
 from pathlib import Path
 
-import manylangs_folder
 import numpy as np
-import numpy_bilm
 import pytest
+from helpers import manylangs_folder, numpy_bilm
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.formats import manylangs

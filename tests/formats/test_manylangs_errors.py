@@ -12,8 +12,8 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 import torch
-from manylangs_folder import changed_pickle
-from refusals import refused
+from helpers.manylangs_folder import changed_pickle
+from helpers.refusals import refused
 
 from spacy_elmo import load_bilm
 from spacy_elmo.formats import WeightsError

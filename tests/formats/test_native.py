@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from refusals import refused
+from helpers.refusals import refused
 from safetensors.torch import load, save
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm

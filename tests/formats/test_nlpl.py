@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refusals import refused
+from helpers.refusals import refused
 
 from spacy_elmo import load_bilm
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import numpy_bilm
 import pytest
 import torch
+from helpers import numpy_bilm
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from refusals import refused
+from helpers.refusals import refused
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
-from pipelines import (
+from helpers.pipelines import (
     CONCAT,
     CONCAT_TWICE,
     EMBED,
@@ -20,6 +19,7 @@ from pipelines import (
     train,
     trainable,
 )
+from numpy.testing import assert_allclose
 from spacy import registry
 from thinc.api import Model
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from pipelines import expected_layers
+from helpers.pipelines import expected_layers
 from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Doc

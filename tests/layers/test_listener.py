@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+from helpers.pipelines import LISTENER, blank, docs_of, examples, mixes, trainable
 from numpy.testing import assert_allclose
-from pipelines import LISTENER, blank, docs_of, examples, mixes, trainable
 from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Doc

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from numpy.testing import assert_allclose
-from pipelines import (
+from helpers.pipelines import (
     blank,
     docs_of,
     examples,
@@ -22,6 +21,7 @@ from pipelines import (
     spied,
     train,
 )
+from numpy.testing import assert_allclose
 from spacy import registry
 from spacy.language import Language
 from thinc.api import Model

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from pipelines import own_bilm
+from helpers.pipelines import own_bilm
 from spacy.tokens import Doc
 from thinc.api import Adam, Model
 

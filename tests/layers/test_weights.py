@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import same_numbers
+from helpers.pipelines import same_numbers
 from spacy import registry
 
 from spacy_elmo import BiLM, save_bilm

@@ -1,7 +1,7 @@
 """The pipeline that most tests of the component look at."""
 
 import pytest
-from pipelines import embedder
+from helpers.pipelines import embedder
 from spacy.language import Language
 
 from spacy_elmo import BiLM

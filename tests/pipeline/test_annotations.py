@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+from helpers.pipelines import embedder, expected_layers
 from numpy.testing import assert_allclose
-from pipelines import embedder, expected_layers
 from spacy.language import Language
 from spacy.tokens import Doc
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
+from helpers.pipelines import LISTENER, TOK2VEC, train, trainable
 from numpy.testing import assert_array_equal
-from pipelines import LISTENER, TOK2VEC, train, trainable
 from spacy.language import Language
 
 

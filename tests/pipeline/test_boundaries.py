@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pipelines import LISTENER, blank, examples, no_warnings
+from helpers.pipelines import LISTENER, blank, examples, no_warnings
 from spacy.language import Language
 from spacy.training import Example
 

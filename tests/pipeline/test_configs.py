@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from pipelines import examples, spacy_command, write_corpus
+from helpers.pipelines import examples, spacy_command, write_corpus
 from spacy.util import load_config
 
 from spacy_elmo import load_bilm

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from pipelines import blank
+from helpers.pipelines import blank
 
 from spacy_elmo.layers import weights as loaders
 from spacy_elmo.pipeline.default_weights import DefaultWeights

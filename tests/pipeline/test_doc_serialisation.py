@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.pipelines import LISTENER, embedder, no_warnings, trainable
 from numpy.testing import assert_array_equal
-from pipelines import LISTENER, embedder, no_warnings, trainable
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 

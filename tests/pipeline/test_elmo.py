@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
-from numpy.testing import assert_allclose
-from pipelines import (
+from helpers.pipelines import (
     CONCAT_TWICE,
     LISTENER,
     blank,
@@ -22,6 +21,7 @@ from pipelines import (
     own_bilm,
     trainable,
 )
+from numpy.testing import assert_allclose
 from spacy.language import Language
 from spacy.tokens import Doc
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines import LISTENER, blank
+from helpers.pipelines import LISTENER, blank
 from spacy.kb import InMemoryLookupKB, KnowledgeBase
 from spacy.language import Language
 from spacy.tokens import Doc, Span

@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipelines import CONCAT, LISTENER, mixes, same_numbers, spied, train, trainable
+from helpers.pipelines import (
+    CONCAT,
+    LISTENER,
+    mixes,
+    same_numbers,
+    spied,
+    train,
+    trainable,
+)
 from spacy.language import Language
 
 from spacy_elmo import BiLM

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
-from numpy.testing import assert_allclose
-from pipelines import (
+from helpers.pipelines import (
     CONCAT_TWICE,
     LISTENER,
     blank,
@@ -23,6 +22,7 @@ from pipelines import (
     train,
     trainable,
 )
+from numpy.testing import assert_allclose
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from thinc.api import get_current_ops, set_current_ops

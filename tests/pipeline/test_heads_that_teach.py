@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines import LISTENER, docs_of, examples, parameters, train, trainable
+from helpers.pipelines import LISTENER, docs_of, examples, parameters, train, trainable
 from spacy.language import Language
 
 from spacy_elmo.layers.elmo_model import get_bilm

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import spacy
-from numpy.testing import assert_array_equal
-from pipelines import (
+from helpers.pipelines import (
     CONCAT,
     CONCAT_TWICE,
     LISTENER,
@@ -20,6 +19,7 @@ from pipelines import (
     train,
     trainable,
 )
+from numpy.testing import assert_array_equal
 from spacy.language import Language
 
 from spacy_elmo import BiLM

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
-from numpy.testing import assert_allclose, assert_array_equal
-from pipelines import (
+from helpers.pipelines import (
     CONCAT,
     CONCAT_TWICE,
     LISTENER,
@@ -24,6 +23,7 @@ from pipelines import (
     train,
     trainable,
 )
+from numpy.testing import assert_allclose, assert_array_equal
 from spacy.language import Language
 from spacy.util import registry
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import spacy
-from pipelines import (
+from helpers.pipelines import (
     CONCAT,
     LISTENER,
     config,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines import LISTENER, docs_of, examples, same_numbers, trainable
+from helpers.pipelines import LISTENER, docs_of, examples, same_numbers, trainable
 from spacy.language import Language
 from spacy.training import Example
 from thinc.api import Adam, Optimizer

@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import manylangs_folder
 import numpy as np
-import numpy_bilm
 import pytest
-import runs
 import torch
+from helpers import manylangs_folder, numpy_bilm, runs
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.pretraining import records
+from spacy_elmo.pretraining.output import log as records
 from spacy_elmo.pretraining.progress import TrainingError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds", "!"]]

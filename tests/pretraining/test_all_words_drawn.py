@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import runs
+from helpers import runs
 
-from spacy_elmo.pretraining.model_folder import VOCABULARY
-from spacy_elmo.pretraining.vocabulary import Vocabulary
+from spacy_elmo.pretraining.data.vocabulary import Vocabulary
+from spacy_elmo.pretraining.output.model_folder import VOCABULARY
 
 ONE_STEP = {"max_steps": 1, "eval_frequency": 0}
 

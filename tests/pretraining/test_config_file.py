@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from confection import Config
-from corpora import corpus_refused
+from helpers.corpora import corpus_refused
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.cli._util import parse_config_overrides

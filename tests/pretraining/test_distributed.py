@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gloo_worker
 import pytest
 import torch
+from helpers import gloo_worker
+from helpers.language_models import make_model, make_text
 from hypothesis import given
 from hypothesis import strategies as st
-from language_models import make_model, make_text
 
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import evaluate
@@ -110,7 +110,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join([str(WORKER.parents[1]), str(WORKER.parent)]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(WORKER.parents[2]), str(WORKER.parents[1])]
+            ),
         }
         command = [sys.executable, str(WORKER), str(folder)]
         processes.append(

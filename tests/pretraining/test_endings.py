@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import runs
 import torch
+from helpers import runs
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.pretraining import loop

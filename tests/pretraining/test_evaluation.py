@@ -11,9 +11,7 @@ from typing import Sequence
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from language_models import (
+from helpers.language_models import (
     SOFTMAXES,
     Text,
     make_model,
@@ -21,13 +19,15 @@ from language_models import (
     make_text,
     random_sentences,
 )
-from slow_lm import SlowLM
+from helpers.slow_lm import SlowLM
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
+from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import Perplexities, evaluate, prefix
 from spacy_elmo.pretraining.language_model import LanguageModel
-from spacy_elmo.pretraining.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 
 ALONE = Group(0, 1, torch.device("cpu"))
 UNROLL_STEPS = 32

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-import runs
+from helpers import runs
 
 from spacy_elmo.formats.files import write_json
-from spacy_elmo.pretraining import checkpoints
-from spacy_elmo.pretraining.prepare import prepare
+from spacy_elmo.pretraining.data.prepare import prepare
+from spacy_elmo.pretraining.output import checkpoints
 
 NAME = os.fsdecode(b"caf\xe9.txt")
 

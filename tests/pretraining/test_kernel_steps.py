@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import runs
 import torch
+from helpers import runs
 
-from spacy_elmo.bilm import kernels
-from spacy_elmo.bilm.kernels import available
+from spacy_elmo.bilm.backends import cpu as kernels
+from spacy_elmo.bilm.backends.cpu import available
 
 SIZES = {"dim": 128, "projection_dim": 64}
 with_kernels = pytest.mark.skipif(

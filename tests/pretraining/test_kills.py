@@ -7,9 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import kills
 import pytest
-import runs
+from helpers import kills, runs
 
 SECTIONS: runs.Values = {"training": {"max_steps": 14, "dropout": 0.2}}
 LONG: runs.Values = {

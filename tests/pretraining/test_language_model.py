@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import pytest
 import torch
-from language_models import (
+from helpers.language_models import (
     CONFIG,
     SOFTMAXES,
     Text,
@@ -19,20 +19,20 @@ from language_models import (
     random_sentences,
     vocabulary_characters,
 )
-from slow_lm import Masks, SlowLM, State
+from helpers.slow_lm import Masks, SlowLM, State
 from torch import Tensor
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState
 from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from spacy_elmo.pretraining.batches import NEGATIVES, Batch, Batches, generator_of
-from spacy_elmo.pretraining.lanes import Lanes, Window
+from spacy_elmo.pretraining.data.batches import NEGATIVES, Batch, Batches, generator_of
+from spacy_elmo.pretraining.data.lanes import Lanes, Window
+from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
 from spacy_elmo.pretraining.language_model import (
     LanguageModel,
     SampledRows,
     make_softmax,
 )
-from spacy_elmo.pretraining.vocabulary import BEGIN, END, UNKNOWN
 
 N_LANES, UNROLL_STEPS = 3, 4
 DOUBLE = torch.float64

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 import torch
+from helpers import runs
 
-from spacy_elmo.pretraining import loop, records
+from spacy_elmo.pretraining import loop
+from spacy_elmo.pretraining.output import log as records
 
 FULL = {"type": "full"}
 ADAPTIVE = {"type": "adaptive", "cutoffs": [6, 12], "div_value": 2.0}

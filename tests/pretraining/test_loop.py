@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 import torch
+from helpers import runs
 
 from spacy_elmo import load_bilm
 from spacy_elmo.pretraining import loop
-from spacy_elmo.pretraining.text import CorpusError
+from spacy_elmo.text.files import CorpusError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds"]]
 

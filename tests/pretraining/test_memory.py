@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
+from helpers import runs
 
 from spacy_elmo.pretraining import loop, memory
 

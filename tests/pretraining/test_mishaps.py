@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 import torch
+from helpers import runs
 
-from spacy_elmo.pretraining import checkpoints, loop, model_folder, reporting
+from spacy_elmo.pretraining import loop
+from spacy_elmo.pretraining.data.shards import Shards
 from spacy_elmo.pretraining.evaluation import Perplexities
+from spacy_elmo.pretraining.output import checkpoints, model_folder
+from spacy_elmo.pretraining.output import reporter as reporting
 from spacy_elmo.pretraining.progress import TrainingError
-from spacy_elmo.pretraining.shards import Shards
 
 LONG: runs.Values = {"training": {"max_steps": 20, "eval_frequency": 0}}
 

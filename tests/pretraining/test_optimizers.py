@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from language_models import SOFTMAXES, make_model
+from helpers.language_models import SOFTMAXES, make_model
 from torch import Tensor, nn
 
 from spacy_elmo.bilm.softmax import SampledSoftmax
-from spacy_elmo.pretraining import checkpoints
-from spacy_elmo.pretraining.batches import Sample
+from spacy_elmo.pretraining.data.batches import Sample
 from spacy_elmo.pretraining.language_model import LanguageModel, SampledRows
 from spacy_elmo.pretraining.optimizers import Optimizer, clip
+from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.settings import OptimizerSettings
 
 N_WORDS = 30

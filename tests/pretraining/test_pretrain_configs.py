@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import corpus_refused
+from helpers.corpora import corpus_refused
 from spacy.util import load_config
 
 from spacy_elmo import BiLMConfig

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from spacy_elmo.pretraining.loop import pretrain
-from spacy_elmo.pretraining.reporting import read_log
+from spacy_elmo.pretraining.output.reporter import read_log
 from spacy_elmo.pretraining.settings import PretrainSettings
 
 pytestmark = [

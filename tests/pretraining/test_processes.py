@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
+from helpers import runs
 
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
 MODULE = runs.PROGRAM

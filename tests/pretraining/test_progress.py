@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from language_models import CONFIG, make_shards, random_sentences
+from helpers.language_models import CONFIG, make_shards, random_sentences
 
-from spacy_elmo.pretraining import checkpoints
-from spacy_elmo.pretraining.checkpoints import Checkpoint
+from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.evaluation import Perplexities
-from spacy_elmo.pretraining.lanes import Lanes
+from spacy_elmo.pretraining.output import checkpoints
+from spacy_elmo.pretraining.output.checkpoints import Checkpoint
 from spacy_elmo.pretraining.progress import Progress, TrainingError
 from spacy_elmo.pretraining.readout import StepResult
 from spacy_elmo.pretraining.settings import (

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from spacy_elmo.pretraining.lanes import Window
+from spacy_elmo.pretraining.data.lanes import Window
 from spacy_elmo.pretraining.readout import ReadOut
 
 

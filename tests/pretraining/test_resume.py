@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-import runs
-from corpora import contents
+from helpers import runs
+from helpers.corpora import contents
 
-from spacy_elmo.pretraining import checkpoints, loop, model_folder, records
+from spacy_elmo.pretraining import loop
+from spacy_elmo.pretraining.output import checkpoints, model_folder
+from spacy_elmo.pretraining.output import log as records
 from spacy_elmo.pretraining.signals import Interrupted
 
 SECTIONS: runs.Values = {"training": {"max_steps": 14, "dropout": 0.2}}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
-from corpora import contents
+from helpers import runs
+from helpers.corpora import contents
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.pretraining import records
+from spacy_elmo.pretraining.output import log as records
 from spacy_elmo.pretraining.progress import TrainingError
 
 NO_DEV: runs.Values = {"corpus": {"dev": None}}

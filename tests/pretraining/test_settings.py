@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpora import corpus_refused
+from helpers.corpora import corpus_refused
 from hypothesis import given
 from hypothesis import strategies as st
 

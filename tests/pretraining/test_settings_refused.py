@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from corpora import corpus_refused
+from helpers.corpora import corpus_refused
 
 from spacy_elmo.pretraining.config_file import ConfigError
 from spacy_elmo.pretraining.settings import PretrainSettings

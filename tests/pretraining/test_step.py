@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import runs
 import torch
+from helpers import runs
 
 from spacy_elmo.pretraining import loop
 from spacy_elmo.pretraining.progress import TrainingError

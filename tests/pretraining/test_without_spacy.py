@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import runs
+from helpers import runs
 
 HIDDEN = ("spacy", "thinc", "confection", "wasabi", "srsly", "catalogue", "matplotlib")
 

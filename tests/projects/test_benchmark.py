@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import srsly
-from benchmark_project import MARKS, PROJECT, SCRIPTS, importable
+from helpers.benchmark_project import MARKS, PROJECT, SCRIPTS, importable
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
 

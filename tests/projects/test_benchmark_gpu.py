@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import pytest
 import torch
-from benchmark_project import call, good, importable
+from helpers.benchmark_project import call, good, importable
 
 from spacy_elmo import BiLM, BiLMConfig
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmark_project import call, good, importable
+from helpers.benchmark_project import call, good, importable
 
-from spacy_elmo.bilm import kernels
-from spacy_elmo.bilm.kernels import available
+from spacy_elmo.bilm.backends import cpu as kernels
+from spacy_elmo.bilm.backends.cpu import available
 
 scripts = pytest.fixture(autouse=True)(importable)
 FEW = ["128/64", "--n-sequences", 3, "--n-steps", 2, "--n-rounds", 2, "--threads", 1]

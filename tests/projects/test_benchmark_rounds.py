@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import srsly
-from benchmark_project import SCRIPTS, importable
+from helpers.benchmark_project import SCRIPTS, importable
 
 scripts = pytest.fixture(autouse=True)(importable)
 

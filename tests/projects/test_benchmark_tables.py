@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 import srsly
-from benchmark_project import MARKS, PROJECT, ROOT, call, good, importable, made_results
+from helpers.benchmark_project import (
+    MARKS,
+    PROJECT,
+    ROOT,
+    call,
+    good,
+    importable,
+    made_results,
+)
 
 scripts = pytest.fixture(autouse=True)(importable)
 

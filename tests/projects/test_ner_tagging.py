@@ -13,9 +13,15 @@ import pytest
 import spacy
 import srsly
 import typer
-from ner_tagging_project import PROJECT, ROOT, importable, lay_assets, write_results
-from pretrain_project import write_config
-from project_copies import copy_project, run
+from helpers.ner_tagging_project import (
+    PROJECT,
+    ROOT,
+    importable,
+    lay_assets,
+    write_results,
+)
+from helpers.pretrain_project import write_config
+from helpers.project_copies import copy_project, run
 
 from spacy_elmo import load_bilm
 

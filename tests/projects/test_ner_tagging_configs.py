@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ner_tagging_project import ROOT, importable, lay_assets
+from helpers.ner_tagging_project import ROOT, importable, lay_assets
 from spacy.training.initialize import init_nlp
 from spacy.util import load_model_from_config
 from thinc.api import Config

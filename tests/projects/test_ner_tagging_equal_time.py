@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 import srsly
 import typer
-from ner_tagging_project import ROOT, importable
-from pretrain_project import write_config
+from helpers import runs
+from helpers.ner_tagging_project import ROOT, importable
+from helpers.pretrain_project import write_config
 
 from spacy_elmo import load_bilm
 

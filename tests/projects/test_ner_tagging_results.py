@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from ner_tagging_project import importable, write_results
+from helpers.ner_tagging_project import importable, write_results
 
 scripts = pytest.fixture(autouse=True)(importable)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import srsly
 import typer
-from ner_tagging_project import ROOT, importable, lay_assets
+from helpers.ner_tagging_project import ROOT, importable, lay_assets
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
 

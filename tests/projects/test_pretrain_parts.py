@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from pretrain_project import COMMANDS, DESCRIPTION, PROJECT
-from project_copies import copy_project, good, run
+from helpers.pretrain_project import COMMANDS, DESCRIPTION, PROJECT
+from helpers.project_copies import copy_project, good, run
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import runs
 import spacy
-from pretrain_project import PROJECT, ROOT, write_config
-from project_copies import copy_project, good, run, script
+from helpers import runs
+from helpers.pretrain_project import PROJECT, ROOT, write_config
+from helpers.project_copies import copy_project, good, run, script
 
 from spacy_elmo import load_bilm
 

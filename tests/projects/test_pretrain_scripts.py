@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
-import runs
-from corpora import documents_of, read_back
-from pretrain_project import DESCRIPTION, PROJECT
-from project_copies import copy_project, refused, script
+from helpers import runs
+from helpers.corpora import documents_of, read_back
+from helpers.pretrain_project import DESCRIPTION, PROJECT
+from helpers.project_copies import copy_project, refused, script
 
-from spacy_elmo.pretraining.prepare import prepare
-from spacy_elmo.pretraining.shards import Shards
-from spacy_elmo.pretraining.vocabulary import Vocabulary
+from spacy_elmo.pretraining.data.prepare import prepare
+from spacy_elmo.pretraining.data.shards import Shards
+from spacy_elmo.pretraining.data.vocabulary import Vocabulary
 
 
 @pytest.fixture

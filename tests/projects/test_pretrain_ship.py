@@ -8,9 +8,9 @@ import runpy
 from pathlib import Path
 
 import pytest
-import runs
-from pretrain_project import PROJECT
-from project_copies import copy_project, good, run, script
+from helpers import runs
+from helpers.pretrain_project import PROJECT
+from helpers.project_copies import copy_project, good, run, script
 
 from spacy_elmo import load_bilm
 

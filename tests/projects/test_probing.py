@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import srsly
 import torch
-from probing_project import (
+from helpers.probing_project import (
     PROJECT,
     TREES,
     importable,
@@ -17,7 +17,7 @@ from probing_project import (
     write_semcor,
     write_wic,
 )
-from project_copies import call, copy_project, script
+from helpers.project_copies import call, copy_project, script
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.embedding.neighbors import Occurrence

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from probing_project import (
+from helpers.probing_project import (
     COMMANDS,
     DESCRIPTION,
     PROJECT,
     importable,
     write_assets,
 )
-from project_copies import call, copy_project, good, run, script
+from helpers.project_copies import call, copy_project, good, run, script
 
 scripts = pytest.fixture(autouse=True)(importable)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import spacy
 import srsly
-from project_copies import call, copy_project, good, run, script
+from helpers.project_copies import call, copy_project, good, run, script
 from spacy.tokens import Doc, DocBin
 
 from spacy_elmo import BiLM, load_bilm

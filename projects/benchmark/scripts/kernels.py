@@ -12,7 +12,8 @@ from rounds import summarise, summarise_all
 from torch import Tensor
 from wasabi import msg
 
-from spacy_elmo.bilm import BiLMConfig, kernels
+from spacy_elmo.bilm import BiLMConfig
+from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.lstm import ProjectedLSTM
 

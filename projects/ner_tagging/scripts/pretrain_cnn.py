@@ -20,7 +20,7 @@ from variants import PRETRAINED, cnn_config
 from wasabi import msg
 
 from spacy_elmo.formats.files import write_json
-from spacy_elmo.pretraining.text import CorpusError, find_files, read_chunks
+from spacy_elmo.text.files import CorpusError, find_files, read_chunks
 
 BATCHES_A_SAVE = 500
 READER, BATCHER = "ner_tagging.RawText.v1", "ner_tagging.TimedBatches.v1"

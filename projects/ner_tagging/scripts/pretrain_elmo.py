@@ -16,9 +16,9 @@ from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
 from spacy_elmo.formats.files import write_json
-from spacy_elmo.pretraining.checkpoints import load_newest
-from spacy_elmo.pretraining.reporting import read_log
-from spacy_elmo.pretraining.text import CorpusError, find_files
+from spacy_elmo.pretraining.output.checkpoints import load_newest
+from spacy_elmo.pretraining.output.reporter import read_log
+from spacy_elmo.text.files import CorpusError, find_files
 
 DECAY = 0.2
 """The share of the time in which the learning rate falls to 0."""

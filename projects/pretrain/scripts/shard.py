@@ -8,7 +8,7 @@ from typing import Annotated, List
 import typer
 from wasabi import msg
 
-from spacy_elmo.pretraining.corpus import load_shards
+from spacy_elmo.pretraining.data.corpus import load_shards
 from spacy_elmo.pretraining.settings import CorpusSettings
 
 

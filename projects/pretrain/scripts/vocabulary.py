@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from spacy_elmo.pretraining.corpus import load_vocabulary
+from spacy_elmo.pretraining.data.corpus import load_vocabulary
+from spacy_elmo.pretraining.data.shards import Shards
 from spacy_elmo.pretraining.settings import VocabularySettings
-from spacy_elmo.pretraining.shards import Shards
 
 
 def main(

@@ -1,0 +1,258 @@
+"""The log of a pretraining run as a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from ...formats.files import replacing
+from .reporter import DEV, TRAIN, read_log
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Colours that colour-blind readers can tell apart as well.
+FORWARD, BACKWARD, MEAN, SPEED = "#0072B2", "#D55E00", "#222222", "#009E73"
+_LABELS = "#444444"
+
+_SPREAD = 1.2
+"""Each smoothed loss is the mean of those from words / 1.2 to words * 1.2: few while
+the loss falls fast, many when only noise hides how slowly it falls."""
+
+_SETTLED = 0.05
+"""Share of the words after which all is in the picture: the first steep fall, from the
+logarithm of the vocabulary's size, would else leave the rest a flat line."""
+
+_WIDE = 3.0
+"""A perplexity's axis is logarithmic where the largest is so many times the least."""
+
+
+class _Runs(NamedTuple):
+    """What is drawn: columns of the log, by name, and where they stand."""
+
+    train: Dict[str, np.ndarray]
+    dev: Dict[str, np.ndarray]
+    train_x: np.ndarray
+    dev_x: np.ndarray
+    x_label: str
+    sampled: bool
+
+
+def plot_curves(log: Path, target: Path) -> None:
+    """Draw training loss, held-out perplexities, learning rate and speed against the
+    words seen.
+
+    log: log.jsonl of a run; it may still be growing.
+    target: the PNG to write.
+
+    Raises ImportError without matplotlib, ValueError for a log without a record.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError as error:
+        raise ImportError(
+            f"{target}: expected the package matplotlib to draw it with, found none. "
+            "Install it: pip install 'spacy-elmo[plots]'."
+        ) from error
+
+    runs = _read(Path(log))
+    # pyplot keeps figures and settings of the whole process: not for a library.
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=(11.0, 6.5), layout=layout)
+    (loss, perplexity), (rate, speed) = figure.subplots(
+        2, 2, sharex=True, height_ratios=(1.6, 1.0)
+    )
+    _draw_loss(loss, runs)
+    _draw_perplexity(perplexity, runs)
+    _draw_pace(rate, runs, "learn_rate", "learning rate")
+    _draw_pace(speed, runs, "words_per_second", "speed (words a second)")
+    for axes in (rate, speed):
+        axes.set_xlabel(runs.x_label, color=_LABELS)
+    loss.set_xlim(left=0.0)
+    figure.align_ylabels()
+    with replacing(target) as beside:
+        figure.savefig(beside, format="png", dpi=150)
+
+
+def _read(log: Path) -> _Runs:
+    entries = read_log(log)
+    of_type = {t: [e for e in entries if e["type"] == t] for t in (TRAIN, DEV)}
+    if not of_type[TRAIN] and not of_type[DEV]:
+        raise ValueError(
+            f"{log}: expected a record of training or of an evaluation, found none. "
+            "Let the run make its first steps."
+        )
+    train, dev = _columns(of_type[TRAIN]), _columns(of_type[DEV])
+    sampled = any(entry.get("sampled", False) for entry in of_type[TRAIN])
+    if not train:
+        return _Runs(train, dev, np.zeros(0), dev["step"], "training steps", sampled)
+    # Evaluations do not count the training words; the records around them do.
+    dev_x = np.interp(
+        dev.get("step", np.zeros(0)),
+        np.concatenate([[0.0], train["step"]]),
+        np.concatenate([[0.0], train["words"]]),
+    )
+    divisor, unit = _unit(max(train["words"].max(), 1.0))
+    x_label = f"training words seen{unit}"
+    return _Runs(
+        train, dev, train["words"] / divisor, dev_x / divisor, x_label, sampled
+    )
+
+
+def _columns(entries: Sequence[Dict[str, Any]]) -> Dict[str, np.ndarray]:
+    if not entries:
+        return {}
+    names = [key for key, value in entries[0].items() if not isinstance(value, str)]
+    return {
+        name: np.asarray([entry[name] for entry in entries], dtype=np.float64)
+        for name in names
+    }
+
+
+def _unit(largest: float) -> Tuple[float, str]:
+    for divisor, name in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands")):
+        if largest >= divisor:
+            return divisor, f" ({name})"
+    return 1.0, ""
+
+
+def _smooth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    finite = np.isfinite(y)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, y, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    first = np.searchsorted(x, x / _SPREAD, side="left")
+    last = np.searchsorted(x, x * _SPREAD, side="right")
+    n = counts[last] - counts[first]
+    mean = (sums[last] - sums[first]) / np.maximum(n, 1)
+    return np.where(finite, mean, np.nan)
+
+
+def _draw_loss(axes: "Axes", runs: _Runs) -> None:
+    name = "sampled training loss" if runs.sampled else "training loss"
+    _style(axes, f"{name} (nats a word)")
+    for direction, colour in (("forward", FORWARD), ("backward", BACKWARD)):
+        raw = _finite(runs.train, f"{direction}_loss")
+        axes.plot(runs.train_x, raw, color=colour, alpha=0.3, linewidth=0.8)
+        smooth = _smooth(runs.train_x, raw)
+        axes.plot(runs.train_x, smooth, label=direction, **_line(colour, smooth))
+    losses = [_finite(runs.train, f"{d}_loss") for d in ("forward", "backward")]
+    _frame(axes, runs.train_x, losses, "no training yet")
+
+
+def _draw_perplexity(axes: "Axes", runs: _Runs) -> None:
+    _style(axes, "held-out perplexity (full softmax)")
+    curves = (
+        ("forward", "forward_perplexity", FORWARD),
+        ("backward", "backward_perplexity", BACKWARD),
+        ("both", "perplexity", MEAN),
+    )
+    for label, name, colour in curves:
+        values = _finite(runs.dev, name)
+        axes.plot(runs.dev_x, values, label=label, **_line(colour, values, marked=True))
+    both = _finite(runs.dev, "perplexity")
+    if np.isfinite(both).any():
+        best = int(np.nanargmin(both))
+        digits = 0 if both[best] >= 1000 else 1
+        circle: Dict[str, Any] = {
+            "marker": "o",
+            "markersize": 10,
+            "markerfacecolor": "none",
+        }
+        axes.plot(
+            runs.dev_x[best : best + 1],
+            both[best : best + 1],
+            color=MEAN,
+            linestyle="none",
+            label=f"best: {both[best]:,.{digits}f}",
+            **circle,
+        )
+    perplexities = [_finite(runs.dev, name) for _, name, _ in curves]
+    _frame(axes, runs.dev_x, perplexities, "no evaluation yet", log=True)
+
+
+def _draw_pace(axes: "Axes", runs: _Runs, name: str, label: str) -> None:
+    _style(axes, label)
+    values = _finite(runs.train, name)
+    axes.plot(runs.train_x, values, **_line(MEAN, values, width=1.2))
+    _frame(axes, runs.train_x, [values], "no training yet")
+    if np.isfinite(values).any() and np.nanmax(values) > 0.0:
+        axes.set_ylim(0.0, 1.1 * np.nanmax(values))
+
+
+def _finite(columns: Dict[str, np.ndarray], name: str) -> np.ndarray:
+    """A column with gaps where it is not finite; empty where there is no record."""
+    values = columns.get(name, np.zeros(0))
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _line(
+    colour: str, values: np.ndarray, *, width: float = 1.8, marked: bool = False
+) -> Dict[str, Any]:
+    # A single point has no line: without a mark it would not be seen.
+    few = np.isfinite(values).sum() <= (60 if marked else 1)
+    marker = "o" if few else ""
+    return {"color": colour, "linewidth": width, "marker": marker, "markersize": 3.5}
+
+
+def _style(axes: "Axes", label: str) -> None:
+    axes.set_ylabel(label, color=_LABELS)
+    axes.tick_params(colors=_LABELS, length=3)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color("#bbbbbb")
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _frame(
+    axes: "Axes",
+    x: np.ndarray,
+    columns: Sequence[np.ndarray],
+    if_empty: str,
+    *,
+    log: bool = False,
+) -> None:
+    """Limits, ticks and legend for what has been drawn."""
+    y = np.concatenate(columns)
+    x = np.tile(x, len(columns))[np.isfinite(y)]
+    finite = y[np.isfinite(y)]
+    if not len(finite):
+        axes.text(
+            0.5,
+            0.5,
+            "nothing finite" if len(y) else if_empty,
+            transform=axes.transAxes,
+            ha="center",
+            va="center",
+            color=_LABELS,
+        )
+        axes.set_yticks([])
+        return
+    if len(columns) > 1:
+        # "best" tries each point: too slow for many, and curves that fall leave room.
+        corner: Literal["best", "upper right"] = (
+            "best" if len(finite) < 50 else "upper right"
+        )
+        axes.legend(frameon=False, labelcolor=_LABELS, loc=corner)
+    low, top = finite.min(), finite[x >= _SETTLED * x.max()].max()
+    if log and top > _WIDE * low:
+        _log_ticks(axes, top / low)
+        margin = (top / low) ** 0.06
+        limits = low / margin, top * margin
+    else:
+        axes.yaxis.set_major_formatter("{x:,.6g}")
+        margin = 0.06 * (top - low)
+        limits = low - margin, top + margin
+    if top > low:
+        axes.set_ylim(*limits)
+
+
+def _log_ticks(axes: "Axes", ratio: float) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    few, many = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=few if ratio > 30 else many))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:,.6g}")

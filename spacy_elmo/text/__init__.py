@@ -1,0 +1,1 @@
+"""Raw text: finding and opening files, tokenizing them into sentences of words."""

@@ -1,0 +1,1 @@
+"""Small models, corpora, runs and reference implementations shared by tests."""

@@ -1,0 +1,282 @@
+"""Small pretraining runs for the tests: their text and settings, how they are started,
+interrupted and compared."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spacy_elmo.pretraining import loop
+from spacy_elmo.pretraining.data.corpus import load_text
+from spacy_elmo.pretraining.distributed import Group
+from spacy_elmo.pretraining.evaluation import Perplexities, evaluate
+from spacy_elmo.pretraining.output.model_folder import read_model
+from spacy_elmo.pretraining.output.reporter import read_log
+from spacy_elmo.pretraining.settings import CorpusSettings, PretrainSettings
+
+Values = dict[str, Any]
+
+TIMES = ("seconds", "words_per_second")
+"""Fields of the log that differ from run to run."""
+
+SETTINGS: Values = {
+    "bilm": {
+        "char_dim": 4,
+        "filters": [[1, 4], [2, 4]],
+        "n_highway": 1,
+        "max_characters_per_token": 12,
+        "dim": 16,
+        "projection_dim": 8,
+    },
+    "softmax": {"type": "sampled", "n_samples": 10},
+    "training": {
+        "max_steps": 12,
+        "batch_size": 4,
+        "unroll_steps": 5,
+        "dropout": 0.0,
+        "eval_frequency": 6,
+        "checkpoint_frequency": 4,
+        "log_frequency": 1,
+        "optimizer": {"name": "adamw", "learn_rate": 0.01},
+    },
+}
+
+
+def sentences(n_sentences: int, seed: int = 0) -> list[list[str]]:
+    """Of five words and more, most of them told by the one before."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_sentences):
+        name, verb = rng.choice(["Ann", "Bob", "Eve"]), rng.choice(["sees", "hears"])
+        end = rng.choice(["cats .", "many birds .", "it rain !"])
+        found.append([str(name), str(verb), "the", f"{name}s", *str(end).split()])
+    return found
+
+
+def write_text(path: Path, n_sentences: int, seed: int = 0) -> Path:
+    """A document of such sentences, one a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [" ".join(sentence) + "\n" for sentence in sentences(n_sentences, seed)]
+    path.write_text("".join(lines), encoding="utf8")
+    return path
+
+
+def make_texts(folder: Path) -> Path:
+    """train.txt, of 10 steps an epoch, and dev.txt."""
+    write_text(folder / "train.txt", 24)
+    write_text(folder / "dev.txt", 20, seed=1)
+    return folder
+
+
+def merged(values: Values, changes: Values) -> Values:
+    result = copy.deepcopy(values)
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(result.get(name), dict):
+            result[name] = merged(result[name], value)
+        else:
+            result[name] = value
+    return result
+
+
+def values(texts: Path, **sections: Any) -> Values:
+    """A config: SETTINGS with these sections' keys set."""
+    corpus = {
+        "train": str(texts / "train.txt"),
+        "dev": str(texts / "dev.txt"),
+        "cache": str(texts / "cache"),
+    }
+    return merged({"corpus": corpus, **SETTINGS}, sections)
+
+
+def settings(texts: Path, **sections: Any) -> PretrainSettings:
+    return PretrainSettings.from_dict(values(texts, **sections))
+
+
+def run(texts: Path, output: Path, **sections: Any) -> Path:
+    """In this process, unseen. RETURNS: the output folder."""
+    loop.pretrain(settings(texts, **sections), output, show=False)
+    return output
+
+
+def write_config(path: Path, texts: Path, **sections: Any) -> Path:
+    """The same settings as a file."""
+    lines: list[str] = []
+
+    def write(name: str, section: Values) -> None:
+        lines.append(f"[{name}]")
+        for key, value in section.items():
+            if not isinstance(value, dict):
+                lines.append(f"{key} = {json.dumps(value)}")
+        for key, value in section.items():
+            if isinstance(value, dict):
+                write(f"{name}.{key}", value)
+
+    for name, section in values(texts, **sections).items():
+        if section is not None:
+            write(name, section)
+    path.write_text("\n".join(lines) + "\n", encoding="utf8")
+    return path
+
+
+# Interruptions
+
+
+class Stopped(Exception):
+    """In place of a power failure."""
+
+
+def before_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any = Stopped) -> None:
+    """Have `act` called, or an exception of that class raised, when so many steps are
+    done and the next one begins."""
+    learn_rate = loop.learn_rate
+
+    def patched(base: Any, schedule: Any, number: int, *others: Any) -> float:
+        if number == step:
+            if isinstance(act, type):
+                raise act
+            act()
+        return learn_rate(base, schedule, number, *others)
+
+    monkeypatch.setattr(loop, "learn_rate", patched)
+
+
+def stop_at(texts: Path, output: Path, step: int, **sections: Any) -> None:
+    """A run that is gone when so many steps are done."""
+    with pytest.MonkeyPatch.context() as patch:
+        before_step(patch, step)
+        with pytest.raises(Stopped):
+            run(texts, output, **sections)
+
+
+# What a run has left
+
+
+def log(output: Path, *kinds: str) -> list[Values]:
+    """The lines of these types."""
+    return [line for line in read_log(output / "log.jsonl") if line["type"] in kinds]
+
+
+def losses(output: Path) -> list[float]:
+    return [line["loss"] for line in log(output, "train")]
+
+
+def messages(output: Path) -> list[str]:
+    return [line["message"] for line in log(output, "message")]
+
+
+def records(output: Path) -> list[Values]:
+    """The figures of the log, without times."""
+    return [
+        {key: value for key, value in line.items() if key not in TIMES}
+        for line in log(output, "train", "dev")
+    ]
+
+
+def checkpoints(output: Path) -> list[int]:
+    """The steps of all that there are."""
+    folders = sorted((output / "checkpoints").iterdir())
+    assert all(path.name.startswith("step-") for path in folders), folders
+    return [int(path.name[len("step-") :]) for path in folders]
+
+
+def tensors(output: Path, step: int) -> dict[str, torch.Tensor]:
+    """Of a checkpoint."""
+    return load_file(output / "checkpoints" / f"step-{step:08}" / "state.safetensors")
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    """The weight files of a model."""
+    files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    assert sorted(files) == ["model.safetensors", "softmax.safetensors"]
+    return files
+
+
+def assert_same(found: Path, expected: Path) -> None:
+    """What two runs have left is the same to the last bit, but for times and for
+    checkpoints before the last."""
+    assert records(found) == records(expected)
+    step = checkpoints(expected)[-1]
+    assert checkpoints(found)[-1] == step
+    ours, theirs = tensors(found, step), tensors(expected, step)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+    for name in ("model-best", "model-last"):
+        assert (found / name).exists() == (expected / name).exists(), name
+        if (expected / name).exists():
+            assert weights(found / name) == weights(expected / name), name
+
+
+def assert_close(found: Path, expected: Path, rel: float) -> None:
+    """The losses, norms and perplexities of two runs are the same, nearly."""
+    ours, theirs = records(found), records(expected)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    for line, other in zip(ours, theirs):
+        figures = {key: x for key, x in other.items() if isinstance(x, float)}
+        assert {key: line[key] for key in figures} == pytest.approx(figures, rel=rel)
+
+
+def perplexities(model: Path, text: Path) -> Perplexities:
+    """Of all of a text, by a model folder."""
+    loaded = read_model(model)
+    held_out = load_text(
+        [str(text)],
+        CorpusSettings(train=(str(text),)),
+        model.parent / "evaluated",
+        loaded.model.bilm.characters,
+        name="text",
+    )
+    group = Group(0, 1, torch.device("cpu"))
+    return evaluate(
+        loaded.model, held_out.shards, held_out.table, loaded.vocabulary, group=group
+    )
+
+
+# Processes of their own
+
+PROGRAM = ("-m", "spacy_elmo.pretraining")
+COMMAND = ("-m", "spacy", "elmo", "pretrain")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Of a process that has one thread."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+
+
+def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+    """Python, with these arguments."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(**variables),
+        text=True,
+        encoding="utf8",
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int, str]:
+    """Wait for its end. RETURNS: status, and all that it wrote."""
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, output + errors
+
+
+def complete(*arguments: object, **variables: str) -> str:
+    """Python with these arguments, which must succeed. RETURNS: what it wrote."""
+    status, output = finish(start(*arguments, **variables))
+    assert status == 0, output
+    return output

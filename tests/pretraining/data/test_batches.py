@@ -1,0 +1,357 @@
+"""Batches: what the network reads of a window, and its preparation in a thread."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import Iterator
+
+import numpy as np
+import pytest
+import torch
+from helpers.language_models import (
+    Text,
+    make_text,
+    random_sentences,
+    vocabulary_characters,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.bilm.softmax import SampledSoftmax
+from spacy_elmo.pretraining.data.batches import (
+    NEGATIVES,
+    Batch,
+    Batches,
+    each,
+    generator_of,
+    prefetch,
+)
+from spacy_elmo.pretraining.data.lanes import Lanes
+from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
+
+N_LANES, UNROLL_STEPS = 6, 5
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
+    """With words that the vocabulary does not know, and boundaries among the words."""
+    sentences = [*random_sentences(50, n_types=25), [BEGIN, "x", UNKNOWN, END]]
+    return make_text(
+        tmp_path_factory.mktemp("text"), sentences, shard_tokens=60, max_size=15
+    )
+
+
+def make_batches(
+    text: Text,
+    own: slice = slice(0, N_LANES),
+    *,
+    n_samples: int = 0,
+    seed: int = 0,
+    n_parts: int = 1,
+) -> Batches:
+    lanes = Lanes(text.shards, N_LANES, UNROLL_STEPS, seed=1)
+    n_words = len(text.vocabulary)
+    softmax = SampledSoftmax(n_words, 2, n_samples) if n_samples else None
+    return Batches(
+        lanes, own, text.table, text.vocabulary, softmax, seed=seed, n_parts=n_parts
+    )
+
+
+def spelled(batch: Batch, place: tuple[int, int, int]) -> list[int]:
+    """The characters that the network reads at a place, without padding."""
+    number = int(batch.inputs[place])
+    return batch.char_ids[number, : int(batch.lengths[number])].tolist()
+
+
+def assert_holds(batch: Batch, text: Text, first_lane: int = 0) -> None:
+    """Word by word, from the ids of the window's text."""
+    types, index = text.shards.types(), text.vocabulary.index
+    characters = text.characters
+    n_directions, unroll_steps, n_lanes = batch.inputs.shape
+    assert n_directions == 2
+    assert batch.inputs.shape == batch.targets.shape
+    for direction in range(2):
+        begin = characters.boundaries[direction]
+        end = (END, BEGIN)[direction]
+        for lane in range(n_lanes):
+            ids = batch.window.tokens[direction, first_lane + lane].tolist()
+            for step in range(unroll_steps):
+                place = (direction, step, lane)
+                word = types[ids[step] - 1] if ids[step] else begin
+                row = characters([word])[0]
+                assert spelled(batch, place) == row[row != characters.padding].tolist()
+                number = int(batch.inputs[place])
+                assert batch.word_ids[number] == characters.word_ids([word])[0]
+                target = types[ids[step + 1] - 1] if ids[step + 1] else end
+                expected = index.get(target, index[UNKNOWN])
+                assert batch.targets[place] == expected
+
+
+def test_equals_a_slow_reading(text: Text) -> None:
+    batches = make_batches(text)
+    for step in range(batches.lanes.steps_per_epoch + 1):
+        (batch,) = batches[step]
+        expected = batches.lanes.window(step)
+        np.testing.assert_array_equal(batch.window.tokens, expected.tokens)
+        assert batch.inputs.shape == (2, UNROLL_STEPS, N_LANES)
+        assert_holds(batch, text)
+
+
+def test_the_scheme_of_manylangs(tmp_path: Path) -> None:
+    sentences = random_sentences(20)
+    characters = vocabulary_characters(sorted({w for s in sentences for w in s}))
+    text = make_text(tmp_path, sentences, characters=characters)
+    (batch,) = make_batches(text)[0]
+    assert len(set(batch.word_ids.tolist())) > 3
+    assert_holds(batch, text)
+
+
+def test_each_word_once_and_the_shortest_first(text: Text) -> None:
+    (batch,) = make_batches(text)[2]
+    rows = batch.char_ids.tolist()
+    assert len({tuple(row) for row in rows}) == len(rows)
+    assert batch.char_ids.dtype == batch.inputs.dtype == torch.int64
+    assert (np.diff(batch.lengths) >= 0).all()
+    assert len(set(batch.lengths.tolist())) > 2
+    assert set(batch.inputs.flatten().tolist()) == set(range(len(rows)))
+
+
+def test_both_boundaries_are_words_of_their_own(tmp_path: Path) -> None:
+    """Sentences of one word: each direction reads its own boundary."""
+    text = make_text(tmp_path, [["a"]] * 30)
+    (batch,) = make_batches(text)[0]
+    assert len(batch.lengths) == 3
+    assert_holds(batch, text)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n_parts=st.sampled_from([1, 2, 3, 6]),
+    n_samples=st.sampled_from([0, 1, 8, 15]),
+    step=st.integers(0, 40),
+)
+def test_parts_together_are_the_whole(
+    text: Text, n_parts: int, n_samples: int, step: int
+) -> None:
+    (whole,) = make_batches(text, n_samples=n_samples)[step]
+    parts = make_batches(text, n_samples=n_samples, n_parts=n_parts)[step]
+    assert [part.inputs.shape[2] for part in parts] == [N_LANES // n_parts] * n_parts
+    targets = torch.cat([part.targets for part in parts], dim=2)
+    assert torch.equal(targets, whole.targets)
+    for number, part in enumerate(parts):
+        first = number * N_LANES // n_parts
+        assert_holds(part, text, first)
+        assert (part.sample is None) == (n_samples == 0)
+        if part.sample is not None and whole.sample is not None:
+            for name in ("rows", "correction", "drawn"):
+                found, expected = (
+                    getattr(part.sample, name),
+                    getattr(whole.sample, name),
+                )
+                assert torch.equal(found, expected)
+            of_part = slice(first, first + N_LANES // n_parts)
+            assert torch.equal(part.sample.true, whole.sample.true[:, :, of_part])
+            columns = whole.sample.columns[:, :, of_part]
+            assert torch.equal(part.sample.columns, columns)
+
+
+@pytest.mark.parametrize("n_samples", [1, 4, 15])
+def test_a_sample_covers_all_targets_and_negatives(text: Text, n_samples: int) -> None:
+    batches = make_batches(text, n_samples=n_samples, seed=3)
+    assert batches.softmax is not None
+    hits = set()
+    for step in range(10):
+        (batch,) = batches[step]
+        sample = batch.sample
+        assert sample is not None
+        draw = batches.softmax.sample(generator_of(3, NEGATIVES, step))
+        rows = sample.rows.tolist()
+        assert rows == sorted({*batch.targets.flatten().tolist(), *draw.words.tolist()})
+        assert torch.equal(sample.rows[sample.true], batch.targets)
+        assert torch.equal(sample.rows[sample.drawn], draw.words)
+        assert len(sample.drawn) == n_samples
+        drawn = draw.words.tolist()
+        columns = [
+            1 + drawn.index(target) if target in drawn else 0
+            for target in batch.targets.flatten().tolist()
+        ]
+        assert sample.columns.flatten().tolist() == columns
+        assert sample.columns.shape == batch.targets.shape
+        hits |= {column > 0 for column in columns}
+        chances = [
+            math.log((row + 2) / (row + 1)) / math.log(len(text.vocabulary) + 1)
+            for row in rows
+        ]
+        expected = [math.log(1 - (1 - chance) ** draw.n_tries) for chance in chances]
+        if n_samples == 15:  # all words, each certain to be drawn
+            expected = [0.0] * len(rows)
+        np.testing.assert_allclose(sample.correction, expected, rtol=1e-5, atol=1e-6)
+    assert hits == ({True} if n_samples == 15 else {True, False})
+
+
+def test_a_sample_is_the_same_on_each_process(text: Text) -> None:
+    """Though each has lanes of its own: rows are those of all lanes together."""
+    (whole,) = make_batches(text, n_samples=5)[7]
+    both = [
+        make_batches(text, own, n_samples=5)[7][0]
+        for own in (slice(0, 3), slice(3, N_LANES))
+    ]
+    targets = torch.cat([batch.targets for batch in both], dim=2)
+    assert torch.equal(targets, whole.targets)
+    assert_holds(both[1], text, first_lane=3)
+    assert whole.sample is not None
+    for batch in both:
+        assert batch.sample is not None
+        for name in ("rows", "correction", "drawn"):
+            found, expected = getattr(batch.sample, name), getattr(whole.sample, name)
+            assert torch.equal(found, expected)
+        assert torch.equal(batch.sample.rows[batch.sample.true], batch.targets)
+
+
+def test_a_step_is_the_same_whenever_it_is_made(text: Text) -> None:
+    batches = make_batches(text, n_samples=5)
+    expected = [batches[step][0] for step in range(4)]
+    torch.manual_seed(99)
+    for step in reversed(range(4)):
+        (batch,) = make_batches(text, n_samples=5)[step]
+        for name in ("char_ids", "word_ids", "inputs", "targets"):
+            assert torch.equal(getattr(batch, name), getattr(expected[step], name))
+        first = expected[step].sample
+        assert batch.sample is not None
+        assert first is not None
+        for found, wanted in zip(batch.sample, first):
+            assert torch.equal(found, wanted)
+
+
+def test_negatives_change_with_step_and_seed(text: Text) -> None:
+    drawn = set()
+    for seed in range(3):
+        batches = make_batches(text, n_samples=5, seed=seed)
+        for step in range(5):
+            sample = batches[step][0].sample
+            assert sample is not None
+            drawn.add(tuple(sample.rows[sample.drawn].tolist()))
+    assert len(drawn) > 10
+
+
+def test_a_generator_belongs_to_its_numbers() -> None:
+    def numbers(*seed: int) -> list[float]:
+        return torch.rand(3, generator=generator_of(*seed)).tolist()
+
+    assert numbers(3, 4) == numbers(3, 4)
+    seeds = [(3, 4), (4, 3), (3, 5), (34,), (3, 4, 1), (0, 3, 4), (2**40, 1)]
+    assert len({tuple(numbers(*seed)) for seed in seeds}) == len(seeds)
+
+
+def test_on_the_cpu_nothing_is_copied(text: Text) -> None:
+    (batch,) = make_batches(text)[0]
+    assert batch.to(torch.device("cpu")) is batch
+
+
+# each, prefetch
+
+
+def test_on_a_cpu_each_is_made_when_it_is_asked_for() -> None:
+    made: list[int] = []
+
+    def make(step: int) -> list[Batch]:
+        made.append(step)
+        return []
+
+    source = each(make, 2, 5, torch.device("cpu"))
+    assert made == []
+    assert next(source) == []
+    assert (made, n_threads()) == ([2], 0)
+    assert list(source) == [[], []]
+    assert made == [2, 3, 4]
+
+
+def test_for_another_device_they_are_made_ahead(text: Text) -> None:
+    batches = make_batches(text)
+    source = each(batches.__getitem__, 3, 9, torch.device("meta"))
+    (first,) = next(source)
+    assert n_threads() == 1
+    steps = [first.window, *(batch.window for (batch,) in source)]
+    assert [window.step for window in steps] == list(range(3, 9))
+    assert n_threads() == 0
+
+
+def n_threads() -> int:
+    return sum(thread.name == "batches" for thread in threading.enumerate())
+
+
+def test_prefetch_keeps_the_order(text: Text) -> None:
+    batches = make_batches(text)
+    steps = [batch.window.tokens for (batch,) in prefetch(batches.__getitem__, 3, 9)]
+    assert len(steps) == 6
+    for step, tokens in enumerate(steps, start=3):
+        np.testing.assert_array_equal(tokens, batches.lanes.window(step).tokens)
+    assert n_threads() == 0
+    assert list(prefetch(batches.__getitem__, 3, 3)) == []
+
+
+def test_prefetch_is_ahead_by_its_depth_at_most() -> None:
+    made: list[int] = []
+
+    def make(step: int) -> list[Batch]:
+        made.append(step)
+        return []
+
+    source = prefetch(make, 0, 100, depth=3)
+    assert made == []
+    next(source)
+    wait_until(lambda: len(made) == 5)
+    time.sleep(0.15)
+    # One is used, three are ready, one waits for room.
+    assert made == [0, 1, 2, 3, 4]
+    source.close()
+    assert n_threads() == 0
+    assert len(made) == 5
+
+
+def test_prefetch_passes_an_error_on_at_its_step() -> None:
+    class Problem(Exception):
+        pass
+
+    def make(step: int) -> list[Batch]:
+        if step == 4:
+            raise Problem("at step 4")
+        return []
+
+    found: list[object] = []
+    with pytest.raises(Problem, match="at step 4"):
+        found.extend(prefetch(make, 2, 100))
+    assert len(found) == 2
+    assert n_threads() == 0
+
+
+@pytest.mark.parametrize("end", ["closed", "error", "dropped"])
+def test_prefetch_ends_its_thread_with_its_reader(end: str) -> None:
+    def read(source: Iterator[object]) -> None:
+        for _ in source:
+            if end == "error":
+                raise KeyError
+            return
+
+    source = prefetch(lambda step: [], 0, 10**9)
+    if end == "error":
+        with pytest.raises(KeyError):
+            read(source)
+        source.close()
+    else:
+        read(source)
+        assert n_threads() == 1
+        if end == "closed":
+            source.close()
+    del source
+    assert n_threads() == 0
+
+
+def wait_until(condition: object) -> None:
+    end = time.monotonic() + 10
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.001)

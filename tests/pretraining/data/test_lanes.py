@@ -1,0 +1,248 @@
+"""Lanes: in an epoch both LMs read all of the text, window after window."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.language_models import Sentences, make_shards, random_sentences
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.pretraining.data.lanes import Lanes, Window
+
+# Sentences, as numbers of words; whole text.
+LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=25)
+
+
+def numbered(lengths: list[int]) -> Sentences:
+    """Sentences in which no word comes twice."""
+    words = iter(range(1, sum(lengths) + 1))
+    return [[f"w{next(words)}" for _ in range(length)] for length in lengths]
+
+
+def make_lanes(
+    folder: Path, lengths: list[int], shard_tokens: int = 1000, **sizes: int | None
+) -> Lanes:
+    return Lanes(make_shards(folder, numbered(lengths), shard_tokens), **sizes)  # type: ignore[arg-type]
+
+
+def ids_of(lanes: Lanes) -> np.ndarray:
+    return np.concatenate(lanes.shards.tokens).astype(np.int64)[: lanes.n_ids]
+
+
+def read_epoch(lanes: Lanes, epoch: int) -> list[Window]:
+    n = lanes.steps_per_epoch
+    return [lanes.window(step) for step in range(epoch * n, (epoch + 1) * n)]
+
+
+def joined(windows: list[Window], direction: int) -> np.ndarray:
+    """All that each lane reads, first input to last target, (n_lanes, n + 1)."""
+    parts = [window.tokens[direction] for window in windows]
+    return np.concatenate([parts[0], *(part[:, 1:] for part in parts[1:])], axis=1)
+
+
+@settings(deadline=None)
+@given(
+    lengths=LENGTHS,
+    batch_size=st.integers(1, 12),
+    unroll_steps=st.integers(1, 9),
+    seed=st.none() | st.integers(0, 3),
+    epoch=st.integers(0, 3),
+    shard_tokens=st.sampled_from([1, 5, 1000]),
+)
+@example(lengths=[1], batch_size=12, unroll_steps=9, seed=1, epoch=1, shard_tokens=1)
+@example(lengths=[6] * 6, batch_size=6, unroll_steps=7, seed=0, epoch=0, shard_tokens=1)
+@example(
+    lengths=[6] * 6, batch_size=42, unroll_steps=1, seed=None, epoch=0, shard_tokens=9
+)
+def test_an_epoch_reads_all_of_the_text(
+    lengths: list[int],
+    batch_size: int,
+    unroll_steps: int,
+    seed: int | None,
+    epoch: int,
+    shard_tokens: int,
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lanes = make_lanes(
+            Path(folder),
+            lengths,
+            shard_tokens,
+            batch_size=batch_size,
+            unroll_steps=unroll_steps,
+            seed=seed,
+        )
+        windows = read_epoch(lanes, epoch)
+        ids = ids_of(lanes)
+    assert [(window.epoch, window.step) for window in windows] == [
+        (epoch, step) for step in range(lanes.steps_per_epoch)
+    ]
+    for window in windows:
+        assert window.tokens.shape == (2, batch_size, unroll_steps + 1)
+        assert window.tokens.dtype == np.int64
+    n_ids, length = len(ids), lanes.steps_per_epoch * unroll_steps
+    starts = lanes.lane_starts(epoch)
+    # Lanes are of one length, up to an id, and read little more than their own.
+    own = np.diff([*starts, starts[0] + n_ids])
+    assert own.max() - own.min() <= 1
+    assert (length - own >= 0).all()
+    assert (length - own <= unroll_steps).all()
+    forward, backward = joined(windows, 0), joined(windows, 1)
+    seen = np.zeros((2, n_ids), dtype=int)
+    for lane, start in enumerate(starts):
+        places = np.arange(start - 1, start + length) % n_ids
+        np.testing.assert_array_equal(forward[lane], ids[places])
+        np.testing.assert_array_equal(backward[lane], ids[places[::-1]])
+        np.add.at(seen[0], places[1:], 1)
+        np.add.at(seen[1], places[:-1], 1)
+    # Each id is a target of both.
+    assert (seen >= 1).all()
+    assert seen[0].sum() == seen[1].sum() == batch_size * length
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "found"), [(6, None), (7, "7 x 4 = 28"), (600, "2,400")]
+)
+def test_a_text_of_less_than_a_step(
+    tmp_path: Path, batch_size: int, found: str | None
+) -> None:
+    """24 ids: it is told that a step reads some of them again."""
+    lanes = make_lanes(tmp_path, [5] * 4, batch_size=batch_size, unroll_steps=4)
+    assert lanes.steps_per_epoch == 1
+    notes = lanes.notes()
+    assert len(notes) == (found is not None)
+    for note in notes:
+        assert str(found) in note
+        assert "the text has 24" in note
+        assert f"reads them {batch_size * 4 / 24:,.1f} times" in note
+        assert "Lower training.batch_size or unroll_steps." in note
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_windows_go_on_from_one_another(tmp_path: Path, seed: int | None) -> None:
+    """The last target of one is the first input of the next."""
+    lanes = make_lanes(tmp_path, [3] * 30, batch_size=4, unroll_steps=5, seed=seed)
+    for epoch in range(3):
+        windows = read_epoch(lanes, epoch)
+        assert len(windows) == 6
+        for one, following in zip(windows, windows[1:]):
+            np.testing.assert_array_equal(
+                one.tokens[:, :, -1], following.tokens[:, :, 0]
+            )
+
+
+def test_sentences_ends_in_both_directions(tmp_path: Path) -> None:
+    """a b | c d | as the forward LM and the backward LM read it: what is before a
+    sentence for the one is behind it for the other."""
+    shards = make_shards(tmp_path, [["a", "b"], ["c", "d"]])
+    window = Lanes(shards, batch_size=1, unroll_steps=6).window(0)
+    a, b, c, d = 1, 2, 3, 4
+    assert window.tokens[0].tolist() == [[0, a, b, 0, c, d, 0]]
+    assert window.tokens[1].tolist() == [[0, d, c, 0, b, a, 0]]
+    assert window.starts.tolist() == [[5], [5]]
+
+
+def test_windows_of_two_lanes(tmp_path: Path) -> None:
+    """Written out: 9 ids, lanes from 0 and from 4, two windows of 3."""
+    shards = make_shards(tmp_path, [["a", "b", "c"], ["d", "e", "f", "g"]])
+    lanes = Lanes(shards, batch_size=2, unroll_steps=3)
+    assert shards.tokens[0].tolist() == [1, 2, 3, 0, 4, 5, 6, 7, 0]
+    assert lanes.steps_per_epoch == 2
+    first, second = lanes.window(0), lanes.window(1)
+    assert first.tokens.tolist() == [
+        [[0, 1, 2, 3], [0, 4, 5, 6]],
+        [[5, 4, 0, 3], [1, 0, 7, 6]],
+    ]
+    assert second.tokens.tolist() == [
+        [[3, 0, 4, 5], [6, 7, 0, 1]],
+        [[3, 2, 1, 0], [6, 5, 4, 0]],
+    ]
+    assert first.starts.tolist() == [[8, 3], [5, 0]]
+    assert second.starts.tolist() == [[2, 6], [2, 6]]
+
+
+def test_starts_are_the_places_of_the_first_inputs(tmp_path: Path) -> None:
+    lanes = make_lanes(tmp_path, [4, 2, 7] * 5, 9, batch_size=3, unroll_steps=4, seed=1)
+    ids = ids_of(lanes)
+    for step in range(2 * lanes.steps_per_epoch):
+        window = lanes.window(step)
+        assert window.starts.shape == (2, 3)
+        np.testing.assert_array_equal(window.tokens[:, :, 0], ids[window.starts])
+
+
+def test_many_shards_are_read_as_one(tmp_path: Path) -> None:
+    lengths = [3, 1, 6, 2, 5, 4] * 4
+    one = make_lanes(tmp_path / "1", lengths, batch_size=3, unroll_steps=5, seed=2)
+    many = make_lanes(tmp_path / "2", lengths, 4, batch_size=3, unroll_steps=5, seed=2)
+    assert len(many.shards.tokens) > 10
+    for step in range(20):
+        for found, expected in zip(many.window(step), one.window(step)):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_step_is_the_same_whenever_it_is_read(tmp_path: Path) -> None:
+    sizes = {"batch_size": 3, "unroll_steps": 4, "seed": 7}
+    lanes = make_lanes(tmp_path, [3] * 20, **sizes)
+    expected = [lanes.window(step) for step in range(30)]
+    again = Lanes(lanes.shards, **sizes)  # type: ignore[arg-type]
+    for step in reversed(range(30)):
+        np.testing.assert_array_equal(again.window(step).tokens, expected[step].tokens)
+
+
+def test_epochs_begin_at_other_places(tmp_path: Path) -> None:
+    lanes = make_lanes(tmp_path, [9] * 50, batch_size=4, unroll_steps=5, seed=3)
+    firsts = [int(lanes.lane_starts(epoch)[0]) for epoch in range(20)]
+    assert len(set(firsts)) > 15
+    assert min(firsts) < 125 < 375 < max(firsts) < 500
+    other = Lanes(lanes.shards, 4, 5, seed=4)
+    assert firsts != [int(other.lane_starts(epoch)[0]) for epoch in range(20)]
+    unseeded = Lanes(lanes.shards, 4, 5)
+    for epoch in range(3):
+        assert unseeded.lane_starts(epoch).tolist() == [0, 125, 250, 375]
+        assert unseeded.window(epoch * 25).epoch == epoch
+
+
+def test_the_first_ids_alone(tmp_path: Path) -> None:
+    """n_ids: as if the text ended there."""
+    lengths = [3, 5, 2, 4, 6, 1]
+    sizes = {"batch_size": 2, "unroll_steps": 4, "seed": 1}
+    part = make_lanes(tmp_path / "a", lengths, 5, n_ids=13, **sizes)
+    whole = make_lanes(tmp_path / "b", lengths[:3], 5, **sizes)
+    assert part.n_ids == whole.n_ids == 13
+    assert part.steps_per_epoch == whole.steps_per_epoch
+    for step in range(3 * part.steps_per_epoch):
+        for found, expected in zip(part.window(step), whole.window(step)):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_lane_may_read_a_short_text_over_and_over(tmp_path: Path) -> None:
+    lanes = make_lanes(tmp_path, [2], batch_size=5, unroll_steps=7, seed=None)
+    assert lanes.steps_per_epoch == 1
+    assert lanes.lane_starts(0).tolist() == [0, 0, 1, 1, 2]
+    window = lanes.window(0)
+    assert window.tokens[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert window.tokens[1, 4].tolist() == [0, 2, 1, 0, 2, 1, 0, 2]
+
+
+def test_reading_ids_at_any_places(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path, random_sentences(40), 7)
+    lanes = Lanes(shards, 1, 1)
+    places = np.random.default_rng(0).integers(0, lanes.n_ids, (3, 4, 5))
+    found = lanes.read(places)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, ids_of(lanes)[places])
+    assert lanes.read(np.zeros(0, dtype=np.int64)).shape == (0,)
+
+
+def test_a_place_is_described(tmp_path: Path) -> None:
+    """By the shard and the place in it, with the words there, around the end too."""
+    shards = make_shards(tmp_path, [["the", "cat"], ["it", "sat", "still"]], 3)
+    assert [len(tokens) for tokens in shards.tokens] == [3, 4]
+    lanes = Lanes(shards, 1, 1)
+    assert lanes.describe(0, 2) == "token 0 of shard 0: the cat"
+    assert lanes.describe(1, 3) == "token 1 of shard 0: cat | it"
+    assert lanes.describe(3, 1) == "token 0 of shard 1: it"
+    assert lanes.describe(5, 4) == "token 2 of shard 1: still | the cat"

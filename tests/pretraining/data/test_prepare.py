@@ -1,0 +1,278 @@
+"""prepare: the same shards however they are made, once, and never half."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from helpers.corpora import (
+    PACKINGS,
+    contents,
+    corpus_refused,
+    documents_of,
+    pack,
+    read_back,
+    write,
+)
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.pretraining.data import prepare as module
+from spacy_elmo.pretraining.data.prepare import PrepareSettings, prepare
+from spacy_elmo.text.files import read_chunks
+from spacy_elmo.text.tokenizers import make_tokenizer
+
+TEXT = "The dog sees a cat .\nIt runs .\n\nNobody knows\u2028why .\n"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    write(tmp_path / "corpus" / "a.txt", TEXT)
+    write(
+        tmp_path / "corpus" / "b" / "c.txt.gz", "Ünïcode wörds\r\n\r\n\r\nthe end\r\n"
+    )
+    return tmp_path / "corpus"
+
+
+def small_chunks(monkeypatch: pytest.MonkeyPatch, chunk_chars: int) -> None:
+    reader = functools.partial(read_chunks, chunk_chars=chunk_chars)
+    monkeypatch.setattr(module, "read_chunks", reader)
+
+
+# The corpus
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_suffix_and_packing(tmp_path: Path, packing: str) -> None:
+    lines = [json.dumps({"text": part}) for part in TEXT.split("\n\n")]
+    write(tmp_path / "in" / f"a.txt{packing}", TEXT)
+    write(tmp_path / "in" / f"b.jsonl{packing}", "\n".join(lines))
+    shards = prepare([tmp_path / "in"], tmp_path / "cache")
+    assert read_back(shards) == documents_of(TEXT) * 2
+    assert shards.meta["files"] == [f"a.txt{packing}", f"b.jsonl{packing}"]
+
+
+def test_files_folders_and_globs(corpus: Path, tmp_path: Path) -> None:
+    first, second = corpus / "a.txt", corpus / "b" / "c.txt.gz"
+    whole = contents(prepare([corpus], tmp_path / "1").folder)
+    for paths in ([first, second], [f"{corpus}/**/*.*"], [first, corpus, corpus]):
+        cache = tmp_path / "2"
+        assert contents(prepare(paths, cache).folder) == whole
+        shutil.rmtree(cache)
+    turned = prepare([second, first], tmp_path / "1")
+    assert read_back(turned) == [
+        [["Ünïcode", "wörds"]],
+        [["the", "end"]],
+        *documents_of(TEXT),
+    ]
+
+
+WORDS = st.sampled_from(["a", "bb", "é", " ", "\n", "\n", "\n\n", "\r\n", "\n \n"])
+TEXTS = st.lists(WORDS, max_size=25).map(lambda parts: "".join(["w", *parts]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    texts=st.lists(TEXTS, min_size=1, max_size=2),
+    chunk_chars=st.integers(1, 30),
+    shard_tokens=st.integers(1, 30),
+)
+@example(texts=["w\n\nw\nw", "w"], chunk_chars=1, shard_tokens=1)
+def test_the_sizes_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[str],
+    chunk_chars: int,
+    shard_tokens: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    for i, text in enumerate(texts):
+        write(folder / "in" / f"{i}.txt", text)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        small_chunks(monkeypatch, chunk_chars)
+        chosen = PrepareSettings(shard_tokens=shard_tokens)
+        shards = prepare([folder / "in"], folder / "cache", chosen)
+    expected = documents_of(*texts)
+    assert read_back(shards) == expected
+    assert shards.meta["n_documents"] == len(expected)
+    assert shards.meta["n_sentences"] == sum(map(len, expected))
+    words = [word for document in expected for line in document for word in line]
+    assert shards.meta["n_tokens"] == len(words)
+    whole = prepare([folder / "in"], folder / "whole")
+    assert whole.folder != shards.folder
+    ours, theirs = (dict(zip(s.types(), s.counts)) for s in (shards, whole))
+    assert ours == theirs
+
+
+def test_settings_reach_the_tokenizer(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "Don't stop. Go on.\n\nThe end.\n")
+    split = PrepareSettings(tokenizer="en", sentences="split")
+    shards = prepare([path], tmp_path / "cache", split)
+    assert read_back(shards) == [
+        [["Do", "n't", "stop", "."], ["Go", "on", "."]],
+        [["The", "end", "."]],
+    ]
+    assert shards.meta["settings"] == {
+        "tokenizer": "en",
+        "sentences": "split",
+        "shard_tokens": 1 << 24,
+    }
+
+
+def test_progress(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    total = sum(
+        path.stat().st_size for path in (corpus / "a.txt", corpus / "b/c.txt.gz")
+    )
+    small_chunks(monkeypatch, 8)
+    calls: list[tuple[int, int]] = []
+    prepare([corpus], tmp_path / "cache", progress=lambda *call: calls.append(call))
+    assert len(calls) > 4
+    assert sum(read for read, _ in calls) == total
+    assert {in_all for _, in_all in calls} == {total}
+
+
+# Once
+
+
+def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise AssertionError("the corpus was read again")
+
+    monkeypatch.setattr(module, "read_chunks", read)
+    monkeypatch.setattr(module, "make_tokenizer", read)
+
+
+@pytest.mark.parametrize("tokenizer", ["whitespace", "en"])
+def test_the_second_time_nothing_is_done(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
+) -> None:
+    chosen = PrepareSettings(tokenizer)
+    first = prepare([corpus], tmp_path / "cache", chosen)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")}
+    no_reading(monkeypatch)
+    second = prepare([str(corpus)], str(tmp_path / "cache"), chosen, n_process=2)
+    assert second.folder == first.folder
+    assert read_back(second) == read_back(first)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")} == before
+    os.utime(corpus / "a.txt", (1, 1))  # the text counts, not its age or place
+    corpus.rename(tmp_path / "moved")
+    assert prepare([tmp_path / "moved"], tmp_path / "cache", chosen).meta == first.meta
+
+
+def test_another_text_or_setting_is_another_folder(
+    corpus: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    folders = [
+        prepare([corpus], cache, chosen).folder
+        for chosen in (
+            PrepareSettings(),
+            PrepareSettings(shard_tokens=5),
+            PrepareSettings("en"),
+            PrepareSettings("de"),
+            PrepareSettings("en", "split"),
+        )
+    ]
+    write(corpus / "a.txt", TEXT.replace("dog", "dot"))
+    changed = prepare([corpus], cache)
+    assert "dot" in changed.types()
+    folders.append(changed.folder)
+    write(corpus / "d.txt", "more")
+    folders.append(prepare([corpus], cache).folder)
+    assert len(set(folders)) == 7
+    assert sorted(folders) == sorted(cache.iterdir())
+
+
+def test_the_same_bytes_read_in_another_way(tmp_path: Path) -> None:
+    """What a file's name makes of its bytes is part of the text."""
+    text = '{"text": "a b"}\n'
+    plain, objects = write(tmp_path / "a.txt", text), write(tmp_path / "a.jsonl", text)
+    cache = tmp_path / "cache"
+    assert prepare([plain], cache).types() == ['{"text":', '"a', 'b"}']
+    assert prepare([objects], cache).types() == ["a", "b"]
+
+
+def test_another_pipeline_at_the_same_path(tmp_path: Path) -> None:
+    """Its rules are settings too."""
+    path = write(tmp_path / "a.txt", "gimme that")
+    nlp = spacy.blank("en")
+    nlp.to_disk(tmp_path / "nlp")
+    chosen = PrepareSettings(str(tmp_path / "nlp"))
+    assert "gimme" in prepare([path], tmp_path / "cache", chosen).types()
+    nlp.tokenizer.add_special_case("gimme", [{"ORTH": "gim"}, {"ORTH": "me"}])
+    nlp.to_disk(tmp_path / "nlp")
+    types = prepare([path], tmp_path / "cache", chosen).types()
+    assert sorted(types) == ["gim", "me", "that"]
+
+
+# Never half
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_interrupted(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+) -> None:
+    small_chunks(monkeypatch, 4)
+    chosen = PrepareSettings(shard_tokens=2)
+    calls: list[int] = []
+
+    def stop(*_: int) -> None:
+        calls.append(len(list((tmp_path / "cache").rglob("tokens-*.npy"))))
+        if len(calls) == 4:
+            raise error
+
+    with pytest.raises(error):
+        prepare([corpus], tmp_path / "cache", chosen, progress=stop)
+    assert calls[-1] > 0, "stopped before there was anything half"
+    assert not list((tmp_path / "cache").iterdir())
+    whole = prepare([corpus], tmp_path / "cache", chosen)
+    assert len(read_back(whole)) == 4
+
+
+def test_text_that_is_bad_in_the_middle(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(pack(TEXT.encode() + b"caf\xe9\n", ".gz"))
+    with corpus_refused(f"{path}, line 5:", "UTF-8"):
+        prepare([path], tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "\n \n\n\t\n"])
+def test_no_word(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path / "a.txt", text)
+    with corpus_refused("corpus:", "not a single word"):
+        prepare([path], tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_wrong_settings_fail_before_any_work(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_reading(monkeypatch)
+    monkeypatch.setattr(module, "make_tokenizer", make_tokenizer)
+    for chosen, found in (
+        (PrepareSettings("klingon"), "'klingon'"),
+        (PrepareSettings(sentences="words"), "'words'"),
+        (PrepareSettings(sentences="split"), "split"),
+    ):
+        with corpus_refused(found, kind=ValueError):
+            prepare([corpus], tmp_path / "cache", chosen, n_process=2)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_no_files(tmp_path: Path) -> None:
+    with corpus_refused(f"{tmp_path / 'gone'}:"):
+        prepare([tmp_path / "gone"], tmp_path / "cache")
+
+
+# Several processes

@@ -1,0 +1,260 @@
+"""ShardWriter and Shards: what goes in comes out, whatever the sizes; what was changed
+is refused."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Callable, Sequence
+
+import numpy as np
+import pytest
+from helpers.corpora import Documents, corpus_refused, documents_of, read_back, write
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.pretraining.data.shards import Shards, ShardWriter, read_sentences
+from spacy_elmo.text.files import CorpusError, read_chunks
+from spacy_elmo.text.tokenizers import tokenize_whitespace
+
+# Halves of surrogate pairs are no UTF-8; a byte order mark is no text.
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff")
+BREAKS = st.sampled_from(["\n", "\n\n", "\r\n", "\n \n\n", " ", "\u2028", "\x85"])
+TEXTS = st.lists(st.one_of(st.sampled_from("aab"), BREAKS, CHARACTERS), max_size=30)
+
+
+def make_shards(
+    folder: Path, texts: Sequence[str], chunk_chars: int, shard_tokens: int
+) -> Shards:
+    files = [write(folder / f"{i}.txt", text) for i, text in enumerate(texts)]
+    (folder / "shards").mkdir()
+    writer = ShardWriter(folder / "shards", shard_tokens)
+    for chunk in read_chunks(files, chunk_chars):
+        writer.add(tokenize_whitespace(chunk.lines))
+    writer.close({"a": "note"})
+    return Shards(folder / "shards")
+
+
+def assert_holds(shards: Shards, documents: Documents) -> None:
+    """The shards hold these documents and all figures are theirs."""
+    assert read_back(shards) == documents
+    sentences = [sentence for document in documents for sentence in document]
+    words = Counter(word for sentence in sentences for word in sentence)
+    types = shards.types()
+    assert len(types) == len(set(types))
+    assert dict(zip(types, shards.counts.tolist())) == words
+    assert shards.n_ids == sum(words.values()) + len(sentences)
+    meta = shards.meta
+    assert meta["n_types"] == len(words)
+    assert meta["n_tokens"] == sum(words.values())
+    assert meta["n_sentences"] == len(sentences)
+    assert meta["n_documents"] == len(documents)
+    for shard, tokens, ends in zip(meta["shards"], shards.tokens, shards.documents):
+        assert shard["n_ids"] == len(tokens) > 0
+        assert shard["n_sentences"] == (tokens == 0).sum()
+        assert shard["n_documents"] == len(ends)
+        assert tokens[-1] == 0, "a shard ends with a sentence"
+        assert (np.diff(ends) > 0).all()
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(TEXTS.map("".join), min_size=1, max_size=3),
+    chunk_chars=st.sampled_from([1, 2, 5, 13, 1000]),
+    shard_tokens=st.sampled_from([1, 2, 5, 13, 1000]),
+)
+@example(texts=["a b\nc\n\nd\n", "", "a"], chunk_chars=1, shard_tokens=1000)
+@example(texts=["a b\nc\n\nd\n", "\n\n\n", "\na"], chunk_chars=1, shard_tokens=1)
+def test_any_text_comes_back(
+    texts: list[str], chunk_chars: int, shard_tokens: int
+) -> None:
+    documents = documents_of(*texts)
+    with tempfile.TemporaryDirectory() as folder:
+        if documents:
+            shards = make_shards(Path(folder), texts, chunk_chars, shard_tokens)
+            assert_holds(shards, documents)
+        else:
+            with corpus_refused("not a single word"):
+                make_shards(Path(folder), texts, chunk_chars, shard_tokens)
+
+
+def test_the_last_documents_end_behind_a_full_shard(tmp_path: Path) -> None:
+    """The last sentence fills a chunk and a shard; the file's end comes in the next."""
+    shards = make_shards(tmp_path, ["a b\n\nc d"], 4, 3)
+    assert_holds(shards, [[["a", "b"]], [["c", "d"]]])
+
+
+def test_a_document_over_many_shards(tmp_path: Path) -> None:
+    text = "\n".join(f"w{i} x" for i in range(20))
+    shards = make_shards(tmp_path, [text, "last one"], 10, 6)
+    assert len(shards.tokens) > 5
+    assert_holds(shards, documents_of(text, "last one"))
+
+
+def test_more_types_than_were_made_room_for(tmp_path: Path) -> None:
+    text = "\n".join(f"w{i} w{i} w{i % 7}" for i in range(3000))
+    assert_holds(make_shards(tmp_path, [text], 30_000, 5000), documents_of(text))
+    assert_holds(make_shards(tmp_path / "b", [text], 50, 500), documents_of(text))
+
+
+def test_shards_have_about_the_size_asked_for(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path, ["a b c\n" * 1000], 60, 400)
+    assert all(400 <= len(tokens) < 460 for tokens in shards.tokens[:-1])
+    assert len(shards.tokens) == 10
+
+
+def test_types_are_numbered_as_they_come(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path, ["b a b\nc a\n"], 1000, 1000)
+    assert shards.types() == ["b", "a", "c"]
+    assert shards.tokens[0].tolist() == [1, 2, 1, 0, 3, 2, 0]
+    assert shards.documents[0].tolist() == [7]
+
+
+def test_the_layout_of_the_files(tmp_path: Path) -> None:
+    """As the module's first lines say: other programs may read it."""
+    make_shards(tmp_path, ["é b é\n\n", "c"], 5, 4)
+    folder = tmp_path / "shards"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "counts.npy",
+        "documents-00000.npy",
+        "documents-00001.npy",
+        "meta.json",
+        "tokens-00000.npy",
+        "tokens-00001.npy",
+        "types.txt",
+    ]
+    assert (folder / "types.txt").read_bytes() == "é\nb\nc\n".encode()
+    arrays = {path.name: np.load(path) for path in folder.glob("*.npy")}
+    assert {name: array.dtype.str[1:] for name, array in arrays.items()} == {
+        "counts.npy": "i8",
+        "documents-00000.npy": "i8",
+        "documents-00001.npy": "i8",
+        "tokens-00000.npy": "u4",
+        "tokens-00001.npy": "u4",
+    }
+    assert json.loads((folder / "meta.json").read_text(encoding="utf8"))["a"] == "note"
+
+
+def test_read_through_memory_maps(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path, ["a b\n\nc d\ne"], 1, 3)
+    assert len(shards.tokens) == 3
+    for tokens in shards.tokens:
+        assert isinstance(tokens, np.memmap)
+        assert tokens.mode == "r"
+        assert not tokens.flags.writeable
+    assert not isinstance(shards.counts, np.memmap)
+
+
+def test_the_folder_may_be_a_string(tmp_path: Path) -> None:
+    make_shards(tmp_path, ["a b"], 1, 1)
+    assert Shards(str(tmp_path / "shards")).types() == ["a", "b"]
+
+
+def test_read_sentences_takes_any_ids(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path, ["a b c"], 1, 1)
+    assert read_sentences(shards, []) == []
+    assert read_sentences(shards, [0, 2, 0, 0, 3, 1]) == [["b"], ["c", "a"]]
+    assert read_sentences(shards, iter([1])) == [["a"]]
+
+
+def test_words_with_odd_characters(tmp_path: Path) -> None:
+    """Word forms that a tokenizer may make, but white space never does."""
+    words = [
+        "a\u2028b",
+        "a\x85b",
+        "a\xa0b",
+        "a\rb",
+        "\r",
+        "a\tb",
+        "\ufeff",
+        "\0",
+        "é",
+        "e\u0301",
+    ]
+    chunk = tokenize_whitespace(["x"] * len(words))
+    ids = np.arange(1, len(words) + 1, dtype=np.uint32)
+    writer = ShardWriter(tmp_path, 1000)
+    writer.add(chunk._replace(types=words, ids=np.append(ids, np.uint32(0))))
+    writer.close({})
+    shards = Shards(tmp_path)
+    assert shards.types() == words
+    assert read_sentences(shards, shards.tokens[0]) == [words]
+
+
+# What is refused
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_shards(tmp_path, ["a b\n\nc d\ne"], 4, 3)
+    return tmp_path / "shards"
+
+
+def test_no_folder_of_shards(tmp_path: Path, folder: Path) -> None:
+    with corpus_refused(
+        f"{tmp_path / 'gone'}:", "meta.json", "prepare the corpus again"
+    ):
+        Shards(tmp_path / "gone")
+    (folder / "meta.json").unlink()
+    with corpus_refused(f"{folder}:", "meta.json", "not finished"):
+        Shards(folder)
+
+
+def test_meta_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was cut short at any file is never taken for whole."""
+    save = np.save
+
+    def fail_at_counts(path: Path, array: np.ndarray) -> None:
+        if path.name == "counts.npy":
+            raise OSError("No space left on device")
+        save(path, array)
+
+    monkeypatch.setattr(np, "save", fail_at_counts)
+    with pytest.raises(OSError, match="No space left"):
+        make_shards(tmp_path, ["a b"], 1, 1)
+    assert (tmp_path / "shards" / "tokens-00000.npy").is_file()
+    with corpus_refused("not finished"):
+        Shards(tmp_path / "shards")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"vectors": 3}', '"é'])
+def test_another_meta(folder: Path, text: str) -> None:
+    """Archives of other tools have a meta.json too."""
+    (folder / "meta.json").write_bytes(text.encode("latin1"))
+    with corpus_refused(folder):
+        Shards(folder)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "of another kind": lambda path: path.write_bytes(b"\xff" + path.read_bytes()),
+    "longer": lambda path: lengthen(path),
+}
+
+
+def lengthen(path: Path) -> None:
+    if path.suffix == ".npy":
+        array = np.load(path)
+        np.save(path, np.append(array, array.dtype.type(1)))
+    else:
+        path.write_bytes(path.read_bytes() + b"more\n")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "name", ["tokens-00000.npy", "documents-00000.npy", "counts.npy", "types.txt"]
+)
+def test_a_changed_file(folder: Path, name: str, damage: str) -> None:
+    DAMAGES[damage](folder / name)
+    with corpus_refused(folder / name, "prepare the corpus again"):
+        Shards(folder).types()
+
+
+def test_shards_in_the_wrong_places(folder: Path) -> None:
+    (folder / "tokens-00001.npy").replace(folder / "tokens-00000.npy")
+    with pytest.raises(CorpusError):
+        Shards(folder)

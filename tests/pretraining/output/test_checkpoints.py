@@ -1,0 +1,398 @@
+"""Checkpoints: what is stored comes back bit for bit; what is damaged is passed over;
+a full disk harms nothing that is there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+import torch
+from helpers.corpora import contents
+from helpers.kills import kill_everywhere
+from torch import Tensor
+
+from spacy_elmo.pretraining.output import checkpoints
+from spacy_elmo.pretraining.output.checkpoints import META, TENSORS, Checkpoint
+
+KINDS = (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64)
+
+
+def make_tensors(seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    tensors = {
+        f"{kind}".replace("torch.", ""): (100 * torch.randn(3, 4)).to(kind)
+        for kind in KINDS
+    }
+    special = torch.tensor([math.nan, math.inf, -math.inf, -0.0, 1e-45])
+    return {
+        **tensors,
+        "bool": torch.rand(5) > 0.5,
+        "scalar": torch.tensor(3.0 + seed),
+        "empty": torch.zeros(0, 4),
+        "special": special,
+        "transposed": torch.randn(4, 6).t(),
+        "part": torch.randn(4, 6)[1:3, ::2],
+        "grown": torch.randn(3, requires_grad=True),
+    }
+
+
+def make_meta(seed: int = 0) -> dict[str, Any]:
+    return {
+        "step": seed,
+        "seconds": 0.1 + seed,
+        "best": None,
+        "identity": {"text": "é\u2028\U0001f600"},
+        "list": [1, [2.5, True], {}],
+    }
+
+
+def save(folder: Path, step: int) -> None:
+    checkpoints.save(folder, step, make_tensors(step), make_meta(step))
+
+
+def silent(message: str) -> None:
+    pytest.fail(f"nothing was to be said: {message}")
+
+
+def assert_is(found: Checkpoint | None, step: int) -> None:
+    assert found is not None
+    assert found.step == step
+    assert found.meta == make_meta(step)
+    expected = make_tensors(step)
+    assert found.tensors.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found.tensors[name].dtype == tensor.dtype
+        assert found.tensors[name].shape == tensor.shape
+        assert bits(found.tensors[name]) == bits(tensor), name
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "checkpoints"
+    assert checkpoints.load_newest(folder, silent) is None
+    path = checkpoints.save(folder, 7, make_tensors(7), make_meta(7))
+    assert path == folder / "step-00000007"
+    assert sorted(contents(folder)) == [
+        "step-00000007/state.json",
+        "step-00000007/state.safetensors",
+    ]
+    assert_is(checkpoints.load_newest(folder, silent), 7)
+
+
+def test_the_newest_by_number(tmp_path: Path) -> None:
+    for step in (100_000_000, 2, 99_999_999, 10):
+        save(tmp_path, step)
+    assert_is(checkpoints.load_newest(tmp_path, silent), 100_000_000)
+
+
+def test_the_same_step_twice(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    checkpoints.save(tmp_path, 3, {"other": torch.ones(2)}, {"other": 1})
+    found = checkpoints.load_newest(tmp_path, silent)
+    assert found is not None
+    assert found.tensors.keys() == {"other"}
+    assert found.meta == {"other": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# Damage
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def assert_falls_back(folder: Path, *, to: int | None = 1) -> None:
+    said: list[str] = []
+    found = checkpoints.load_newest(folder, said.append)
+    if to is None:
+        assert found is None
+    else:
+        assert_is(found, to)
+    assert len(said) == 1
+    assert f"Checkpoint {folder / 'step-00000002'} is damaged (" in said[0]
+    assert "it is now damaged-step-00000002" in said[0]
+    assert (folder / "damaged-step-00000002").exists()
+    assert not (folder / "step-00000002").exists()
+    # And the next time there is nothing to say.
+    again = checkpoints.load_newest(folder, silent)
+    assert (again and again.step) == to
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    return tmp_path
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "gone": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "of another kind": lambda path: path.write_bytes(b"[]"),
+    "of the step before": lambda path: shutil.copy(
+        path.parent.with_name("step-00000001") / path.name, path
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", [TENSORS, META])
+def test_damaged_files(folder: Path, name: str, damage: str) -> None:
+    path = folder / "step-00000002" / name
+    if (name, damage) == (META, "longer"):
+        path.write_bytes(path.read_bytes() + b"}")
+    else:
+        DAMAGES[damage](path)
+    assert_falls_back(folder)
+
+
+@pytest.mark.parametrize("name", [TENSORS, META])
+def test_a_file_cut_anywhere(folder: Path, name: str) -> None:
+    path = folder / "step-00000002" / name
+    data = path.read_bytes()
+    whole = len(data) - (name == META)  # its last byte ends a line
+    assert whole > 200
+    for size in {0, 1, 7, 8, 9, whole // 3, whole // 2, whole - 8, whole - 1}:
+        path.write_bytes(data[:size])
+        assert_falls_back(folder)
+        shutil.move(folder / "damaged-step-00000002", path.parent)
+
+
+def test_any_flipped_bit_is_found(folder: Path) -> None:
+    """In the tensors; in state.json, where it says something."""
+    for name in (TENSORS, META):
+        path = folder / "step-00000002" / name
+        data = path.read_bytes()
+        for bit in range(0, 8 * len(data), 61 if name == TENSORS else 7):
+            path.write_bytes(flipped(data, bit))
+            found = checkpoints.load_newest(folder, lambda message: None)
+            damaged = folder / "damaged-step-00000002"
+            if damaged.exists():
+                assert found is not None
+                assert found.step == 1
+                shutil.move(damaged, path.parent)
+            else:
+                assert name == META
+                assert_is(found, 2)
+        path.write_bytes(data)
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+
+
+def test_all_are_damaged(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    path = tmp_path / "step-00000002" / META
+    data = path.read_bytes()
+    path.unlink()
+    with pytest.raises(ValueError, match="expected a checkpoint that is whole"):
+        checkpoints.load_newest(tmp_path, silent)
+    path.write_bytes(data)
+    assert_is(checkpoints.load_newest(tmp_path, silent), 2)
+
+
+def test_one_after_another_is_passed_over(tmp_path: Path) -> None:
+    for step in range(1, 5):
+        save(tmp_path, step)
+    for step in (3, 4):
+        (tmp_path / f"step-{step:08}" / TENSORS).write_bytes(b"")
+    said: list[str] = []
+    assert_is(checkpoints.load_newest(tmp_path, said.append), 2)
+    assert ["00000004" in said[0], "00000003" in said[1], len(said)] == [True, True, 2]
+
+
+def test_damaged_twice(folder: Path) -> None:
+    """Written again after it was passed over, and damaged again."""
+    for _ in range(2):
+        (folder / "step-00000002" / META).unlink()
+        assert_falls_back(folder)
+        save(folder, 2)
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+
+
+# What killed writers leave
+
+
+def test_a_killed_writers_part_is_no_checkpoint(folder: Path) -> None:
+    """Wherever in its work it was."""
+    part = folder / "step-00000003.part"
+    before = contents(folder)
+    stages: list[Callable[[], object]] = [
+        part.mkdir,
+        lambda: (part / TENSORS).write_bytes(b"half"),
+        lambda: shutil.copy(folder / "step-00000002" / TENSORS, part / TENSORS),
+        lambda: (part / f"{META}.part").write_bytes(b"{"),
+        lambda: shutil.copy(folder / "step-00000002" / META, part / META),
+    ]
+    for stage in stages:
+        stage()
+        assert_is(checkpoints.load_newest(folder, silent), 2)
+    checkpoints.prune(folder, 5, None)
+    assert not part.exists()
+    assert contents(folder) == before
+
+
+def test_a_killed_writers_part_is_written_over(folder: Path) -> None:
+    part = folder / "step-00000003.part"
+    part.mkdir()
+    (part / "anything").write_bytes(b"half")
+    save(folder, 3)
+    assert not part.exists()
+    assert_is(checkpoints.load_newest(folder, silent), 3)
+    assert len(list((folder / "step-00000003").iterdir())) == 2
+
+
+def test_killed_anywhere(tmp_path: Path) -> None:
+    """There is always a whole checkpoint, and none that only seems to be."""
+    folder, found_steps = tmp_path / "checkpoints", []
+
+    def work() -> None:
+        save(folder, 3)
+        checkpoints.prune(folder, 1, None)
+
+    for step in (1, 2):
+        save(folder, step)
+    for is_done in kill_everywhere(work):
+        found = checkpoints.load_newest(folder, silent)
+        assert found is not None
+        assert_is(found, found.step)
+        found_steps.append(found.step)
+        if is_done:
+            assert [path.name for path in folder.iterdir()] == ["step-00000003"]
+        shutil.rmtree(folder)
+        for step in (1, 2):
+            save(folder, step)
+    assert len(found_steps) > 20
+    assert found_steps == sorted(found_steps)
+    assert set(found_steps) == {2, 3}
+
+
+# A full disk
+
+
+@contextmanager
+def largest_file(n_bytes: int) -> Iterator[None]:
+    """The system itself refuses to write more into a file."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 1000])
+def test_a_file_that_cannot_be_written(folder: Path, n_bytes: int) -> None:
+    before = contents(folder)
+    assert n_bytes < (folder / "step-00000002" / TENSORS).stat().st_size
+    with largest_file(n_bytes), pytest.raises(OSError, match="File too large"):
+        save(folder, 3)
+    assert contents(folder) == before
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "step-00000001",
+        "step-00000002",
+    ]
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+    save(folder, 3)
+    assert_is(checkpoints.load_newest(folder, silent), 3)
+
+
+def test_no_room_for_what_is_said_beside(folder: Path) -> None:
+    before = contents(folder)
+    tensors = {"a": torch.zeros(3)}
+    with largest_file(1000), pytest.raises(OSError, match="File too large"):
+        checkpoints.save(folder, 3, tensors, {"long": "x" * 2000})
+    assert contents(folder) == before
+    with largest_file(1000):
+        checkpoints.save(folder, 3, tensors, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("mkdir", 0), ("fsync", 0), ("fsync", 1), ("replace", 0), ("replace", 1)],
+)
+def test_a_disk_that_is_full_at_any_call(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    before = contents(folder)
+    real, calls = getattr(os, name), []
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) > number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fail)
+        with pytest.raises(OSError, match="No space left"):
+            save(folder, 3)
+    assert len(calls) == number + 1
+    assert contents(folder) == before
+    assert len(list(folder.iterdir())) == 2
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+
+
+def test_a_failure_leaves_the_checkpoint_that_was_to_be_replaced(
+    folder: Path,
+) -> None:
+    with largest_file(100), pytest.raises(OSError, match="File too large"):
+        checkpoints.save(folder, 2, make_tensors(5), {})
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+
+
+def test_what_json_cannot_hold_is_no_checkpoint(folder: Path) -> None:
+    before = contents(folder)
+    with pytest.raises(ValueError, match="JSON"):
+        checkpoints.save(folder, 3, make_tensors(), {"best": math.inf})
+    assert contents(folder) == before
+    assert len(list(folder.iterdir())) == 2
+
+
+# prune
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "expected"),
+    [
+        (1, None, [12]),
+        (2, None, [11, 12]),
+        (2, 3, [3, 11, 12]),
+        (2, 12, [11, 12]),
+        (1, 1, [1, 12]),
+        (2, 99, [11, 12]),
+        (9, 1, [1, 2, 3, 11, 12]),
+    ],
+)
+def test_prune(
+    tmp_path: Path, keep: int, best: int | None, expected: list[int]
+) -> None:
+    for step in (3, 1, 12, 11, 2):
+        checkpoints.save(tmp_path, step, {"a": torch.zeros(1)}, {})
+    others = ["step-00000004.part", "step-x", "damaged-step-00000004", "notes"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    checkpoints.prune(tmp_path, keep, best)
+    left = {f"step-{step:08}" for step in expected}
+    assert {path.name for path in tmp_path.iterdir()} == {*left, *others[1:]}
+
+
+def test_the_layout_of_the_files(tmp_path: Path) -> None:
+    checkpoints.save(tmp_path, 5, {"a": torch.zeros(1)}, {"b": "é"})
+    state = json.loads((tmp_path / "step-00000005" / META).read_text(encoding="utf8"))
+    assert state["step"] == 5
+    assert state["meta"] == {"b": "é"}

@@ -1,0 +1,277 @@
+"""The picture shows what the log has: tested by its pixels and by what matplotlib was
+asked to draw."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from spacy_elmo.pretraining.output import curves
+from spacy_elmo.pretraining.output.curves import BACKWARD, FORWARD, MEAN, plot_curves
+from spacy_elmo.pretraining.output.reporter import DevRecord, Reporter, TrainRecord
+
+
+def write_log(
+    folder: Path,
+    *,
+    train: int = 200,
+    dev: int = 10,
+    sampled: bool = True,
+    **changes: Any,
+) -> Path:
+    """Steps with their 500 words each; the backward direction is worse."""
+    steps = max(train, dev)
+    with Reporter(
+        folder,
+        total_steps=steps,
+        steps_per_epoch=50,
+        first_step=0,
+        sampled=sampled,
+        show=False,
+    ) as report:
+        report.say("a message")
+        for step in range(1, steps + 1):
+            loss = 4.0 + 30.0 / (step + 10)
+            noise = 0.5 * (-1) ** step
+            if step <= train:
+                record = TrainRecord(
+                    step=step,
+                    epoch=step / 50,
+                    loss=loss,
+                    forward_loss=loss - 0.2 + noise,
+                    backward_loss=loss + 0.2 + noise,
+                    learn_rate=1e-3 * min(1.0, step / 20),
+                    grad_norm=1.0,
+                    words_per_second=20000.0,
+                    words=step * 500,
+                    seconds=float(step),
+                )
+                report.train(record._replace(**changes))
+            if dev and step % (steps // dev) == 0:
+                perplexity = 300.0 - step  # the best is the last
+                report.dev(
+                    DevRecord(
+                        step=step,
+                        epoch=step / 50,
+                        forward_perplexity=perplexity - 5.0,
+                        backward_perplexity=perplexity + 5.0,
+                        perplexity=perplexity,
+                        oov_rate=0.02,
+                        n_words=1000,
+                        seconds=float(step),
+                        best=True,
+                    )
+                )
+    return folder / "log.jsonl"
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The figures that get saved."""
+    saved: List[Any] = []
+    save = matplotlib.figure.Figure.savefig
+
+    def keep(self: Any, *args: Any, **kwargs: Any) -> None:
+        saved.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
+    return saved
+
+
+def lines_of(axes: Any) -> Dict[str, Any]:
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def n_pixels(picture: np.ndarray, colour: str) -> int:
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
+    return int((np.abs(picture[..., :3] - rgb).max(axis=-1) < 0.02).sum())
+
+
+def is_drawn(picture: np.ndarray, axes: Any, line: Any) -> bool:
+    """Whether a line's last point has its colour: a single point too is to be seen."""
+    point = (line.get_xdata()[-1], line.get_ydata()[-1])
+    share = axes.figure.transFigure.inverted().transform(
+        axes.transData.transform(point)
+    )
+    height, width = picture.shape[:2]
+    row, column = int((1.0 - share[1]) * height), int(share[0] * width)
+    return (
+        n_pixels(picture[row - 1 : row + 2, column - 1 : column + 2], line.get_color())
+        > 0
+    )
+
+
+def test_picture(tmp_path: Path, figures: List[Any]) -> None:
+    log = write_log(tmp_path)
+    target = tmp_path / "pictures" / "curves.png"
+    plot_curves(log, target)
+    assert target.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    picture = imread(target)
+    assert picture.shape == (975, 1650, 4)
+    for colour in (FORWARD, BACKWARD, MEAN):
+        # Curves, not legends alone: those lie in the panels' upper right corners.
+        assert n_pixels(picture[:, :500], colour) > 100, colour
+        assert n_pixels(picture[:, 850:1200], colour) > 100, colour
+    assert [path.name for path in target.parent.iterdir()] == ["curves.png"]
+
+
+def test_curves_stand_against_words(tmp_path: Path, figures: List[Any]) -> None:
+    plot_curves(write_log(tmp_path), tmp_path / "curves.png")
+    loss, perplexity, rate, speed = figures[0].axes
+    # 200 steps of 500 words.
+    assert rate.get_xlabel() == speed.get_xlabel() == "training words seen (thousands)"
+    forward = lines_of(loss)["forward"]
+    np.testing.assert_allclose(forward.get_xdata(), np.arange(1, 201) * 0.5)
+    # An evaluation each 20 steps: after 10, 20, ... thousand words.
+    for name, offset in (("forward", -5.0), ("backward", 5.0), ("both", 0.0)):
+        line = lines_of(perplexity)[name]
+        np.testing.assert_allclose(line.get_xdata(), np.arange(1, 11) * 10.0)
+        np.testing.assert_allclose(
+            line.get_ydata(), 300.0 - np.arange(20, 201, 20) + offset
+        )
+    best = lines_of(perplexity)["best: 100.0"]
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (100.0, 100.0)
+    (line,) = rate.get_lines()
+    assert line.get_ydata()[-1] == 1e-3
+    (line,) = speed.get_lines()
+    assert set(line.get_ydata()) == {20000.0}
+    for axes in figures[0].axes:
+        # The end of each curve is in the picture.
+        for line in axes.get_lines():
+            assert axes.get_xlim()[0] <= line.get_xdata()[-1] <= axes.get_xlim()[1]
+            assert axes.get_ylim()[0] <= line.get_ydata()[-1] <= axes.get_ylim()[1]
+
+
+def test_smooth_curves_follow_the_raw_ones(tmp_path: Path, figures: List[Any]) -> None:
+    plot_curves(write_log(tmp_path), tmp_path / "curves.png")
+    loss = figures[0].axes[0]
+    steps = np.arange(1, 201)
+    true = 4.0 + 30.0 / (steps + 10)
+    for name, offset in (("forward", -0.2), ("backward", 0.2)):
+        smooth = lines_of(loss)[name].get_ydata()
+        late = steps > 40
+        # Of noise of 0.5 little is left; the fall is not blurred.
+        assert np.abs(smooth - true - offset)[late].max() < 0.06
+        np.testing.assert_allclose(
+            smooth[:2], (true + offset + 0.5 * (-1.0) ** steps)[:2]
+        )
+        (raw,) = (
+            line
+            for line in loss.get_lines()
+            if line.get_label() != name
+            and line.get_color() == lines_of(loss)[name].get_color()
+        )
+        np.testing.assert_allclose(
+            raw.get_ydata(), true + offset + 0.5 * (-1.0) ** steps
+        )
+        assert raw.get_alpha() < 0.5
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_labels_say_what_it_is(
+    tmp_path: Path, figures: List[Any], sampled: bool
+) -> None:
+    plot_curves(write_log(tmp_path, sampled=sampled), tmp_path / "curves.png")
+    labels = [axes.get_ylabel() for axes in figures[0].axes]
+    assert labels == [
+        f"{'sampled ' if sampled else ''}training loss (nats a word)",
+        "held-out perplexity (full softmax)",
+        "learning rate",
+        "speed (words a second)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "texts"),
+    [
+        (200, 0, [0, 1, 0, 0]),
+        (1, 0, [0, 1, 0, 0]),
+        (0, 1, [1, 0, 1, 1]),
+        (1, 1, [0, 0, 0, 0]),
+        (0, 5, [1, 0, 1, 1]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_short_logs(
+    tmp_path: Path, figures: List[Any], train: int, dev: int, texts: List[int]
+) -> None:
+    plot_curves(write_log(tmp_path, train=train, dev=dev), tmp_path / "curves.png")
+    assert [len(axes.texts) for axes in figures[0].axes] == texts
+    picture = imread(tmp_path / "curves.png")
+    loss, perplexity = figures[0].axes[:2]
+    if train:
+        assert is_drawn(picture, loss, lines_of(loss)["forward"])
+    if dev:
+        assert is_drawn(picture, perplexity, lines_of(perplexity)["backward"])
+    unit = " seen" if train else "training steps"
+    assert unit in figures[0].axes[2].get_xlabel()
+
+
+@pytest.mark.filterwarnings("error")
+def test_losses_that_are_not_finite_are_gaps(
+    tmp_path: Path, figures: List[Any]
+) -> None:
+    write_log(tmp_path, forward_loss=math.nan, backward_loss=math.inf)
+    plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["nothing finite"]
+    assert not figures[0].axes[1].texts
+
+
+def test_smoothing_steps_over_gaps() -> None:
+    x = np.arange(1.0, 101.0)
+    y = np.full(100, 3.0)
+    y[50] = np.nan
+    smooth = curves._smooth(x, y)
+    assert np.isnan(smooth[50])
+    np.testing.assert_allclose(np.delete(smooth, 50), 3.0)
+
+
+def test_the_first_fall_does_not_flatten_the_rest(
+    tmp_path: Path, figures: List[Any]
+) -> None:
+    plot_curves(write_log(tmp_path, train=2000, dev=0), tmp_path / "curves.png")
+    low, high = figures[0].axes[0].get_ylim()
+    # From 6.5 in all, 4.3 after the first twentieth; the noise adds 0.5 at both ends.
+    assert 4.8 < high < 5.3
+    assert 3.0 < low < 3.5
+
+
+@pytest.mark.parametrize(
+    "log", [b"", b'{"type": "message", "step": 0, "message": "hello"}\n', b'{"typ']
+)
+def test_log_without_records(tmp_path: Path, log: bytes) -> None:
+    (tmp_path / "log.jsonl").write_bytes(log)
+    (tmp_path / "curves.png").write_bytes(b"the last picture")
+    with pytest.raises(ValueError, match=r"expected a record .*, found none"):
+        plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes() == b"the last picture"
+
+
+def test_missing_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = write_log(tmp_path)
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"expected .*, found none.*elmo\[plots\]"):
+        plot_curves(log, tmp_path / "curves.png")
+
+
+def test_pyplot_is_left_alone(tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from spacy_elmo.pretraining.output.curves import plot_curves\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        f"plot_curves(Path({str(log)!r}), Path({str(tmp_path / 'c.png')!r}))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

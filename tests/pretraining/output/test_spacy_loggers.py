@@ -1,0 +1,281 @@
+"""Records reach any of spaCy's loggers as `spacy train` hands them over."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import pytest
+from spacy.util import registry
+
+from spacy_elmo.pretraining.output.reporter import DevRecord, TrainRecord
+from spacy_elmo.pretraining.output.spacy_loggers import RecordLogger, make_logger
+
+SETTINGS: Dict[str, Any] = {
+    "paths": {"train": "corpus/a$ ${b}/*.txt", "dev": None},
+    "corpus": {"min_count": 3, "files": ["a", "b"], "reader": {"split": True}},
+    "training": {"max_steps": 100, "seed": 1, "learn_rate": 1e-3},
+}
+
+
+class Kept:
+    """What a logger was given."""
+
+    def __init__(self) -> None:
+        self.infos: List[Optional[Dict[str, Any]]] = []
+        self.nlp: Any = None
+        self.streams: Tuple[Any, ...] = ()
+        self.name: Optional[str] = None
+        self.n_closed = 0
+
+
+@pytest.fixture
+def kept() -> Kept:
+    """A registered logger, "test.KeepingLogger.v1", that writes into its infos as some
+    loggers do."""
+    result = Kept()
+
+    def make(name: str = "none") -> Callable[..., Any]:
+        def setup(nlp: Any, stdout: Any, stderr: Any) -> Any:
+            result.nlp, result.streams, result.name = nlp, (stdout, stderr), name
+
+            def log_step(info: Optional[Dict[str, Any]]) -> None:
+                result.infos.append(copy.deepcopy(info))
+                if info is not None:
+                    info["gpu.memory"] = 1
+                    info["checkpoints"].append("mine")
+                    info["losses"].clear()
+
+            def finalize() -> None:
+                result.n_closed += 1
+
+            return log_step, finalize
+
+        return setup
+
+    registry.loggers.register("test.KeepingLogger.v1", func=make)
+    return result
+
+
+def train_record(step: int, forward: float = 5.0, backward: float = 4.0) -> TrainRecord:
+    return TrainRecord(
+        step=step,
+        epoch=step / 8,
+        loss=(forward + backward) / 2,
+        forward_loss=forward,
+        backward_loss=backward,
+        learn_rate=step * 1e-4,
+        grad_norm=2.5,
+        words_per_second=1000.0,
+        words=step * 100,
+        seconds=step * 0.6,
+    )
+
+
+def dev_record(step: int, perplexity: float) -> DevRecord:
+    return DevRecord(
+        step=step,
+        epoch=step / 8,
+        forward_perplexity=perplexity - 1,
+        backward_perplexity=perplexity + 1,
+        perplexity=perplexity,
+        oov_rate=0.02,
+        n_words=500,
+        seconds=step * 0.6,
+        best=True,
+    )
+
+
+def log_some(logger: RecordLogger) -> None:
+    logger.train(train_record(10, 5.0, 4.0))
+    logger.train(train_record(20, 3.0, 3.5))
+    logger.dev(dev_record(20, 70.0))
+    logger.train(train_record(30, 2.0, 2.5))
+    logger.dev(dev_record(30, 60.0))
+    logger.close()
+
+
+def test_a_users_logger_is_given_what_spacy_train_gives(kept: Kept) -> None:
+    config = {"@loggers": "test.KeepingLogger.v1", "name": "run"}
+    logger = make_logger(config, SETTINGS, Path("output"))
+    assert kept.streams == (sys.stdout, sys.stderr)
+    assert kept.name == "run"
+    log_some(logger)
+    logger.close()
+    assert kept.n_closed == 1
+    none, other_none, first, third_none, second = kept.infos
+    assert none is other_none is third_none is None
+    # No output path: such a logger may load it, and it is no pipeline.
+    assert first == {
+        "epoch": 2,
+        "step": 20,
+        "score": -math.log(70.0),
+        "other_scores": {
+            "perplexity": 70.0,
+            "forward_perplexity": 69.0,
+            "backward_perplexity": 71.0,
+            "oov_rate": 0.02,
+        },
+        "losses": {"forward": 4.0, "backward": 3.75},
+        "checkpoints": [(-math.log(70.0), 20)],
+        "seconds": 12,
+        "words": 2000,
+        "learn_rate": 20 * 1e-4,
+        "grad_norm": 2.5,
+        "words_per_second": 1000.0,
+    }
+    assert second is not None
+    assert second["losses"] == {"forward": 2.0, "backward": 2.5}
+    assert second["checkpoints"] == [(-math.log(70.0), 20), (-math.log(60.0), 30)]
+    # By which spaCy's loggers know the best.
+    assert second["score"] == max(second["checkpoints"])[0]
+
+
+def test_settings_are_the_runs_config(kept: Kept) -> None:
+    settings = copy.deepcopy(SETTINGS)
+    make_logger({"@loggers": "test.KeepingLogger.v1"}, settings, Path("output"))
+    assert kept.nlp.config.interpolate() == SETTINGS
+    # Loggers remove what the user does not want to upload.
+    del kept.nlp.config.interpolate()["paths"]["train"]
+    assert kept.nlp.config.interpolate() == settings == SETTINGS
+    json.dumps(kept.nlp.config.interpolate())
+
+
+@pytest.mark.parametrize("perplexity", [math.nan, math.inf])
+def test_no_finite_perplexity_is_never_the_best(kept: Kept, perplexity: float) -> None:
+    logger = make_logger({"@loggers": "test.KeepingLogger.v1"}, {}, Path("output"))
+    logger.dev(dev_record(10, perplexity))
+    logger.dev(dev_record(20, 60.0))
+    logger.dev(dev_record(30, perplexity))
+    last = kept.infos[-1]
+    assert last is not None
+    assert max(last["checkpoints"]) == (-math.log(60.0), 20)
+    assert last["score"] == -math.inf
+    assert last["losses"] == {}
+    assert last["words"] == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"@loggers": "spacy.ConsoleLogger.v2", "progress_bar": True},
+        {"@loggers": "spacy.ConsoleLogger.v3"},
+        {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train"},
+        {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "eval"},
+    ],
+)
+@pytest.mark.parametrize("settings", [SETTINGS, {}])
+def test_console_logger(
+    config: Dict[str, Any],
+    settings: Dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log_some(make_logger(config, settings, Path("output")))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["E", "#", "SCORE"]
+    assert rows[2:] == [["2", "20", "-4.25"], ["3", "30", "-4.09"]]
+
+
+def test_console_loggers_file(tmp_path: Path) -> None:
+    log = tmp_path / "console.jsonl"
+    config = {"@loggers": "spacy.ConsoleLogger.v3", "output_file": str(log)}
+    log_some(make_logger(config, SETTINGS, tmp_path))
+    entries = [json.loads(line) for line in log.read_text("utf8").splitlines()]
+    assert [entry["step"] for entry in entries] == [20, 30]
+
+
+LOOKUP = {
+    "@loggers": "spacy.LookupLogger.v1",
+    "patterns": ["^step", "score", "loss", "path"],
+}
+
+
+def test_loggers_of_spacy_loggers_get_each_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("spacy_loggers")
+    stdout = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    log_some(make_logger(LOOKUP, SETTINGS, Path("output")))
+    lines = stdout.getvalue().splitlines()
+    assert lines[:10] == [
+        "step -> 10",
+        "score -> None",
+        "other_scores -> None",
+        "losses.forward -> 5.0",
+        "losses.backward -> 4.0",
+        "step -> 20",
+        "score -> None",
+        "other_scores -> None",
+        "losses.forward -> 3.0",
+        "losses.backward -> 3.5",
+    ]
+    # The losses have been handed over already.
+    assert lines[10:12] == ["step -> 20", f"score -> {-math.log(70.0)}"]
+    assert lines[15] == "other_scores.oov_rate -> 0.02"
+    assert lines[16] == f"output_path -> {Path('output') / 'model-last'}"
+    assert len([line for line in lines if line.startswith("losses.forward")]) == 3
+
+
+def test_a_chain_is_given_what_all_its_loggers_can_take(
+    capsys: pytest.CaptureFixture[str], kept: Kept
+) -> None:
+    pytest.importorskip("spacy_loggers")
+    chain = {
+        "@loggers": "spacy.ChainLogger.v1",
+        "logger1": LOOKUP,
+        "logger2": {"@loggers": "spacy.ConsoleLogger.v3"},
+    }
+    log_some(make_logger(chain, SETTINGS, Path("output")))
+    out = capsys.readouterr().out
+    assert "None" not in out
+    assert out.count("output_path") == 2
+    assert "-4.25" in out
+    chain["logger3"] = {"@loggers": "test.KeepingLogger.v1"}
+    log_some(make_logger(chain, SETTINGS, Path("output")))
+    assert "output_path" not in capsys.readouterr().out
+    assert [info is None for info in kept.infos] == [True, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"@loggers": "nowhere.Logger.v1"},
+        {
+            "@loggers": "spacy.ConsoleLogger.v3",
+            "inner": {"@loggers": "nowhere.Logger.v1"},
+        },
+    ],
+)
+def test_unknown_names(config: Dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected .*, found") as caught:
+        make_logger(config, SETTINGS, Path("output"))
+    for part in ("'nowhere.Logger.v1'", "spacy.ConsoleLogger.v3", "spacy-loggers"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [{}, {"name": "x"}, {"@loggers": 3}])
+def test_blocks_that_name_no_logger(config: Dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected a block with .*, found"):
+        make_logger(config, SETTINGS, Path("output"))
+
+
+def test_other_arguments_than_the_loggers() -> None:
+    with pytest.raises(ValueError, match="colour"):
+        make_logger(
+            {"@loggers": "spacy.ConsoleLogger.v3", "colour": "red"},
+            SETTINGS,
+            Path("output"),
+        )
+
+
+def test_missing_spacy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("spacy", "spacy.util"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match=r"expected the package spacy.*found none"):
+        make_logger({"@loggers": "spacy.ConsoleLogger.v3"}, SETTINGS, Path("output"))

@@ -1,0 +1,366 @@
+"""find_files, hash_files and read_chunks: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from helpers.corpora import PACKINGS, corpus_refused, pack, write
+
+from spacy_elmo.text.files import (
+    CorpusError,
+    find_files,
+    hash_files,
+    read_chunks,
+)
+
+PACKED = PACKINGS[1:]
+
+
+def lines_of(*files: Path, chunk_chars: int = 1 << 20) -> list[str]:
+    return [line for chunk in read_chunks(files, chunk_chars) for line in chunk.lines]
+
+
+def names_in(folder: Path, *paths: str | Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_files(paths)]
+
+
+# Which files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "b.txt",
+        "a.jsonl",
+        "deep/er/c.txt.zst",
+        "deep/d.jsonl.gz",
+        "z.en.txt",
+    ):
+        write(tmp_path / name, "{}\n")
+    for name in ("notes.md", "txt", "a.zip", "deep/x.gz", "b.txt.bak", ".txt"):
+        (tmp_path / name).write_text("no corpus")
+    (tmp_path / "folder.txt").mkdir()
+    return tmp_path
+
+
+def test_a_folder_to_the_bottom(folder: Path) -> None:
+    deep = ["deep/d.jsonl.gz", "deep/er/c.txt.zst"]
+    expected = ["a.jsonl", "b.txt", *deep, "z.en.txt"]
+    assert names_in(folder, folder) == expected
+    assert names_in(folder, str(folder)) == expected
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_every_suffix_counts_in_a_folder(
+    tmp_path: Path, suffix: str, packing: str
+) -> None:
+    write(tmp_path / f"a{suffix}{packing}", "")
+    assert names_in(tmp_path, tmp_path) == [f"a{suffix}{packing}"]
+
+
+def test_globs(folder: Path) -> None:
+    assert names_in(folder, f"{folder}/*.txt") == ["b.txt", "z.en.txt"]
+    assert names_in(folder, folder / "*.md") == ["notes.md"]
+    assert names_in(folder, f"{folder}/**/*.gz") == ["deep/d.jsonl.gz", "deep/x.gz"]
+
+
+def test_a_file_that_is_named_may_have_any_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "wiki[1]?.en", "a\n")
+    assert find_files([path]) == [path]
+    assert lines_of(path) == ["a", ""]
+
+
+def test_the_order_is_that_of_the_paths_and_each_file_comes_once(folder: Path) -> None:
+    paths = (
+        folder / "z.en.txt",
+        folder / "b.txt",
+        f"{folder}/*.txt",
+        folder / "z.en.txt",
+    )
+    assert names_in(folder, *paths) == ["z.en.txt", "b.txt"]
+    assert names_in(folder, *paths, folder)[:3] == ["z.en.txt", "b.txt", "a.jsonl"]
+    assert len(names_in(folder, *paths, folder)) == 5
+
+
+def test_one_file_under_two_names_comes_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert len(find_files(["b.txt", folder / "b.txt", "deep/../b.txt"])) == 1
+
+
+@pytest.mark.parametrize("name", ["gone.txt", "*.none", "deep/*.txt"])
+def test_nothing_found(folder: Path, name: str) -> None:
+    with corpus_refused(f"{folder / name}:", "a glob that matches files"):
+        find_files([folder / "b.txt", folder / name])
+
+
+def test_a_folder_without_text(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a")
+    with corpus_refused(f"{tmp_path}:", ".txt or .jsonl", "in the folder"):
+        find_files([tmp_path])
+
+
+def test_no_path_at_all() -> None:
+    with corpus_refused("at least one path"):
+        find_files([])
+
+
+# Their hash
+
+
+def test_the_hash_is_of_contents_in_their_order(tmp_path: Path) -> None:
+    a, b = write(tmp_path / "a.txt", "one\n"), write(tmp_path / "b.txt", "two\n")
+    copy = write(tmp_path / "c" / "a.txt", "one\n")
+    assert hash_files([a, b]) == hash_files([copy, b])
+    distinct = {hash_files(files) for files in ([a, b], [b, a], [a], [a, a], [a, b, b])}
+    assert len(distinct) == 5
+
+
+def test_the_hash_knows_where_a_file_ends(tmp_path: Path) -> None:
+    files = [
+        write(tmp_path / f"{i}.txt", t) for i, t in enumerate(["ab", "c", "a", "bc"])
+    ]
+    assert hash_files(files[:2]) != hash_files(files[2:])
+
+
+# Their lines
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_lines(tmp_path: Path, packing: str) -> None:
+    path = write(tmp_path / f"a.txt{packing}", "Ünï cødé 日本\n\n  b c \t\n\n\nlast")
+    assert lines_of(path) == ["Ünï cødé 日本", "", "b c", "", "", "last", ""]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_json_lines(tmp_path: Path, packing: str) -> None:
+    texts = ["One.\nTwo.\r\n\n \nThree. ", "", "Vier é"]
+    data = "\n".join(json.dumps({"id": 1, "text": text}) for text in texts)
+    path = write(tmp_path / f"a.jsonl{packing}", data.replace("\n", "\n \n\n") + "\n")
+    assert lines_of(path) == ["One.", "Two.", "Three.", "", "", "Vier é", "", ""]
+
+
+def test_line_ends_of_windows(tmp_path: Path) -> None:
+    text = write(tmp_path / "a.txt", "a b\r\n\r\nc\r\n")
+    objects = write(
+        tmp_path / "a.jsonl", '{"text": "a"}\r\n\r\n{"text": "b\\r\\nc"}\r\n'
+    )
+    assert lines_of(text) == ["a b", "", "c", ""]
+    assert lines_of(objects) == ["a", "", "b", "c", "", ""]
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    text = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh"
+    assert lines_of(write(tmp_path / "a.txt", f"{text}\n")) == [text, ""]
+    path = write(tmp_path / "a.jsonl", json.dumps({"text": text}, ensure_ascii=False))
+    assert lines_of(path) == [text, "", ""]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    """Windows editors write one where a file begins."""
+    assert lines_of(write(tmp_path / "a.txt", "\ufeffa b\nc\n")) == ["a b", "c", ""]
+
+
+def test_empty_files(tmp_path: Path) -> None:
+    files = [write(tmp_path / name, "") for name in ("a.txt", "b.jsonl", "c.txt.gz")]
+    assert lines_of(*files) == ["", "", ""]
+
+
+def test_a_file_ends_its_document(tmp_path: Path) -> None:
+    files = [write(tmp_path / "a.txt", "a"), write(tmp_path / "b.txt", "b\n")]
+    assert lines_of(*files) == ["a", "", "b", ""]
+    assert [chunk.lines for chunk in read_chunks(files)] == [["a", ""], ["b", ""]]
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_packed_in_several_parts(tmp_path: Path, packing: str) -> None:
+    """As `cat a.gz b.gz` and packers that work in parallel make them."""
+    path = tmp_path / f"a.txt{packing}"
+    path.write_bytes(pack(b"a\nb", packing) + pack(b"c\nd\n", packing))
+    assert lines_of(path) == ["a", "bc", "d", ""]
+
+
+@pytest.mark.parametrize("chunk_chars", [1, 2, 3, 7, 20, 1000])
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_chunks(tmp_path: Path, chunk_chars: int, packing: str) -> None:
+    lines = ["a", "", "bb cc", "", "ddd", "e" * 30, "f"]
+    files = [write(tmp_path / f"{i}.txt{packing}", "\n".join(lines)) for i in (1, 2)]
+    chunks = list(read_chunks(files, chunk_chars))
+    assert [line for chunk in chunks for line in chunk.lines] == [*lines, ""] * 2
+    for chunk in chunks:  # full as soon as it has its characters, never later
+        assert sum(len(line) + 1 for line in chunk.lines[:-1]) < chunk_chars + 1
+    assert len(chunks) >= 2 * sum(map(len, lines)) / (chunk_chars + 31)
+    assert sum(chunk.n_bytes for chunk in chunks) == sum(
+        path.stat().st_size for path in files
+    )
+    assert all(chunk.n_bytes >= 0 for chunk in chunks)
+
+
+def test_bytes_are_told_as_they_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "word " * 10 + "\n" + "x" * 1_000_000)
+    first, *_ = read_chunks([path], 10)
+    assert 51 <= first.n_bytes < 500_000
+
+
+# What is refused
+
+
+@pytest.fixture(scope="module")
+def long_text() -> str:
+    rng = random.Random(1)
+    return "".join(f"{rng.random()} {rng.random()}\n" for _ in range(5000))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("packing", PACKED)
+def test_truncated(tmp_path: Path, long_text: str, packing: str, share: float) -> None:
+    path = tmp_path / f"a.txt{packing}"
+    data = pack(long_text.encode(), packing)
+    path.write_bytes(data[: int(share * len(data))])
+    with corpus_refused(f"{path}, after line ", "damaged or truncated"):
+        lines_of(path)
+
+
+@pytest.mark.parametrize("start", [0, 20, 10_000, 30_000, 50_000])
+@pytest.mark.parametrize("packing", PACKED)
+def test_damaged(tmp_path: Path, long_text: str, packing: str, start: int) -> None:
+    """Refused as no packed file, or as no UTF-8: some packings give out what they have
+    unpacked before they look at its checksum."""
+    path = tmp_path / f"a.txt{packing}"
+    data = bytearray(pack(long_text.encode(), packing))
+    data[start : start + 8] = b"\xff\x00\xff\x00\xaa\x55\xaa\x55"
+    path.write_bytes(data)
+    with corpus_refused(path, "line "):
+        lines_of(path)
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_not_packed(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / f"a.txt{packing}"
+    path.write_bytes(b"plain words, and more of them\n" * 3)
+    with corpus_refused(f"{path}, after line 0", "not packed as its name says"):
+        lines_of(path)
+
+
+def test_the_lines_before_the_damage_are_counted(
+    tmp_path: Path, long_text: str
+) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(pack(long_text.encode(), ".gz")[:-100])
+    read: list[str] = []
+    chunks = read_chunks([path], 1)
+    with pytest.raises(CorpusError) as caught:
+        read.extend(line for chunk in chunks for line in chunk.lines)
+    assert 3000 < len(read) < 5000
+    assert f"after line {len(read)}:" in str(caught.value)
+
+
+@pytest.mark.parametrize("packing", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+def test_not_utf8(tmp_path: Path, suffix: str, packing: str) -> None:
+    good = b'{"text": "a"}\n\n'
+    path = tmp_path / f"a{suffix}{packing}"
+    path.write_bytes(pack(good + '{"text": "é"}\n'.encode("latin1") + good, packing))
+    with corpus_refused(f"{path}, line 3:", "UTF-8", "0xe9", "Convert the file"):
+        lines_of(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("plain text", "JSONDecodeError"),
+        ('{"text": "cut', "JSONDecodeError"),
+        ('{"title": "a"}', "KeyError('text')"),
+        ('{"text": 3}', "type int"),
+        ('{"text": null}', "type NoneType"),
+        ('["text"]', "TypeError"),
+        ('"text"', "TypeError"),
+        ("null", "TypeError"),
+    ],
+)
+def test_no_json_object_with_a_text(tmp_path: Path, line: str, found: str) -> None:
+    path = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n\n{line}\n{{"text": "b"}}\n')
+    with corpus_refused(f"{path}, line 3:", '"text"', repr(line), found):
+        lines_of(path)
+
+
+def test_a_long_line_is_shown_in_part(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"title": "' + "x" * 10_000 + '"}')
+    with pytest.raises(CorpusError) as caught:
+        lines_of(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_half_a_surrogate_pair_is_refused_where_it_stands(tmp_path: Path) -> None:
+    """JSON can spell it, UTF-8 cannot: it could not be written to a shard."""
+    path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b \\ud83d c"}\n')
+    with corpus_refused(f"{path}, line 2:"):
+        lines_of(path)
+
+
+def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "b \\ud83d\\ude00"}\n')
+    assert lines_of(path)[0] == "b 😀"
+
+
+@pytest.mark.parametrize("name", ["b.tar", "b.tgz", "b.txz", "b.TBZ2", "b.zip"])
+@pytest.mark.parametrize("how", ["itself", "by a glob"])
+def test_archives_that_are_named(tmp_path: Path, name: str, how: str) -> None:
+    write(tmp_path / "a.txt", "a\n")
+    path = write(tmp_path / name, "b\n")
+    named = path if how == "itself" else tmp_path / "*"
+    with corpus_refused(f"{path}:", path.suffix.lower(), "Unpack it first"):
+        find_files([named])
+    assert find_files([tmp_path]) == [tmp_path / "a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.txt.tar.xz", "a.parquet", "a.zip.zst"])
+def test_archives_by_their_last_ending_but_the_packing(
+    tmp_path: Path, name: str
+) -> None:
+    path = write(tmp_path / name, "a\n")
+    with corpus_refused(f"{path}:", "archive", "Unpack it first"):
+        find_files([path])
+    plain = write(tmp_path / "corpus.tar.gz.txt", "a\n")
+    assert find_files([plain]) == [plain]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".en"])
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+def test_a_tar_archive_by_another_name(
+    tmp_path: Path, packing: str, suffix: str, kind: int
+) -> None:
+    """Its header would be a word."""
+    member = tarfile.TarInfo("caf\xe9" + 92 * "a" + ".txt")
+    member.size = 4
+    data = io.BytesIO()
+    with tarfile.open(
+        fileobj=data, mode="w", format=kind, encoding="latin1"
+    ) as archive:
+        archive.addfile(member, io.BytesIO(b"a b\n"))
+    path = tmp_path / f"a{suffix}{packing}"
+    path.write_bytes(pack(data.getvalue(), packing))
+    with corpus_refused(f"{path}:", "tar archive", "Unpack it first"):
+        lines_of(path)
+
+
+def test_text_with_the_word_of_a_tar_archive(tmp_path: Path) -> None:
+    line = "a" * 257 + "ustar"
+    assert lines_of(write(tmp_path / "a.txt", line)) == [line, ""]
+
+
+def test_without_zstandard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.txt.zst", "a\n")
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert lines_of(write(tmp_path / "a.txt.gz", "a\n")) == ["a", ""]
+    with corpus_refused(path, "zstandard", "pip install 'spacy-elmo[pretrain]'"):
+        lines_of(path)
