@@ -1,10 +1,8 @@
-"""The sizes and switches of a biLM, and the options.json that carries them."""
+"""Sizes, clips and presets of a biLM."""
 
-import json
 import math
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple
 
 ORIGINAL_FILTERS = (
     (1, 32),
@@ -66,8 +64,7 @@ class BiLMConfig:
     n_words: int = 0
 
     def __post_init__(self) -> None:
-        filters = read_filters(self.filters, "filters")
-        object.__setattr__(self, "filters", filters)
+        object.__setattr__(self, "filters", _read_filters(self.filters))
         for name in ("cell_clip", "proj_clip"):
             object.__setattr__(self, name, getattr(self, name) or None)
         self._check()
@@ -102,97 +99,6 @@ class BiLMConfig:
 
     def replace(self, **changes: Any) -> "BiLMConfig":
         return replace(self, **changes)
-
-    def to_options(self) -> Dict[str, Any]:
-        """This config as the contents of a published options.json, with our own keys
-        (`characters`, `word_dim`, `n_words`, `forget_bias`) only where they are not
-        the published model's."""
-        lstm = {
-            "dim": self.dim,
-            "projection_dim": self.projection_dim,
-            "n_layers": self.n_layers,
-            "cell_clip": self.cell_clip,
-            "proj_clip": self.proj_clip,
-            "use_skip_connections": self.use_skip_connections,
-        }
-        char_cnn = {
-            "embedding": {"dim": self.char_dim},
-            "filters": [list(pair) for pair in self.filters],
-            "n_highway": self.n_highway,
-            "n_characters": self.n_characters,
-            "max_characters_per_token": self.max_characters_per_token,
-            "activation": self.activation,
-        }
-        if self.forget_bias != 1.0:
-            lstm["forget_bias"] = self.forget_bias
-        if self.characters != "bytes":
-            char_cnn["characters"] = self.characters
-        if self.word_dim:
-            char_cnn["word_dim"] = self.word_dim
-            char_cnn["n_words"] = self.n_words
-        return {"lstm": lstm, "char_cnn": char_cnn}
-
-    @classmethod
-    def from_options(
-        cls, options: Mapping[str, Any], *, source: str = "options"
-    ) -> "BiLMConfig":
-        """Read the contents of an options.json, published or ours.
-
-        options: the parsed file; keys that only training uses are passed over.
-        source: what to call it in errors.
-
-        Raises ValueError that names the key, what was expected and what was found.
-        """
-        lstm = _section(options, "lstm", source)
-        char_cnn = _section(options, "char_cnn", source)
-        embedding = _section(char_cnn, "embedding", f"{source}: char_cnn")
-        where = f"{source}: char_cnn"
-        values: Dict[str, Any] = {
-            "char_dim": _number(embedding, "dim", f"{where}.embedding"),
-            "filters": read_filters(char_cnn.get("filters"), f"{where}.filters"),
-            "n_highway": _number(char_cnn, "n_highway", where, default=0),
-            "max_characters_per_token": _number(
-                char_cnn, "max_characters_per_token", where
-            ),
-            "activation": char_cnn.get("activation"),
-            "characters": char_cnn.get("characters", "bytes"),
-            "n_characters": _number(char_cnn, "n_characters", where, default=BYTE_IDS),
-            "word_dim": _number(char_cnn, "word_dim", where, default=0),
-            "n_words": _number(char_cnn, "n_words", where, default=0),
-        }
-        if values["characters"] == "bytes":
-            # 261 is the trainer's count, 262 counts the masked position as well.
-            if values["n_characters"] not in (BYTE_IDS - 1, BYTE_IDS):
-                raise ValueError(
-                    f"{where}.n_characters: expected {BYTE_IDS - 1} (training) or "
-                    f"{BYTE_IDS} (inference), found {values['n_characters']}. The "
-                    "character ids are UTF-8 bytes: another number means that the "
-                    "file is not an ELMo model's or is damaged."
-                )
-            values["n_characters"] = BYTE_IDS
-        where = f"{source}: lstm"
-        for name in ("dim", "projection_dim", "n_layers"):
-            values[name] = _number(lstm, name, where)
-        for name in ("cell_clip", "proj_clip"):
-            values[name] = _number(lstm, name, where, default=None, kind=float)
-        skip = lstm.get("use_skip_connections", False)
-        if skip not in (True, False):
-            raise ValueError(
-                f"{where}.use_skip_connections: expected true or false, found {skip!r}."
-            )
-        values["use_skip_connections"] = bool(skip)
-        values["forget_bias"] = _number(
-            lstm, "forget_bias", where, default=1.0, kind=float
-        )
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(f"{source}: {error}") from error
-
-    @classmethod
-    def from_file(cls, path: Union[str, Path]) -> "BiLMConfig":
-        """Read an options.json."""
-        return cls.from_options(read_options(path), source=str(path))
 
     def _check(self) -> None:
         for field in fields(self):
@@ -264,71 +170,10 @@ PRESETS: Dict[str, Dict[str, Any]] = {
 }
 
 
-def read_options(path: Union[str, Path]) -> Dict[str, Any]:
-    """Parse an options.json. Raises ValueError where it is not a JSON object."""
-    try:
-        options = json.loads(Path(path).read_text(encoding="utf8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected a JSON object with the keys lstm and char_cnn, found "
-            f"something that is not JSON ({error})."
-        ) from error
-    if not isinstance(options, dict):
-        raise ValueError(
-            f"{path}: expected a JSON object with the keys lstm and char_cnn, found "
-            f"{type(options).__name__}."
-        )
-    return options
+def _read_filters(value: Any) -> Tuple[Tuple[int, int], ...]:
+    """Convert a list of pairs, as a JSON file has them, to tuples.
 
-
-def _section(options: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:
-    section = options.get(key)
-    if not isinstance(section, Mapping):
-        found = ", ".join(map(str, options)) if section is None else repr(section)
-        raise ValueError(
-            f"{source}: expected an object under the key {key!r}, found {found}."
-        )
-    return section
-
-
-_REQUIRED = object()
-
-
-def _number(
-    section: Mapping[str, Any],
-    key: str,
-    source: str,
-    *,
-    default: Any = _REQUIRED,
-    kind: type = int,
-) -> Any:
-    if section.get(key) is None:
-        if default is _REQUIRED:
-            raise ValueError(
-                f"{source}.{key}: expected a number, found nothing. "
-                f"The keys there are {', '.join(map(str, section)) or 'none'}."
-            )
-        return default
-    value = section[key]
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    try:
-        is_number = is_number and math.isfinite(value) and kind(value) == value
-    except OverflowError:  # a whole number larger than any float
-        is_number = False
-    if not is_number:
-        raise ValueError(
-            f"{source}.{key}: expected "
-            f"{'a whole number' if kind is int else 'a number'}, found {value!r}."
-        )
-    return kind(value)
-
-
-def read_filters(value: Any, where: str) -> Tuple[Tuple[int, int], ...]:
-    """Pairs of whole numbers, as a JSON file has them.
-
-    where: what to call them in errors.
-
-    Raises ValueError for anything else.
+    RAISES: ValueError if `value` is anything but pairs of integers.
     """
     try:
         pairs = tuple((width, number) for width, number in value)
@@ -336,7 +181,7 @@ def read_filters(value: Any, where: str) -> Tuple[Tuple[int, int], ...]:
         pairs = ()
     if not pairs or not all(type(size) is int for pair in pairs for size in pair):
         raise ValueError(
-            f"{where}: expected a list of pairs [width, number] of whole numbers, "
+            "filters: expected a list of pairs [width, number] of whole numbers, "
             f"found {list(value) if isinstance(value, tuple) else value!r}."
         )
     return pairs

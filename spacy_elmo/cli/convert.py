@@ -92,13 +92,13 @@ def _targets(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:
 
     Raises ValueError for a pair that is one path twice.
     """
-    from ..formats import published
+    from ..formats import options, published
 
     paths = [Path(part) for part in split_pair(target)]
     if len(paths) == 1:
         folder = paths[0]
         if to is Format.hdf5:
-            paths = [folder / published.OPTIONS, folder / published.WEIGHTS]
+            paths = [folder / options.FILE_NAME, folder / published.WEIGHTS]
         return paths, folder
     if paths[0].resolve() == paths[1].resolve():
         raise ValueError(

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional
 
 from ..bilm import BiLM
-from . import manylangs, native, nlpl, published
+from . import manylangs, native, nlpl, options, published
 from .checks import PathLike, WeightsError
 
 __all__ = ["Recognised", "WeightsError", "load_bilm", "recognise", "save_bilm"]
@@ -79,7 +79,7 @@ def save_bilm(
             f"dtype: expected float32, which is what the published format holds, found "
             f"{dtype!r}."
         )
-    published.write(model, folder / published.OPTIONS, folder / published.WEIGHTS)
+    published.write(model, folder / options.FILE_NAME, folder / published.WEIGHTS)
 
 
 def recognise(path: PathLike) -> Recognised:
@@ -110,12 +110,12 @@ def recognise(path: PathLike) -> Recognised:
             Recognised(manylangs.NAME, f"{manylangs.ENCODER}, {manylangs.EMBEDDER}")
         )
     hdf5 = sorted(name for name in names if name.endswith(".hdf5"))
-    if hdf5 and published.OPTIONS in names:
+    if hdf5 and options.FILE_NAME in names:
         is_nlpl = "meta.json" in names
         candidates.append(
             Recognised(
                 nlpl.NAME if is_nlpl else published.NAME,
-                f"{published.OPTIONS}, {hdf5[0]}{', meta.json' if is_nlpl else ''}",
+                f"{options.FILE_NAME}, {hdf5[0]}{', meta.json' if is_nlpl else ''}",
             )
         )
     if len(candidates) == 1:

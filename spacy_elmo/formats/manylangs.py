@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig, VocabularyCharacters
-from ..bilm.config import ORIGINAL_FILTERS, read_filters
+from ..bilm.config import ORIGINAL_FILTERS
 from .checks import (
     PathLike,
     WeightsError,
@@ -172,7 +172,7 @@ def _config(
     try:
         return BiLMConfig(
             char_dim=embedder("char_dim"),
-            filters=read_filters(embedder("filters"), "filters"),
+            filters=embedder("filters"),
             n_highway=embedder("n_highway"),
             max_characters_per_token=embedder("max_characters_per_token"),
             activation=embedder("activation"),

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ..bilm import BiLM, BiLMConfig, VocabularyCharacters
+from ..bilm import BiLM, VocabularyCharacters
+from . import options
 from .checks import (
     PathLike,
     WeightsError,
@@ -21,10 +22,10 @@ from .checks import (
     fill,
     outline,
 )
-from .files import write_bytes, write_json
+from .files import write_bytes
 
 NAME = "spacy-elmo (safetensors)"
-OPTIONS, WEIGHTS = "options.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 HEADER = "spacy-elmo"
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -50,7 +51,7 @@ def write(model: BiLM, folder: PathLike, dtype: str = "float32") -> None:
     folder = Path(folder)
     data = to_bytes(model, dtype)
     write_bytes(folder / WEIGHTS, data)
-    write_json(folder / OPTIONS, model.config.to_options())
+    options.write(model.config, folder / options.FILE_NAME)
 
 
 def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
@@ -74,7 +75,7 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
             )
         tensors[name] = tensor
     description = {
-        "options": model.config.to_options(),
+        "options": options.to_dict(model.config),
         "vocabularies": model.characters.vocabularies(),
     }
     # One entry: safetensors writes several in an order that changes from run to run.
@@ -95,9 +96,7 @@ def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiL
         )
     try:
         description = json.loads(header[HEADER])
-        config = BiLMConfig.from_options(
-            description["options"], source=f"{source}: options"
-        )
+        config = options.from_dict(description["options"], f"{source}: options")
         vocabularies: Dict[str, List[Any]] = description["vocabularies"]
         characters: Optional[VocabularyCharacters] = None
         if config.characters == "vocabulary":

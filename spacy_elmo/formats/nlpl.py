@@ -8,11 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import Dict
 
 from ..bilm import BiLM
-from . import published
+from . import options, published
 from .checks import PathLike, WeightsError
 
 NAME = "NLPL archive"
-OPTIONS = "options.json"
 
 
 def read_folder(folder: PathLike) -> BiLM:
@@ -25,10 +24,10 @@ def read_folder(folder: PathLike) -> BiLM:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise WeightsError(
-            f"{folder}: expected one *.hdf5 beside {OPTIONS}, found {names}. Name the "
-            "pair instead: load_bilm(options_file, weights_file)."
+            f"{folder}: expected one *.hdf5 beside {options.FILE_NAME}, found "
+            f"{names}. Name the pair instead: load_bilm(options_file, weights_file)."
         )
-    return published.read(folder / OPTIONS, found[0])
+    return published.read(folder / options.FILE_NAME, found[0])
 
 
 def read_zip(path: PathLike) -> BiLM:
@@ -74,7 +73,9 @@ def is_archive(path: PathLike) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(PurePosixPath(name).name == OPTIONS for name in archive.namelist())
+        return any(
+            PurePosixPath(name).name == options.FILE_NAME for name in archive.namelist()
+        )
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]:
@@ -86,7 +87,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]
                 f"{path}: expected members inside the archive, found the path "
                 f"{info.filename!r}, which leads out of it. Do not trust this file."
             )
-        if name.name == OPTIONS or name.suffix == ".hdf5":
+        if name.name == options.FILE_NAME or name.suffix == ".hdf5":
             if name.name in members:
                 raise WeightsError(
                     f"{path}: expected one {name.name}, found two: "

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from ..bilm import BiLM, BiLMConfig
+from . import options
 from .checks import PathLike, WeightsError, check_array, check_is_file, fill, outline
-from .files import replacing, write_json
+from .files import replacing
 
 NAME = "published (bilm-tf, AllenNLP)"
-OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
+WEIGHTS = "weights.hdf5"
 
 _GROUPS = ("CNN", "RNN_")
 
@@ -43,7 +44,8 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
     missing file or key, a shape that disagrees with the options, a truncated file, NaN
     or infinity, or layers in the file that the options do not mention.
     """
-    config = read_config(options_file)
+    config = options.read(options_file)
+    _check_expressible(config, options_file)
     weights_file = check_is_file(weights_file, "the HDF5 file of the weights")
     model = outline(config)
     state = {"character_encoder.char_embedding.weight": _zero_row(config)}
@@ -70,17 +72,6 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
     return fill(model, state)
 
 
-def read_config(options_file: PathLike) -> BiLMConfig:
-    """Read a published options.json. Raises WeightsError."""
-    check_is_file(options_file, "the options of the model (options.json)")
-    try:
-        config = BiLMConfig.from_file(options_file)
-    except ValueError as error:
-        raise WeightsError(str(error)) from error
-    _check_expressible(config, options_file)
-    return config
-
-
 def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
     """Write the published pair, bit for bit what `read` would read; n_characters is
     written as 262, as inference has it.
@@ -99,7 +90,7 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
             array = np.ascontiguousarray(entry.write(array))
             check_array(weights_file, entry.key, array, entry.shape)
             file[entry.key] = array
-    write_json(options_file, config.to_options())
+    options.write(config, options_file)
 
 
 def entries(config: BiLMConfig) -> Iterator[Entry]:

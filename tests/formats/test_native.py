@@ -14,7 +14,7 @@ from helpers.refusals import refused
 from safetensors.torch import load, save
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
-from spacy_elmo.formats import native, published
+from spacy_elmo.formats import native, options, published
 
 SENTENCES = [["She", "naïve", "", "日本語"], ["<bos>", "bank"]]
 
@@ -105,10 +105,10 @@ def test_written_are_safetensors_json_and_hdf5(
     assert files == {"model.safetensors", "options.json"}
     files = {path.name for path in (tmp_path / "published").iterdir()}
     assert files == {"weights.hdf5", "options.json"}
-    options = json.loads((tmp_path / "ours" / "options.json").read_bytes())
-    assert BiLMConfig.from_options(options) == vocabulary_bilm.config
+    stored = json.loads((tmp_path / "ours" / "options.json").read_bytes())
+    assert options.from_dict(stored) == vocabulary_bilm.config
     description = description_of(tmp_path / "ours" / "model.safetensors")
-    assert description["options"] == options
+    assert description["options"] == stored
     hdf5 = (tmp_path / "published" / "weights.hdf5").read_bytes()
     assert hdf5.startswith(b"\x89HDF")
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, NamedTuple, Union
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ...formats import load_bilm, published, save_bilm
+from ...formats import load_bilm, options, published, save_bilm
 from ...formats.checks import WeightsError
 from ...formats.files import replacing, write_json
 from ..data.vocabulary import Vocabulary
@@ -63,7 +63,7 @@ def write_model(
             (beside / HDF5).mkdir()
             published.write(
                 model.bilm,
-                beside / HDF5 / published.OPTIONS,
+                beside / HDF5 / options.FILE_NAME,
                 beside / HDF5 / published.WEIGHTS,
             )
         shutil.rmtree(before, ignore_errors=True)

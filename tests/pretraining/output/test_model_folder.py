@@ -23,7 +23,7 @@ from helpers.refusals import refused
 from safetensors.torch import load_file, save_file
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.formats import WeightsError, published
+from spacy_elmo.formats import WeightsError, options, published
 from spacy_elmo.pretraining.data.vocabulary import Vocabulary
 from spacy_elmo.pretraining.language_model import LanguageModel
 from spacy_elmo.pretraining.output import model_folder
@@ -108,7 +108,7 @@ def test_it_is_a_folder_of_weights(tmp_path: Path, softmax: str) -> None:
 def test_the_published_pair(tmp_path: Path) -> None:
     model = write(tmp_path / "model", hdf5=True)
     pair = tmp_path / "model" / HDF5
-    files = (pair / published.OPTIONS, pair / published.WEIGHTS)
+    files = (pair / options.FILE_NAME, pair / published.WEIGHTS)
     assert sorted(pair.iterdir()) == sorted(files)
     for found in (load_bilm(pair), load_bilm(*files), load_bilm(pair.parent)):
         # What published files do not hold: the masked position, which no word has.
