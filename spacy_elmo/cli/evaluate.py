@@ -49,7 +49,7 @@ def evaluate_cli(
     Print the forward, backward and mean perplexity of a text, by the full softmax, and
     how many of its words the vocabulary does not know.
     """
-    from ..formats.files import write_json
+    from ..files import write_json
     from ..pretraining.data.corpus import load_text
     from ..pretraining.distributed import Group
     from ..pretraining.evaluation import evaluate

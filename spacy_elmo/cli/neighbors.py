@@ -93,7 +93,7 @@ def neighbors_cli(
     their numbers, which count from 0.
     """
     from ..embedding.neighbors import find_neighbors
-    from ..formats.files import write_json
+    from ..files import write_json
 
     with errors_as_messages():
         if n < 1:

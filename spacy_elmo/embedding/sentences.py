@@ -6,8 +6,8 @@ from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Uni
 
 import numpy as np
 
+from ..files import write_json
 from ..formats.checks import WeightsError
-from ..formats.files import write_json
 from ..pretraining.output.model_folder import META
 from ..text.files import CorpusError, find_files, read_chunks
 from ..text.tokenizers import (

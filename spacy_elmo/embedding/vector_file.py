@@ -7,7 +7,7 @@ from typing import Dict, Iterable, List, NamedTuple, Tuple, Union
 import h5py
 import numpy as np
 
-from ..formats.files import replacing
+from ..files import replace_file
 from .encoding import select_layer
 
 SUFFIXES = (".hdf5", ".h5")
@@ -64,7 +64,7 @@ def write_vectors(
     """
     sentence_to_index: Dict[str, str] = {}
     number = n_words = 0
-    with replacing(path) as beside, h5py.File(beside, "w") as file:
+    with replace_file(path) as beside, h5py.File(beside, "w") as file:
         for number, (words, layers) in enumerate(encoded, start=1):
             key = str(number - 1)
             with np.errstate(over="ignore"):  # said below

@@ -12,6 +12,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..bilm import BiLM, VocabularyCharacters
+from ..files import write_bytes
 from . import options
 from .checks import (
     PathLike,
@@ -22,7 +23,6 @@ from .checks import (
     fill,
     outline,
 )
-from .files import write_bytes
 
 NAME = "spacy-elmo (safetensors)"
 WEIGHTS = "model.safetensors"

@@ -8,8 +8,8 @@ from typing import Any, Dict, Mapping
 
 from ..bilm import BiLMConfig
 from ..bilm.config import BYTE_IDS
+from ..files import write_json
 from .checks import PathLike, WeightsError, check_is_file
-from .files import write_json
 
 FILE_NAME = "options.json"
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from ..bilm import BiLM, BiLMConfig
+from ..files import replace_file
 from . import options
 from .checks import PathLike, WeightsError, check_array, check_is_file, fill, outline
-from .files import replacing
 
 NAME = "published (bilm-tf, AllenNLP)"
 WEIGHTS = "weights.hdf5"
@@ -82,7 +82,7 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
     config = model.config
     _check_expressible(config, weights_file)
     state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-    with replacing(weights_file) as beside, h5py.File(beside, "w") as file:
+    with replace_file(weights_file) as beside, h5py.File(beside, "w") as file:
         for entry in entries(config):
             array = np.concatenate([state[name] for name in entry.names], axis=-1)
             if entry.key == "char_embed":

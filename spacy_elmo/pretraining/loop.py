@@ -11,8 +11,8 @@ from ..bilm import BiLM
 from ..bilm.backends import cpu as kernels
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
+from ..files import hash_files, recover_folder
 from ..formats import load_bilm
-from ..text.files import hash_files
 from .data.batches import WEIGHTS, Batches, each, generator_of
 from .data.corpus import Tokenization, load_corpus
 from .data.lanes import Lanes
@@ -24,7 +24,7 @@ from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .optimizers import Optimizer, clip
 from .output import checkpoints
 from .output.log import Records
-from .output.model_folder import recover, write_model
+from .output.model_folder import write_model
 from .output.reporter import DevRecord
 from .progress import Progress, TrainingError
 from .readout import ReadOut
@@ -135,7 +135,7 @@ def _train(
     )
     for name in ("model-best", "model-last"):
         if group.is_first:
-            recover(output / name)
+            recover_folder(output / name)
     records = stack.enter_context(
         Records(
             output,

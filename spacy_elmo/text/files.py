@@ -3,7 +3,6 @@
 import bz2
 import glob
 import gzip
-import hashlib
 import io
 import json
 import lzma
@@ -60,17 +59,6 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
     if not found:
         raise CorpusError("corpus: expected at least one path, found none.")
     return list(found.values())
-
-
-def hash_files(files: Sequence[Path]) -> str:
-    """A hash of the files' contents in their order."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(str(path.stat().st_size).encode())
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def read_chunks(files: Sequence[Path], chunk_chars: int = 1 << 20) -> Iterator[Chunk]:

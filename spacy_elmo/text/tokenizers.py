@@ -7,7 +7,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from .files import CorpusError, hash_files
+from ..files import hash_files
+from .files import CorpusError
 
 END_OF_SENTENCE = 0
 """The number that ends each sentence, in chunks and in shards; types count from 1."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import runs
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.output import checkpoints
 

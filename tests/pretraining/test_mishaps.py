@@ -209,14 +209,13 @@ def full(
     monkeypatch.setattr(module, name, patched)
 
 
-@pytest.mark.parametrize("name", ["save_file", "write_json", "_sync"])
+@pytest.mark.parametrize("name", ["save_file", "write_json"])
 def test_a_checkpoint_that_cannot_be_written(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Those of the steps 4, 8 and 12: the second one."""
     whole = runs.run(texts, tmp_path / "whole", corpus={"dev": None})
-    # A folder is flushed too.
-    full(monkeypatch, checkpoints, name, 3 if name == "_sync" else 2)
+    full(monkeypatch, checkpoints, name, 2)
     output = runs.run(texts, tmp_path / "out", corpus={"dev": None})
     (said,) = [text for text in runs.messages(output) if "checkpoint" in text]
     assert "No checkpoint at step 8" in said

@@ -1,4 +1,4 @@
-"""find_files, hash_files and read_chunks: what is read, and what is refused."""
+"""find_files and read_chunks: what is read, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from helpers.corpora import PACKINGS, corpus_refused, pack, write
 from spacy_elmo.text.files import (
     CorpusError,
     find_files,
-    hash_files,
     read_chunks,
 )
 
@@ -111,24 +110,6 @@ def test_a_folder_without_text(tmp_path: Path) -> None:
 def test_no_path_at_all() -> None:
     with corpus_refused("at least one path"):
         find_files([])
-
-
-# Their hash
-
-
-def test_the_hash_is_of_contents_in_their_order(tmp_path: Path) -> None:
-    a, b = write(tmp_path / "a.txt", "one\n"), write(tmp_path / "b.txt", "two\n")
-    copy = write(tmp_path / "c" / "a.txt", "one\n")
-    assert hash_files([a, b]) == hash_files([copy, b])
-    distinct = {hash_files(files) for files in ([a, b], [b, a], [a], [a, a], [a, b, b])}
-    assert len(distinct) == 5
-
-
-def test_the_hash_knows_where_a_file_ends(tmp_path: Path) -> None:
-    files = [
-        write(tmp_path / f"{i}.txt", t) for i, t in enumerate(["ab", "c", "a", "bc"])
-    ]
-    assert hash_files(files[:2]) != hash_files(files[2:])
 
 
 # Their lines

@@ -21,7 +21,7 @@ from variants import (
 )
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 
 TRAIN = Path(__file__).with_name("train.py")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -9,7 +9,7 @@ from results import heads, read_results, scores
 from variants import ENTITIES, TASKS
 from wasabi import msg
 
-from spacy_elmo.formats.files import replacing
+from spacy_elmo.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def new_figure(n_panels: int) -> Any:
 
 
 def save(figure: Figure, path: Path) -> None:
-    with replacing(path) as beside:
+    with replace_file(path) as beside:
         figure.savefig(beside, format="png", dpi=150)
     msg.good(str(path))
 

@@ -19,7 +19,7 @@ from thinc.api import Config
 from variants import PRETRAINED, cnn_config
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.text.files import CorpusError, find_files, read_chunks
 
 BATCHES_A_SAVE = 500

@@ -15,7 +15,7 @@ from variants import EQUAL_TIME
 from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.output.checkpoints import load_newest
 from spacy_elmo.pretraining.output.reporter import read_log
 from spacy_elmo.text.files import CorpusError, find_files

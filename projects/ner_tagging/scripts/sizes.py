@@ -13,7 +13,7 @@ from variants import FIRST_FROZEN, TASKS
 from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 
 COMPARE = Path(__file__).with_name("compare.py")
 FLOAT16 = 2

@@ -10,7 +10,7 @@ from results import heads, read_results, scores, spread
 from variants import ENTITIES, TASKS, VARIANTS
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_bytes
+from spacy_elmo.files import write_bytes
 
 BASELINE = "a"
 NOTES = """\

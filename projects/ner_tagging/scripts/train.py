@@ -28,7 +28,7 @@ from variants import (
 )
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.layers.mix import learned_mix
 
 PACKAGES = ("spacy-elmo", "spacy", "thinc", "torch", "numpy")

@@ -19,7 +19,7 @@ import torch
 import typer
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.output.reporter import read_log
 from spacy_elmo.pretraining.settings import PretrainSettings
 

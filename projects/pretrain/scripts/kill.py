@@ -13,7 +13,7 @@ from typing import Annotated, Dict, List
 import typer
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.output.reporter import read_log
 
 FILES = ("model-last/model.safetensors", "model-last/softmax.safetensors")

@@ -13,7 +13,7 @@ import typer
 from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 
 TOKENISED = ["--tokenizer", "whitespace", "--sentences", "lines"]
 """Of texts whose name says that they are: WikiText's."""

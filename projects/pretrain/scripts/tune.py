@@ -12,7 +12,7 @@ import torch
 import typer
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.output.reporter import read_log
 
 

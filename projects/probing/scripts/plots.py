@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from results import read
 from wasabi import msg
 
-from spacy_elmo.formats.files import replacing
+from spacy_elmo.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def new_figure(n_panels: int) -> Any:
 
 
 def save(figure: Figure, path: Path) -> None:
-    with replacing(path) as beside:
+    with replace_file(path) as beside:
         figure.savefig(beside, format="png", dpi=110)
     msg.good(str(path))
 

@@ -10,7 +10,7 @@ import srsly
 from wasabi import msg
 
 from spacy_elmo import BiLM
-from spacy_elmo.formats.files import write_json
+from spacy_elmo.files import write_json
 
 TASKS = ("upos", "wsd", "wic", "nouns")
 N_SAMPLES = 2000

@@ -7,7 +7,7 @@ import typer
 from results import read
 from wasabi import msg
 
-from spacy_elmo.formats.files import write_bytes
+from spacy_elmo.files import write_bytes
 
 Result = Dict[str, Any]
 

@@ -4,8 +4,6 @@ and the settings."""
 import hashlib
 import json
 import multiprocessing
-import os
-import platform
 import shutil
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -14,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple, Union
 
-from ...text.files import Chunk, CorpusError, find_files, hash_files, read_chunks
+from ...files import hash_files, replace_folder
+from ...text.files import Chunk, CorpusError, find_files, read_chunks
 from ...text.tokenizers import (
     LINES,
     WHITESPACE,
@@ -71,11 +70,7 @@ def prepare(
         return Shards(folder)
     # Fails before any work where the settings are wrong.
     tokenizer = make_tokenizer(settings.tokenizer, settings.sentences)
-    _remove_left_over(Path(cache), key)
-    unfinished = _unfinished(Path(cache), key)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with replace_folder(folder, overwrite=False) as unfinished:
         writer = ShardWriter(unfinished, settings.shard_tokens)
         total = sum(path.stat().st_size for path in files)
         chunks = read_chunks(files)
@@ -98,13 +93,6 @@ def prepare(
         )
         if not (folder / META).is_file():
             shutil.rmtree(folder, ignore_errors=True)
-        try:
-            os.replace(unfinished, folder)
-        except OSError:
-            if not (folder / META).is_file():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Shards(folder)
 
 
@@ -115,26 +103,6 @@ def hash_pipeline(tokenizer: str) -> Optional[str]:
     if not folder.is_dir():
         return None
     return hash_files(sorted(path for path in folder.rglob("*") if path.is_file()))
-
-
-def _unfinished(cache: Path, key: str) -> Path:
-    """This process's own, on this machine: the cache may be shared with others."""
-    machine = hashlib.blake2b(platform.node().encode("utf8"), digest_size=4).hexdigest()
-    return cache / f"{key}.{machine}.{os.getpid()}.part"
-
-
-def _remove_left_over(cache: Path, key: str) -> None:
-    """What killed preparations of this text have left, on this machine."""
-    if os.name != "posix":
-        return  # elsewhere a process cannot be asked whether it lives
-    own = _unfinished(cache, key).suffixes[-3]
-    for path in cache.glob(f"{key}{own}.*.part"):
-        try:
-            os.kill(int(path.suffixes[-2][1:]), 0)
-        except (ValueError, IndexError, ProcessLookupError):
-            shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            continue  # it lives
 
 
 def _key(files: Sequence[Path], settings: PrepareSettings) -> str:

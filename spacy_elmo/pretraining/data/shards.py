@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterable, List, Union
 
 import numpy as np
 
-from ...formats.files import write_json
+from ...files import write_json
 from ...text.files import CorpusError
 from ...text.tokenizers import END_OF_SENTENCE, Tokenized
 

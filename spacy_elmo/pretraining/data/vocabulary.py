@@ -7,7 +7,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
-from ...formats.files import write_bytes
+from ...files import write_bytes
 from ...text.files import CorpusError
 
 BEGIN, END, UNKNOWN = "<S>", "</S>", "<UNK>"

@@ -1,13 +1,12 @@
 """What the network reads of each word type of a corpus: its characters."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ...bilm.characters import Characters, count_characters
-from ...formats.files import replacing
+from ...files import replace_file
 from .shards import Shards
 
 _AT_ONCE = 1 << 16
@@ -34,9 +33,7 @@ class TypeTable(NamedTuple):
         begin, end = characters.boundaries
         words = [begin, *shards.types(), end]
         if not _is_complete(path, (len(words), characters.max_characters)):
-            cache.mkdir(parents=True, exist_ok=True)
-            # Several processes may be at it: each writes a file of its own.
-            with replacing(path.with_name(f"{path.name}.{os.getpid()}")) as beside:
+            with replace_file(path) as beside:
                 table = np.lib.format.open_memmap(
                     beside,
                     mode="w+",
@@ -48,7 +45,6 @@ class TypeTable(NamedTuple):
                     table[first : first + len(part)] = part
                 table.flush()
                 del table
-            os.replace(path.with_name(f"{path.name}.{os.getpid()}"), path)
         char_ids = np.asarray(np.load(path, mmap_mode="r"))
         lengths = [
             count_characters(char_ids[first : first + _AT_ONCE], characters.padding)

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...formats.files import write_json
+from ...files import replace_file, replace_folder, write_json
 
 TENSORS, META = "state.safetensors", "state.json"
-_PREFIX, _PART = "step-", ".part"
+_PREFIX = "step-"
 
 
 class Checkpoint(NamedTuple):
@@ -39,33 +39,23 @@ def save(
     is removed, and earlier checkpoints are as they were.
     """
     target = folder / f"{_PREFIX}{step:08}"
-    beside = folder / f"{target.name}{_PART}"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        path = beside / TENSORS
-        try:
-            kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-            save_file(kept, str(path))
-        except SafetensorError as error:
-            # Its writer has an error of its own for a full disk.
-            raise OSError(f"{path}: {error}") from error
-        _sync(path)
+    with replace_folder(target) as beside:
+        kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        with replace_file(beside / TENSORS) as path:
+            try:
+                save_file(kept, str(path))
+            except SafetensorError as error:
+                # Its writer has an error of its own for a full disk.
+                raise OSError(f"{path}: {error}") from error
         write_json(
             beside / META,
             {
                 "step": step,
-                "checksum": _checksum(path),
+                "checksum": _checksum(beside / TENSORS),
                 "own_checksum": _own_checksum(step, meta),
                 "meta": meta,
             },
         )
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(beside, target)
-        _sync(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
@@ -121,8 +111,9 @@ def prune(folder: Path, keep: int, best: Optional[int]) -> None:
     for path in paths:
         if path not in spared and _step(path) != best:
             shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{_PREFIX}*{_PART}"):
-        shutil.rmtree(path, ignore_errors=True)
+    for ending in ("part", "old"):
+        for path in folder.glob(f"{_PREFIX}*.{ending}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _load(path: Path) -> Checkpoint:
@@ -156,13 +147,3 @@ def _checksum(path: Path) -> str:
 
 def _own_checksum(step: int, meta: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps([step, meta]).encode('utf8')):08x}"
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # it has no such thing
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence, Tupl
 
 import numpy as np
 
-from ...formats.files import replacing
+from ...files import replace_file
 from .reporter import DEV, TRAIN, read_log
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def plot_curves(log: Path, target: Path) -> None:
         axes.set_xlabel(runs.x_label, color=_LABELS)
     loss.set_xlim(left=0.0)
     figure.align_ylabels()
-    with replacing(target) as beside:
+    with replace_file(target) as beside:
         figure.savefig(beside, format="png", dpi=150)
 
 

@@ -3,8 +3,6 @@ output layer, its vocabulary and how the text was tokenised, so that the perplex
 any text can be told."""
 
 import json
-import os
-import shutil
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Union
@@ -12,9 +10,9 @@ from typing import Any, Dict, NamedTuple, Union
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ...files import replace_file, replace_folder, write_json
 from ...formats import load_bilm, options, published, save_bilm
 from ...formats.checks import WeightsError
-from ...formats.files import replacing, write_json
 from ..data.vocabulary import Vocabulary
 from ..language_model import LanguageModel, make_softmax
 from ..settings import SoftmaxSettings
@@ -45,13 +43,11 @@ def write_model(
 
     softmax: what the output layer was made by. hdf5: the published pair as well.
     """
-    beside, before = _beside(folder, "part"), _beside(folder, "old")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
+    with replace_folder(folder) as beside:
         save_bilm(model.bilm, beside)
         state = model.softmax.state_dict()
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        with replacing(beside / SOFTMAX) as path:
+        with replace_file(beside / SOFTMAX) as path:
             try:
                 save_file(tensors, str(path))
             except SafetensorError as error:
@@ -60,26 +56,11 @@ def write_model(
         vocabulary.write(beside / VOCABULARY)
         write_json(beside / META, {"softmax": asdict(softmax), **meta})
         if hdf5:
-            (beside / HDF5).mkdir()
             published.write(
                 model.bilm,
                 beside / HDF5 / options.FILE_NAME,
                 beside / HDF5 / published.WEIGHTS,
             )
-        shutil.rmtree(before, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, before)
-        os.replace(beside, folder)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def recover(folder: Path) -> None:
-    """Put back a folder whose replacement was killed between its two steps."""
-    before = _beside(folder, "old")
-    if before.is_dir() and not folder.exists():
-        os.replace(before, folder)
 
 
 def read_model(folder: Union[str, Path]) -> PretrainedModel:
@@ -112,7 +93,3 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
             f"wrote them, found others ({error}). Train again, or copy the folder anew."
         ) from error
     return PretrainedModel(LanguageModel(bilm, softmax), vocabulary, meta)
-
-
-def _beside(folder: Path, ending: str) -> Path:
-    return folder.with_name(f"{folder.name}.{ending}")

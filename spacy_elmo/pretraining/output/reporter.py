@@ -20,7 +20,7 @@ from typing import (
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ...formats.files import write_bytes
+from ...files import write_bytes
 
 LOG = "log.jsonl"
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from helpers.corpora import contents, corpus_refused, documents_of, read_back, write
 
+from spacy_elmo import files
+from spacy_elmo.files import part_path
 from spacy_elmo.pretraining.data import prepare as module
 from spacy_elmo.pretraining.data.prepare import PrepareSettings, prepare
 from spacy_elmo.pretraining.data.shards import Shards
@@ -31,7 +33,7 @@ def test_what_was_killed_is_made_again(corpus: Path, tmp_path: Path) -> None:
     """A process that is killed cannot clean up behind itself."""
     whole = prepare([corpus], tmp_path / "cache")
     expected = contents(whole.folder)
-    part = module._unfinished(whole.folder.parent, whole.folder.name)
+    part = part_path(whole.folder)
     shutil.copytree(whole.folder, part)
     (whole.folder / "meta.json").unlink()
     (whole.folder / "tokens-00000.npy").write_bytes(b"half")
@@ -47,8 +49,8 @@ def test_what_another_machine_prepares_is_left_alone(
     cache = tmp_path / "cache"
     whole = prepare([corpus], cache)
     with monkeypatch.context() as patch:
-        patch.setattr(module.platform, "node", lambda: "another")
-        other = module._unfinished(cache, whole.folder.name)
+        patch.setattr(files.platform, "node", lambda: "another")
+        other = part_path(whole.folder)
     shutil.copytree(whole.folder, other)
     (whole.folder / "meta.json").unlink()
     prepare([corpus], cache)

@@ -245,16 +245,6 @@ def test_a_killed_writers_part_is_no_checkpoint(folder: Path) -> None:
     assert contents(folder) == before
 
 
-def test_a_killed_writers_part_is_written_over(folder: Path) -> None:
-    part = folder / "step-00000003.part"
-    part.mkdir()
-    (part / "anything").write_bytes(b"half")
-    save(folder, 3)
-    assert not part.exists()
-    assert_is(checkpoints.load_newest(folder, silent), 3)
-    assert len(list((folder / "step-00000003").iterdir())) == 2
-
-
 def test_killed_anywhere(tmp_path: Path) -> None:
     """There is always a whole checkpoint, and none that only seems to be."""
     folder, found_steps = tmp_path / "checkpoints", []

@@ -23,6 +23,7 @@ from helpers.refusals import refused
 from safetensors.torch import load_file, save_file
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
+from spacy_elmo.files import part_path, recover_folder
 from spacy_elmo.formats import WeightsError, options, published
 from spacy_elmo.pretraining.data.vocabulary import Vocabulary
 from spacy_elmo.pretraining.language_model import LanguageModel
@@ -33,7 +34,6 @@ from spacy_elmo.pretraining.output.model_folder import (
     SOFTMAX,
     VOCABULARY,
     read_model,
-    recover,
     write_model,
 )
 
@@ -143,9 +143,9 @@ def test_a_later_model_takes_its_place(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_no_matter(tmp_path: Path) -> None:
-    for ending in ("part", "old"):
-        (tmp_path / f"model.{ending}").mkdir()
-        (tmp_path / f"model.{ending}" / "anything").write_bytes(b"half")
+    for name in (part_path(tmp_path / "model").name, "model.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "anything").write_bytes(b"half")
     model = write(tmp_path / "model")
     assert_same(read_model(tmp_path / "model").model, model)
     assert len(list(tmp_path.iterdir())) == 1
@@ -168,10 +168,10 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_killed_between_the_two_renames(tmp_path: Path) -> None:
     folder, before = tmp_path / "model", tmp_path / "model.old"
     model = write(folder)
-    recover(folder)
+    recover_folder(folder)
     assert_same(read_model(folder).model, model)
     folder.rename(before)
-    recover(folder)
+    recover_folder(folder)
     assert not before.exists()
     assert_same(read_model(folder).model, model)
     # Where both are there, the folder is the newer one.
@@ -179,9 +179,9 @@ def test_killed_between_the_two_renames(tmp_path: Path) -> None:
     newer = write(tmp_path / "other", seed=4)
     shutil.rmtree(folder)
     (tmp_path / "other").rename(folder)
-    recover(folder)
+    recover_folder(folder)
     assert_same(read_model(folder).model, newer)
-    recover(tmp_path / "none")
+    recover_folder(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -191,7 +191,7 @@ def test_killed_anywhere(tmp_path: Path) -> None:
     folder = tmp_path / "work" / "model"
     found_steps = []
     for is_done in kill_everywhere(lambda: write(folder, seed=2)):
-        recover(folder)
+        recover_folder(folder)
         if folder.exists():
             found = read_model(folder)
             assert_same(found.model, (old, new)[found.meta["step"] - 1])

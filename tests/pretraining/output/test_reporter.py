@@ -183,7 +183,7 @@ def test_an_interrupted_clean_up_loses_nothing(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("spacy_elmo.formats.files.os.replace", fail)
+    monkeypatch.setattr("spacy_elmo.files.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         reporter(tmp_path, first_step=4).__enter__()
     assert (tmp_path / "log.jsonl").read_bytes() == before

@@ -1,0 +1,159 @@
+"""Atomic writes, and hashes of what files contain.
+
+A file or folder is written next to its target, under a temporary name of this process
+(NAME.HOST.PID.part), and renamed when it is complete: readers see the old one or the
+new one, never a part of it.
+"""
+
+import errno
+import glob
+import hashlib
+import json
+import os
+import platform
+import shutil
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator, Sequence, Union
+
+PathLike = Union[str, Path]
+
+_CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def replace_file(path: PathLike) -> Iterator[Path]:
+    """Write a file atomically. If the block raises, an existing file is unchanged.
+
+    path (PathLike): The file to create or replace; its folder is created if needed.
+    YIELDS (Path): A temporary path to write to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale_parts(path)
+    part = part_path(path)
+    try:
+        yield part
+        with part.open("r+b") as file:  # Windows only flushes files open for writing
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
+    """Write a folder atomically. If the block raises, an existing one is unchanged.
+
+    A folder takes two renames to replace. If the process is killed between them, the
+    old folder is left as NAME.old: `recover_folder` puts it back.
+
+    path (PathLike): The folder to create or replace.
+    overwrite (bool): Replace a folder that exists by the end of the block. If False,
+        keep that one and discard the new one, which suits folders named by a hash of
+        their contents.
+    YIELDS (Path): A temporary folder to fill.
+    """
+    path = Path(path)
+    old = path.with_name(f"{path.name}.old")
+    recover_folder(path)
+    _remove_stale_parts(path)
+    part = part_path(path)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if overwrite and path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if overwrite or not path.is_dir():
+                raise
+        _sync_folder(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        recover_folder(path)
+
+
+def recover_folder(path: PathLike) -> None:
+    """Put back a folder whose replacement was interrupted between the two renames."""
+    path = Path(path)
+    old = path.with_name(f"{path.name}.old")
+    if old.is_dir() and not path.exists():
+        os.replace(old, path)
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Write a file atomically."""
+    with replace_file(path) as part:
+        part.write_bytes(data)
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write a JSON file atomically. Refuses NaN and infinity, which JSON lacks."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    # File names that are not valid UTF-8 contain lone surrogates, which JSON escapes
+    # in the same way as Python.
+    write_bytes(path, (text + "\n").encode("utf8", errors="backslashreplace"))
+
+
+def hash_files(files: Sequence[Path]) -> str:
+    """Hash the contents of files, in the given order. Their names do not matter."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(str(path.stat().st_size).encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def part_path(path: Path) -> Path:
+    """The temporary name under which this process writes a file or folder. It includes
+    the host, because the folder may be shared between machines."""
+    host = hashlib.blake2b(platform.node().encode("utf8"), digest_size=4).hexdigest()
+    return path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove what processes of this host that were killed have left of `path`."""
+    if os.name != "posix":
+        return  # only there can a process be probed without ending it
+    host = part_path(path).suffixes[-3]
+    for part in path.parent.glob(f"{glob.escape(path.name + host)}.*.part"):
+        try:
+            pid = int(part.suffixes[-2][1:])
+            if pid != os.getpid():
+                os.kill(pid, 0)
+                continue
+        except (ValueError, ProcessLookupError):
+            pass
+        except OSError:
+            continue  # it runs as another user
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename survives a power failure."""
+    if os.name == "nt":
+        return  # Windows has no such call
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+        # Some CIFS, VirtualBox and 9p mounts: the data is written all the same.
+        warnings.warn(
+            f"{folder}: this file system cannot flush a folder to disk ({error}). What "
+            "was written last may be lost in a power failure.",
+            stacklevel=2,
+        )
+    finally:
+        os.close(descriptor)

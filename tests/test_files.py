@@ -1,0 +1,150 @@
+"""Atomic writes of files and folders, and hashes of their contents."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.corpora import contents
+from helpers.kills import kill_everywhere
+
+from spacy_elmo.files import (
+    hash_files,
+    part_path,
+    recover_folder,
+    replace_file,
+    replace_folder,
+    write_bytes,
+    write_json,
+)
+
+
+def write_folder(folder: Path, text: bytes, **settings: bool) -> None:
+    with replace_folder(folder, **settings) as part:
+        write_bytes(part / "a", text)
+        write_bytes(part / "deep" / "b", text)
+
+
+def fail_halfway(path: Path) -> None:
+    path.write_bytes(b"half")
+    raise ZeroDivisionError
+
+
+def test_replace_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    for text in (b"old", b"new"):
+        write_bytes(path, text)
+        assert contents(tmp_path) == {"new/a.txt": text}
+    with pytest.raises(ZeroDivisionError), replace_file(path) as part:
+        fail_halfway(part)
+    assert contents(tmp_path) == {"new/a.txt": b"new"}
+
+
+def test_replace_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    for text in (b"old", b"new"):
+        write_folder(folder, text)
+        assert contents(tmp_path / "new") == {"folder/a": text, "folder/deep/b": text}
+    with pytest.raises(ZeroDivisionError), replace_folder(folder) as part:
+        fail_halfway(part / "a")
+    assert contents(tmp_path / "new") == {"folder/a": b"new", "folder/deep/b": b"new"}
+    assert os.listdir(folder.parent) == ["folder"]
+
+
+def test_keep_an_existing_folder(tmp_path: Path) -> None:
+    for text in (b"first", b"second"):
+        write_folder(tmp_path / "folder", text, overwrite=False)
+    assert contents(tmp_path) == {"folder/a": b"first", "folder/deep/b": b"first"}
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_second_rename_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "folder", b"old")
+    replace = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if source.suffix == ".part" and source.is_dir():
+            raise OSError("Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_folder(tmp_path / "folder", b"new")
+    assert contents(tmp_path) == {"folder/a": b"old", "folder/deep/b": b"old"}
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, b"old")
+    for is_done in kill_everywhere(lambda: write_folder(folder, b"new")):
+        recover_folder(folder)
+        assert contents(folder) in [{"a": t, "deep/b": t} for t in (b"old", b"new")]
+        if is_done:
+            assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_parts_of_dead_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike those of live processes, and of other hosts, which cannot be probed."""
+    path = tmp_path / "[a]*.txt"
+    script = "import os; print(os.getpid())"
+    dead = int(subprocess.check_output([sys.executable, "-c", script]))
+    parts = []
+    for host, pid in (("here", dead), ("here", os.getppid()), ("there", dead)):
+        monkeypatch.setattr(platform, "node", lambda host=host: host)
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        parts.append(part_path(path))
+        parts[-1].touch()
+    monkeypatch.undo()
+    monkeypatch.setattr(platform, "node", lambda: "here")
+    write_bytes(path, b"text")
+    assert set(tmp_path.iterdir()) == {path, *parts[1:]}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_folder_that_cannot_be_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some network file systems have no such operation; a failing disk is an error."""
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    expected: Any = pytest.raises(OSError, match=r"\[Errno 5\]")
+    if number == errno.EINVAL:
+        expected = pytest.warns(UserWarning, match="cannot flush a folder")
+    with expected:
+        write_folder(tmp_path / "folder", b"text")
+    assert contents(tmp_path) == {"folder/a": b"text", "folder/deep/b": b"text"}
+
+
+def test_json_that_other_readers_refuse(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_hashes_depend_on_contents_and_order(tmp_path: Path) -> None:
+    texts = ["ab", "c", "a", "bc"]
+    files = [tmp_path / f"{number}.txt" for number in range(len(texts))]
+    for file, text in zip(files, texts):
+        file.write_text(text)
+    copy = tmp_path / "copy"
+    copy.write_text(texts[0])
+    assert hash_files([copy, files[1]]) == hash_files(files[:2])
+    ab, c, a, bc = files
+    orders = [(ab, c), (c, ab), (a, bc), (ab,), (ab, ab), (ab, c, c)]
+    assert len({hash_files(order) for order in orders}) == len(orders)
