@@ -1,10 +1,11 @@
-"""How systems, passes and machines are called."""
+"""Markdown tables and paragraphs, and the names of systems, passes and machines."""
 
+import textwrap
 from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
-from rendering import count
-
 Results = Mapping[str, Any]
+
+WIDTH = 88
 
 PASSES = {
     "batches": "batches of 32",
@@ -20,7 +21,7 @@ PEERS = {
 
 
 def label(name: str, found: Results) -> str:
-    """A row of words per second: a peer and its version, or one of our passes."""
+    """Name a row of words per second: one of our passes, or a peer with its version."""
     if name in PEERS:
         system, comma, how = PEERS[name].partition(",")
         package = name.partition(" ")[0]
@@ -29,20 +30,17 @@ def label(name: str, found: Results) -> str:
     return f"**spacy-elmo**, {precision}, {PASSES[call]}"
 
 
-def ratio_label(mine: str, peer: str) -> str:
-    call, _, precision = mine.partition(" ")
-    return f"{precision}, {PASSES[call]} : {PEERS[peer]}"
-
-
 def measured_ratios(
     found: Results, pairs: Sequence[Tuple[str, str]]
 ) -> Iterator[Tuple[str, List[Results]]]:
-    """Of the pairs (ours, a peer's) that were measured, the label and a summary for
-    each size."""
+    """For each pair (our pass, a peer's pass) that was measured, yield its label and
+    one summary per size."""
     sizes = [one["ratios"] for one in found["sizes"].values()]
     for mine, peer in pairs:
         if all(mine in ratios.get(peer, {}) for ratios in sizes):
-            yield ratio_label(mine, peer), [ratios[peer][mine] for ratios in sizes]
+            call, _, precision = mine.partition(" ")
+            name = f"{precision}, {PASSES[call]} : {PEERS[peer]}"
+            yield name, [ratios[peer][mine] for ratios in sizes]
 
 
 def machine_of(found: Results) -> str:
@@ -55,4 +53,38 @@ def machine_of(found: Results) -> str:
 
 
 def text_of(size: str, one: Results) -> str:
-    return f"{one['words']:,} words of {count(one['sentences'], 'sentence')} ({size})"
+    return f"{one['words']:,} words in {count(one['sentences'], 'sentence')} ({size})"
+
+
+def count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def rounded(value: float) -> str:
+    """Format as a whole number with three significant digits."""
+    return f"{float(f'{value:.3g}'):,.0f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def paragraph(text: str) -> str:
+    return _wrap(text, "", "")
+
+
+def item(text: str) -> str:
+    """Format as an item of a list."""
+    return _wrap(text, "* ", "  ")
+
+
+def _wrap(text: str, first_indent: str, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first_indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

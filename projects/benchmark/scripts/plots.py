@@ -5,11 +5,10 @@ from typing import Annotated, Any, Dict, Mapping
 
 import srsly
 import typer
-from labels import label
+from labels import count, label
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from rendering import count
 from wasabi import msg
 
 Points = Mapping[str, Mapping[str, Any]]

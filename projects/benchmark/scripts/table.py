@@ -1,66 +1,88 @@
-"""Write the results as tables, and the README's section on speed from them."""
+"""Write the results into docs/performance.md, and their short form into the README."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Dict, Iterator, List, Sequence
 
 import srsly
 import typer
-from report import known_subjects, report
-from section import section
+from labels import (
+    Results,
+    count,
+    item,
+    label,
+    machine_of,
+    measured_ratios,
+    paragraph,
+    rounded,
+    table,
+    text_of,
+)
 from wasabi import msg
 
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
-REPORT = "speed.md"
+
+RATIOS = (
+    ("batches float32", "allennlp"),
+    ("batches float32", "simple_elmo"),
+    ("warm float32", "allennlp cached"),
+    ("batches bfloat16", "allennlp"),
+    ("batches bfloat16", "simple_elmo"),
+)
+"""Pairs (our pass, a peer's pass) that do the same work."""
+
+SHORT = ("batches float32", "batches bfloat16", "allennlp", "simple_elmo")
+"""Rows of the README's table."""
 
 
 def main(
     results: Annotated[Path, typer.Argument(help="Folder of results")],
-    readme: Annotated[Path, typer.Argument(help="File with the section", exists=True)],
+    performance: Annotated[
+        Path, typer.Argument(help="File for the whole section", exists=True)
+    ],
+    readme: Annotated[Path, typer.Argument(help="File for the table", exists=True)],
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; fail where it would")
+        bool, typer.Option("--check", help="Write nothing; fail if a file is stale")
     ] = False,
 ) -> None:
-    """Between two marks README says what RESULTS say, and nothing where inference was
-    not measured."""
-    paths = sorted(results.glob("*.json"))
-    found = known_subjects({path.stem: srsly.read_json(path) for path in paths})
-    old = readme.read_text(encoding="utf8")
-    text = section(found)
-    try:
-        new = put(text, old)
-    except ValueError as error:
-        msg.fail(f"{readme}: {error}")
-        raise typer.Exit(1) from error
-    target = results / REPORT
-    full = report(found) if found else ""
-    if check:
-        before = target.read_text(encoding="utf8") if target.is_file() else ""
-        stale = [
-            str(path)
-            for path, is_stale in ((readme, old != new), (target, before != full))
-            if is_stale
-        ]
-        if stale:
-            msg.fail(
-                f"Not what the results say: {', '.join(stale)}",
-                "Write it again: python scripts/table.py RESULTS README",
-            )
-            raise typer.Exit(1)
-        msg.good("README and tables say what the results say")
-        return
-    if not found:
-        msg.fail(f"No results in {results}", exits=1)
-    target.write_text(full, encoding="utf8")
-    readme.write_text(new, encoding="utf8")
-    sys.stdout.write(text)
-    msg.good(f"{target}, {readme}")
+    """Write PERFORMANCE and README, between two marks each, from the files in RESULTS.
+
+    A subject that was not measured is left out.
+    """
+    found = {path.stem: srsly.read_json(path) for path in results.glob("*.json")}
+    inference = found.get("inference")
+    if not inference and not check:
+        msg.fail(f"No inference.json in {results}", exits=1)
+    texts = {
+        performance: section(found),
+        readme: f"\n{speeds(inference, SHORT)}\n\n" if inference else "",
+    }
+    stale: Dict[Path, str] = {}
+    for path, text in texts.items():
+        old = path.read_text(encoding="utf8")
+        try:
+            new = put(text, old)
+        except ValueError as error:
+            msg.fail(f"{path}: {error}")
+            raise typer.Exit(1) from error
+        if new != old:
+            stale[path] = new
+    if check and stale:
+        msg.fail(
+            f"Out of date with the results: {', '.join(map(str, stale))}",
+            "Run: python -m spacy project run table",
+            exits=1,
+        )
+    for path, new in stale.items():
+        path.write_text(new, encoding="utf8")
+    sys.stdout.write(texts[performance])
+    msg.good(f"Up to date: {performance}, {readme}")
 
 
 def put(text: str, document: str) -> str:
-    """The document with the text between its marks.
+    """Put a text between the marks of a document.
 
-    Raises ValueError where a mark is missing or there twice.
+    RAISES: ValueError unless each mark occurs exactly once, in order.
     """
     if document.count(BEGIN) != 1 or document.count(END) != 1:
         raise ValueError(f"expected {BEGIN} and {END} once each.")
@@ -69,6 +91,206 @@ def put(text: str, document: str) -> str:
     if not mark:
         raise ValueError(f"expected {BEGIN} before {END}.")
     return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
+def section(results: Results) -> str:
+    """Write the section on speed; empty unless inference was measured."""
+    found = results.get("inference")
+    if not found:
+        return ""
+    texts = ", ".join(text_of(size, one) for size, one in found["sizes"].items())
+    parts = [
+        "## Speed",
+        paragraph(
+            f"Words per second at the published sizes, with random weights, in batches "
+            f"of {found['batch_size']} sentences of UD English EWT (dev): {texts}. "
+            f"Measured with {count(found['threads'], 'thread')} on "
+            f"{machine_of(found)}; medians of {count(found['n_rounds'], 'round')}, in "
+            "which the systems alternate."
+        ),
+        speeds(found),
+        table(
+            ("Ratio", *found["sizes"]),
+            [
+                (name, *(f"{summary['median']:.1f} ×" for summary in summaries))
+                for name, summaries in measured_ratios(found, RATIOS)
+            ],
+        ),
+        findings(results),
+        paragraph(
+            "All figures with their spreads, plots, and how to repeat the measurement: "
+            "[projects/benchmark](../projects/benchmark)."
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def speeds(found: Results, names: Sequence[str] = ()) -> str:
+    """Tabulate words per second.
+
+    names (Sequence[str]): The rows; by default all but AllenNLP from words.
+    """
+    columns = [one["words_per_second"] for one in found["sizes"].values()]
+    rows = [
+        (label(name, found), *(rounded(column[name]["median"]) for column in columns))
+        for name in columns[0]
+        if (name in names if names else name != "allennlp from words")
+    ]
+    return table(("Words per second", *found["sizes"]), rows)
+
+
+def findings(results: Results) -> str:
+    """List the other subjects."""
+    lines: List[str] = []
+    for name, tell in FINDINGS.items():
+        if name in results:
+            lines += tell(results[name])
+    return "\n".join(item(line) for line in lines)
+
+
+def agreement(found: Results) -> Iterator[str]:
+    pairs = [
+        layers for one in found["sizes"].values() for layers in one["vectors"].values()
+    ]
+    worst = max(max(layers) for layers in pairs)
+    yield (
+        "All systems compute the same vectors: the largest difference of a value is "
+        f"{worst:.0e}."
+    )
+
+
+def lstms(found: Results) -> Iterator[str]:
+    share = "float32 share of packed peak"
+    told = [
+        f"{one['lstms'][share]['median']:.0%} ({size})"
+        for size, one in found["sizes"].items()
+        if share in one["lstms"]
+    ]
+    if told:
+        yield (
+            f"In float32, the LSTMs alone reach {', '.join(told)} of the speed of "
+            "packed matrix products measured at the same time."
+        )
+
+
+def precision(found: Results) -> Iterator[str]:
+    told = []
+    for size, one in found["sizes"].items():
+        top = one["cosines"][-1]
+        told.append(f"{top['mean']:.4f} ({size}; worst word {top['min']:.3f})")
+    yield (
+        "bfloat16: the mean cosine between a word's top-layer vectors in bfloat16 and "
+        f"float32 is {', '.join(told)}."
+    )
+
+
+def training(found: Results) -> Iterator[str]:
+    told = []
+    for size, one in found["sizes"].items():
+        speed = one["words_per_second"]["float32"]["median"]
+        ratio = one["ratios"]["allennlp"]["float32"]["median"]
+        told.append(f"{rounded(speed)} words/s ({size}), {ratio:.1f} × AllenNLP")
+    yield (
+        "Forward and backward pass through a biLM that is not frozen, in float32: "
+        f"{'; '.join(told)}."
+    )
+
+
+def compiled(found: Results) -> Iterator[str]:
+    told = []
+    for size, one in found["sizes"].items():
+        encode, train = (
+            one["gains"][f"{kind} float32"]["median"] for kind in ("encode", "train")
+        )
+        told.append(f"{encode:.1f} × and {train:.1f} × ({size})")
+    yield (
+        "Compiled LSTM kernels relative to PyTorch's operations, in float32, without "
+        f"and with gradients: {', '.join(told)}; {found['n_sequences']} sequences of "
+        f"{found['n_steps']} words."
+    )
+
+
+def through_spacy(found: Results) -> Iterator[str]:
+    piped, short, loaded, imported = [], [], [], []
+    for size, one in found["sizes"].items():
+        through, start = one["through_spacy"], one["start_up"]["safetensors"]
+        piped.append(f"{through['pipe share of encode']['median']:.0%} ({size})")
+        short.append(f"{through['short doc ratio']['median']:.2f} ({size})")
+        loaded.append(f"{start['add_and_load']['median']:.1f} s ({size})")
+        imported.append(start["import_spacy_elmo"]["median"])
+    yield (
+        f"`nlp.pipe` reaches {', '.join(piped)} of the speed of the network alone. "
+        f"`nlp(text)` of a short doc takes {', '.join(short)} × the network's time."
+    )
+    yield (
+        f"`add_pipe` and `load_bilm` take {', '.join(loaded)} if the files are in the "
+        f"disk cache. Importing spacy_elmo adds {1000 * max(imported):.0f} ms to spaCy "
+        "and PyTorch."
+    )
+
+
+def scaling(found: Results) -> Iterator[str]:
+    gains, longest = [], []
+    for size, one in found["sizes"].items():
+        rates = [at["words_per_second"]["median"] for at in one["threads"].values()]
+        gains.append(f"{rates[-1] / rates[0]:.1f} × ({size})")
+        length, at = list(one["doc_length"].items())[-1]
+        speed, peak, layers = (
+            rounded(at[key]["median"])
+            for key in ("words_per_second", "peak_mb", "result_mb")
+        )
+        longest.append(
+            f"{int(length):,} words at {speed} words/s in {peak} MiB, of which "
+            f"{layers} are the layers ({size})"
+        )
+    if found["threads"] > 1:
+        yield (
+            f"{count(found['threads'], 'thread')} relative to one: {', '.join(gains)}."
+        )
+    lengths = "; ".join(longest)
+    yield f"A single doc without sentence boundaries: {lengths}."
+
+
+def frozen_heads(found: Results) -> Iterator[str]:
+    for name, ratios in found["ratios"].items():
+        seconds = found["seconds"][name]
+        first, later = (
+            seconds[key]["median"] for key in ("first epoch", "later epochs")
+        )
+        yield (
+            f"Training a head on a frozen biLM ({name}, {found['weights']}, "
+            f"{found['words']:,} words): {first:.1f} s for the first epoch and "
+            f"{later:.1f} s for each later one, "
+            f"{ratios['later epochs']['median']:.2f} × the time of "
+            f"{found['baseline']}."
+        )
+        new, other = (
+            found["new_words"] / found["seconds"][kind]["new text"]["median"]
+            for kind in (name, found["baseline"])
+        )
+        yield (
+            f"The trained pipelines on new text: {rounded(new)} words/s, and "
+            f"{rounded(other)} for {found['baseline']} "
+            f"({ratios['new text']['median']:.1f} × its time)."
+        )
+        scores = [f"{score:.2%} in {p}" for p, score in found["scores"][name].items()]
+        yield (
+            f"Its score with these random weights, to compare precisions: "
+            f"{', '.join(scores)}."
+        )
+
+
+FINDINGS = {
+    "agreement": agreement,
+    "inference": lstms,
+    "precision": precision,
+    "training": training,
+    "kernels": compiled,
+    "through_spacy": through_spacy,
+    "scaling": scaling,
+    "frozen_heads": frozen_heads,
+}
+"""What writes the sentences of a subject, by the name of its results file."""
 
 
 if __name__ == "__main__":
