@@ -16,6 +16,7 @@ from ..formats import load_bilm
 from .data.batches import WEIGHTS, Batches, each, generator_of
 from .data.corpus import Tokenization, load_corpus
 from .data.lanes import Lanes
+from .data.noise import Noise
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .language_model import LanguageModel, State, make_softmax
@@ -33,6 +34,7 @@ from .settings import PretrainSettings
 from .signals import Interrupted, Requests
 from .snapshot import restore, take_snapshot
 from .step import compute_gradient, freeze, record_steps
+from .weight_average import WeightAverage
 
 NO_MEMORY = """\
 training: expected batches that fit into the GPU's memory, found: {error}
@@ -107,6 +109,7 @@ def _train(
     sampled = softmax if isinstance(softmax, SampledSoftmax) else None
     dtype = resolve_precision(training.precision, group.device)
     optimizer = Optimizer(model, training.optimizer)
+    average = WeightAverage(model, training.ema_decay)
 
     # In which order.
     own = group.own(training.batch_size, training.accumulate_gradient)
@@ -114,12 +117,17 @@ def _train(
         corpus.train.shards, training.batch_size, training.unroll_steps, training.seed
     )
     notes += lanes.notes()
+    noise = None
+    if training.noise:
+        shards = corpus.train.shards
+        noise = Noise(training.noise, shards.types(), shards.counts, bilm.characters)
     batches = Batches(
         lanes,
         own,
         corpus.train.table,
         corpus.vocabulary,
         sampled,
+        noise=noise,
         seed=training.seed,
         n_parts=training.accumulate_gradient,
     )
@@ -131,7 +139,7 @@ def _train(
     folder = output / "checkpoints"
     progress = Progress.new(settings, {**corpus.identity(), **_identify(settings)})
     progress, state = _resume(
-        folder, progress, model, optimizer, own, lanes, group, notes.append
+        folder, progress, model, optimizer, average, own, lanes, group, notes.append
     )
     for name in ("model-best", "model-last"):
         if group.is_first:
@@ -173,7 +181,7 @@ def _train(
             )
 
     def save(over: bool) -> None:
-        tensors = take_snapshot(model, optimizer, state, group)
+        tensors = take_snapshot(model, optimizer, average, state, group)
         if group.is_first:
             with writing("checkpoint", over):
                 progress.seconds = clock()
@@ -185,7 +193,7 @@ def _train(
         """RETURNS: whether the folder is written."""
         if not group.is_first:
             return False
-        with writing(name, over):
+        with writing(name, over), average.applied():
             write_model(
                 output / name,
                 model,
@@ -202,14 +210,15 @@ def _train(
         is no best: the next one, if better than what lies there, takes its place."""
         if corpus.dev is None:
             return
-        found = evaluate(
-            model,
-            corpus.dev.shards,
-            corpus.dev.table,
-            corpus.vocabulary,
-            group=group,
-            n_words=training.n_evaluated,
-        )
+        with average.applied():
+            found = evaluate(
+                model,
+                corpus.dev.shards,
+                corpus.dev.table,
+                corpus.vocabulary,
+                group=group,
+                n_words=training.n_evaluated,
+            )
         seconds, kept = clock(), False
         try:
             with group.failing_together():
@@ -266,6 +275,7 @@ def _train(
         )
         numbers[2] = clip(optimizer.gradients(rows), training.optimizer.grad_clip)
         optimizer.step(rate, step, rows)
+        average.update(rows)
         readout.put(step, parts[0].window, rate, numbers, lane_losses)
         progress.step += 1
         records.advance()
@@ -301,6 +311,7 @@ def _resume(
     progress: Progress,
     model: LanguageModel,
     optimizer: Optimizer,
+    average: WeightAverage,
     own: slice,
     lanes: Lanes,
     group: Group,
@@ -320,7 +331,7 @@ def _resume(
     if found is None:
         found = checkpoints.load_step(folder, step)
     progress = progress.resumed(found, lanes.steps_per_epoch)
-    return progress, restore(found.tensors, model, optimizer, own)
+    return progress, restore(found.tensors, model, optimizer, average, own, say)
 
 
 def _make_bilm(settings: PretrainSettings) -> BiLM:

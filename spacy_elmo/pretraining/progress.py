@@ -57,10 +57,12 @@ class Progress:
         Raises TrainingError where the run's settings or texts have changed.
         """
         before = checkpoint.meta
-        same_course = course(
-            before["settings"], checkpoint.step, steps_per_epoch
-        ) == course(self.settings, checkpoint.step, steps_per_epoch)
-        found = changes(before["settings"], self.settings, same_course=same_course)
+        # Settings that the checkpoint's version did not have are at their defaults.
+        settings = PretrainSettings.from_dict(before["settings"]).to_dict()
+        same_course = course(settings, checkpoint.step, steps_per_epoch) == course(
+            self.settings, checkpoint.step, steps_per_epoch
+        )
+        found = changes(settings, self.settings, same_course=same_course)
         for name in sorted({*before["identity"], *self.identity}):
             old, new = before["identity"].get(name), self.identity.get(name)
             if old != new and name != "corpus.dev":
@@ -73,7 +75,7 @@ class Progress:
                 "Put them back, or name another output folder."
             )
         kept = {name: value for name, value in before.items() if name in _KEPT}
-        ours, theirs = self.settings["training"], before["settings"]["training"]
+        ours, theirs = self.settings["training"], settings["training"]
         if (
             before["identity"].get("corpus.dev") != self.identity.get("corpus.dev")
             or ours["n_evaluated"] != theirs["n_evaluated"]

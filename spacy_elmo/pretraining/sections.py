@@ -178,6 +178,36 @@ class ScheduleSettings(Checked):
 
 
 @dataclass(frozen=True)
+class NoiseSettings(Checked):
+    """Noise in the words that the network reads; the words that it predicts stay as
+    they are. Evaluation is without noise.
+
+    misspelled: share of words with two neighbouring letters swapped, or a letter
+        dropped, doubled or replaced; words of fewer than three letters are left alone.
+    lower_case, upper_case, title_case: shares of sentences that are read in lower case,
+        in capitals, and with each word capitalized; together at most 1.
+    """
+
+    misspelled: float = setting(0.0, FROM_0_TO_1)
+    lower_case: float = setting(0.0, FROM_0_TO_1)
+    upper_case: float = setting(0.0, FROM_0_TO_1)
+    title_case: float = setting(0.0, FROM_0_TO_1)
+
+    def _contradictions(self) -> Iterator[Problem]:
+        total = self.lower_case + self.upper_case + self.title_case
+        if total > 1:
+            yield Problem(
+                "title_case",
+                "expected shares of sentences that add up to at most 1 with lower_case "
+                f"and upper_case, found {total:g}. Lower one of them.",
+            )
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return any(self.to_dict().values())
+
+
+@dataclass(frozen=True)
 class TrainingSettings(Checked):
     """A step is `unroll_steps` words of each of `batch_size` lanes of text, in both
     directions.
@@ -190,6 +220,10 @@ class TrainingSettings(Checked):
     accumulate_gradient: parts into which the lanes of a step are split, one after
         another, where a step does not fit into memory; divides batch_size.
     dropout: rate, in [0, 1).
+    ema_decay: decay of an exponential moving average of the weights, 0.999 say, which
+        is evaluated and exported in place of the weights; None or 0: no average. It
+        does not alter the course of training. Switched on for a resumed run, it starts
+        from the checkpoint's weights; switched off, the average is dropped.
     precision: of matrix products (see `bilm.precision`).
     eval_frequency: steps between evaluations on the held-out text; 0: at the end only.
     patience: steps without a better held-out perplexity after which training stops; 0:
@@ -211,6 +245,7 @@ class TrainingSettings(Checked):
     unroll_steps: int = setting(20, whole(1))
     accumulate_gradient: int = setting(1, whole(1))
     dropout: float = setting(0.1, BELOW_1)
+    ema_decay: Optional[float] = setting(None, optional(BELOW_1))
     precision: str = setting("float32", one_of(*PRECISIONS))
     eval_frequency: int = setting(1000, whole(0))
     patience: int = setting(0, whole(0))
@@ -222,6 +257,7 @@ class TrainingSettings(Checked):
     logger: Optional[Mapping[str, Any]] = setting(None, optional(LOGGER))
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
 
     def _contradictions(self) -> Iterator[Problem]:
         if not self.max_steps and not self.max_epochs:

@@ -25,6 +25,7 @@ from .sections import (
     CorpusSettings,
     ExportSettings,
     InitializeSettings,
+    NoiseSettings,
     OptimizerSettings,
     ScheduleSettings,
     SoftmaxSettings,
@@ -37,6 +38,7 @@ __all__ = [
     "CorpusSettings",
     "ExportSettings",
     "InitializeSettings",
+    "NoiseSettings",
     "OptimizerSettings",
     "PretrainSettings",
     "ScheduleSettings",
@@ -199,6 +201,7 @@ class _Reader:
         for name, section in (
             ("optimizer", OptimizerSettings),
             ("schedule", ScheduleSettings),
+            ("noise", NoiseSettings),
         ):
             values = given.get(name, {}) if isinstance(given, Mapping) else {}
             path = f"training.{name}"
@@ -243,6 +246,7 @@ _ASIDE = {
     "corpus.shard_tokens",
     "vocabulary.path",
     "initialize.weights",
+    "training.ema_decay",
     "training.checkpoint_frequency",
     "training.keep_checkpoints",
     "training.log_frequency",

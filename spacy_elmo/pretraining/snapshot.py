@@ -1,6 +1,6 @@
 """The tensors of a checkpoint, and back."""
 
-from typing import Dict
+from typing import Callable, Dict
 
 from torch import Tensor
 
@@ -8,15 +8,22 @@ from ..bilm.lstm import LSTMState
 from .distributed import Group
 from .language_model import LanguageModel, State
 from .optimizers import Optimizer
+from .weight_average import WeightAverage
 
 
 def take_snapshot(
-    model: LanguageModel, optimizer: Optimizer, state: State, group: Group
+    model: LanguageModel,
+    optimizer: Optimizer,
+    average: WeightAverage,
+    state: State,
+    group: Group,
 ) -> Dict[str, Tensor]:
     """All of a checkpoint; each process must ask, for the lanes come from all."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for name, value in optimizer.state_dict().items():
         tensors[f"optimizer.{name}"] = value
+    for name, value in average.state_dict().items():
+        tensors[f"average.{name}"] = value
     for number, layer in enumerate(state):
         tensors[f"state.{number}.hidden"] = group.gather_lanes(layer.hidden)
         tensors[f"state.{number}.cell"] = group.gather_lanes(layer.cell)
@@ -24,9 +31,17 @@ def take_snapshot(
 
 
 def restore(
-    tensors: Dict[str, Tensor], model: LanguageModel, optimizer: Optimizer, own: slice
+    tensors: Dict[str, Tensor],
+    model: LanguageModel,
+    optimizer: Optimizer,
+    average: WeightAverage,
+    own: slice,
+    say: Callable[[str], None],
 ) -> State:
-    """The inverse of `take_snapshot`, for any number of processes."""
+    """The inverse of `take_snapshot`, for any number of processes.
+
+    say: told if averaging was switched on or off.
+    """
 
     def under(prefix: str) -> Dict[str, Tensor]:
         length = len(prefix)
@@ -34,6 +49,9 @@ def restore(
 
     model.load_state_dict(under("model."))
     optimizer.load_state_dict(under("optimizer."))
+    note = average.load_state_dict(under("average."))
+    if note:
+        say(note)
     return [
         LSTMState(
             *(

@@ -83,6 +83,8 @@ def test_again_and_again(texts: Path, whole: Path, tmp_path: Path) -> None:
         {"training": {"schedule": {"name": "cosine", "warmup_steps": 5}}},
         {"training": {"accumulate_gradient": 2}},
         {"training": {"log_frequency": 5}},
+        {"training": {"ema_decay": 0.9}},
+        {"training": {"noise": {"misspelled": 0.2, "upper_case": 0.3}}},
         {"training": {"precision": "bfloat16"}},
         {"training": {"max_steps": 0, "max_epochs": 2}},
         {"corpus": {"dev": None}},

@@ -20,6 +20,7 @@ from spacy_elmo.pretraining.settings import (
     CorpusSettings,
     ExportSettings,
     InitializeSettings,
+    NoiseSettings,
     OptimizerSettings,
     PretrainSettings,
     ScheduleSettings,
@@ -86,6 +87,7 @@ def test_defaults() -> None:
             "unroll_steps": 20,
             "accumulate_gradient": 1,
             "dropout": 0.1,
+            "ema_decay": None,
             "precision": "float32",
             "eval_frequency": 1000,
             "patience": 0,
@@ -102,6 +104,12 @@ def test_defaults() -> None:
                 "initial_accumulator": 1.0,
             },
             "schedule": {"name": "constant", "warmup_steps": 0, "final_factor": 0.0},
+            "noise": {
+                "misspelled": 0.0,
+                "lower_case": 0.0,
+                "upper_case": 0.0,
+                "title_case": 0.0,
+            },
         },
         "initialize": {"weights": None, "softmax_steps": 0},
         "export": {"hdf5": False},
@@ -302,5 +310,14 @@ def test_the_sections_say_what_their_settings_are() -> None:
     ):
         text = section.__doc__ or ""
         for field in fields(section):
-            if field.name not in ("optimizer", "schedule"):
+            if field.name not in ("optimizer", "schedule", "noise"):
                 assert f"{field.name}:" in text or f"{field.name}," in text
+
+
+def test_letter_cases_of_noise_share_the_sentences() -> None:
+    with corpus_refused(
+        "NoiseSettings.title_case", "at most 1", "1.2", kind=ConfigError
+    ):
+        NoiseSettings(lower_case=0.5, upper_case=0.3, title_case=0.4)
+    assert not NoiseSettings()
+    assert NoiseSettings(misspelled=0.01)

@@ -59,6 +59,7 @@ ASIDE = {
     },
     "vocabulary": {"path": "v"},
     "training": {
+        "ema_decay": 0.9,
         "checkpoint_frequency": 2,
         "keep_checkpoints": 3,
         "log_frequency": 4,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...bilm.softmax import SampledSoftmax
 from .lanes import Lanes, Window
+from .noise import Noise, NoisePlan
 from .vocabulary import BEGIN, Vocabulary
 from .word_table import TypeTable
 
@@ -77,6 +78,7 @@ class Batches:
     lanes: of all processes. own: the lanes of this one.
     table, vocabulary: what words are to the network and to its output layer.
     softmax: a sampled one, whose draws are the same in each process, or None.
+    noise: of the words that are read, or None.
     seed: of the draws. n_parts: batches of equal size into which a step is split.
     """
 
@@ -88,10 +90,12 @@ class Batches:
         vocabulary: Vocabulary,
         softmax: Optional[SampledSoftmax] = None,
         *,
+        noise: Optional[Noise] = None,
         seed: int = 0,
         n_parts: int = 1,
     ) -> None:
         self.lanes = lanes
+        self.noise = noise
         bounds = np.linspace(own.start, own.stop, n_parts + 1).astype(int).tolist()
         self.parts = [slice(*pair) for pair in zip(bounds, bounds[1:])]
         self.table = table
@@ -112,7 +116,14 @@ class Batches:
                 self._backward_targets[tokens[1, 1:]],
             ]
         )
-        batches = [self._read(window, tokens, targets, part) for part in self.parts]
+        inputs = tokens[:, :-1]
+        # Drawn for the lanes of all processes, so that their number does not matter.
+        plan = None
+        if self.noise is not None:
+            plan = self.noise.plan(inputs, self.seed, NOISE, step)
+        batches = [
+            self._read(window, inputs, targets, part, plan) for part in self.parts
+        ]
         if self.softmax is not None:
             draw = self.softmax.sample(generator_of(self.seed, NEGATIVES, step))
             both = np.concatenate([targets.ravel(), draw.words.numpy()])
@@ -134,20 +145,38 @@ class Batches:
         return batches
 
     def _read(
-        self, window: Window, tokens: np.ndarray, targets: np.ndarray, part: slice
+        self,
+        window: Window,
+        inputs: np.ndarray,
+        targets: np.ndarray,
+        part: slice,
+        plan: Optional[NoisePlan],
     ) -> Batch:
-        inputs = tokens[:, :-1, part].copy()
-        inputs[1][inputs[1] == 0] = len(self.table.lengths) - 1
+        n_types = len(self.table.lengths)
+        inputs = inputs[:, :, part].copy()
+        inputs[1][inputs[1] == 0] = n_types - 1
+        changed = []
+        if self.noise is not None and plan is not None:
+            own = NoisePlan(*(array[:, :, part] for array in plan))
+            places, words = self.noise.change(inputs, own)
+            inputs = np.where(places < 0, inputs, n_types + places)
+            changed = self.noise.spell(words)
         distinct, index = np.unique(inputs, return_inverse=True)
-        lengths = self.table.lengths[distinct]
+        # Changed words come after the types, each of them once.
+        distinct = distinct[: len(distinct) - len(changed)]
+        char_ids = self.table.char_ids[distinct].astype(np.int64)
+        word_ids, lengths = self.table.word_ids[distinct], self.table.lengths[distinct]
+        if changed:
+            char_ids = np.concatenate([char_ids, [word.char_ids for word in changed]])
+            word_ids = np.append(word_ids, [word.word_id for word in changed])
+            lengths = np.append(lengths, [word.length for word in changed])
         order = np.argsort(lengths, kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        distinct = distinct[order]
         return Batch(
             window,
-            torch.from_numpy(self.table.char_ids[distinct].astype(np.int64)),
-            torch.from_numpy(self.table.word_ids[distinct]),
+            torch.from_numpy(char_ids[order]),
+            torch.from_numpy(word_ids[order]),
             lengths[order],
             torch.from_numpy(place[index].reshape(inputs.shape)),
             _copy(targets[:, :, part]),
@@ -158,7 +187,7 @@ def _copy(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
 
 
-WEIGHTS, NEGATIVES, DROPOUT = range(3)
+WEIGHTS, NEGATIVES, DROPOUT, NOISE = range(4)
 """What randomness is for, after the seed."""
 
 
