@@ -111,6 +111,11 @@ def hash_files(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+def hash_folder(folder: Path) -> str:
+    """Hash the contents of all files below a folder, in the order of their paths."""
+    return hash_files(sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
 def part_path(path: Path) -> Path:
     """The temporary name under which this process writes a file or folder. It includes
     the host, because the folder may be shared between machines."""

@@ -11,7 +11,7 @@ from ._util import split_pair
 
 if TYPE_CHECKING:
     from ..bilm import BiLM
-    from ..embedding.sentences import Tokenization
+    from ..text.tokenization import Tokenization
 
 
 class Precision(str, Enum):
@@ -83,7 +83,7 @@ def tokenization(
 
     paths: of the weights.
     """
-    from ..embedding.sentences import Tokenization
+    from ..text.tokenization import Tokenization
 
     default = known_tokenization(paths) or Tokenization()
     if tokenizer == "whitespace" and sentences is None:
@@ -97,13 +97,13 @@ def known_tokenization(paths: List[str]) -> Optional["Tokenization"]:
 
     paths: of the weights.
 
-    Raises WeightsError for a damaged file.
+    Raises ValueError for a damaged file.
     """
-    from ..embedding.sentences import Tokenization, folder_of, training_tokenization
     from ..layers.weights import BUNDLED
+    from ..text.tokenization import Tokenization, read_tokenization, weights_folder
 
-    known = training_tokenization(paths[0])
-    if known is None and folder_of(paths[0]).resolve() == BUNDLED.resolve():
+    known = read_tokenization(paths[0])
+    if known is None and weights_folder(paths[0]).resolve() == BUNDLED.resolve():
         return Tokenization("en")  # what ships is English, read by spaCy's rules
     return known
 
@@ -121,8 +121,6 @@ def reading(text: List[str], how: "Tokenization") -> Iterator[Iterator[List[str]
     """The sentences of text files, with a progress bar in a terminal."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    from ..embedding.sentences import read_sentences
-
     shown = sys.stderr.isatty()
     with tqdm(unit="B", unit_scale=True, disable=not shown, leave=False) as bar:
 
@@ -130,4 +128,4 @@ def reading(text: List[str], how: "Tokenization") -> Iterator[Iterator[List[str]
             bar.total = total
             bar.update(n_bytes)
 
-        yield read_sentences(text, how, progress)
+        yield how.read_sentences(text, progress)

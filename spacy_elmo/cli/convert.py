@@ -55,8 +55,8 @@ def convert_cli(
     (safetensors) or the published pair. A folder of our own keeps how the training
     text was tokenised.
     """
-    from ..embedding.sentences import folder_of, write_tokenization
     from ..formats import load_bilm, published, save_bilm
+    from ..text.tokenization import weights_folder, write_tokenization
 
     with errors_as_messages():
         written, folder = _targets(target, to)
@@ -79,7 +79,7 @@ def convert_cli(
         else:
             known = known_tokenization(paths)
             save_bilm(bilm, folder, format=to.value, dtype=dtype.value)
-            in_place = folder.resolve() == folder_of(paths[0]).resolve()
+            in_place = folder.resolve() == weights_folder(paths[0]).resolve()
             # In place, what pretraining wrote stays true, and `evaluate` needs it.
             if not is_published and not in_place:
                 write_tokenization(folder, known)

@@ -50,9 +50,9 @@ def _load(model: str, is_folder: bool) -> "Language":
     """
     from spacy.util import load_model
 
-    from ..text.tokenizers import is_other_package
+    from ..text.tokenizers import is_unrelated_package
 
-    if not is_folder and is_other_package(model):
+    if not is_folder and is_unrelated_package(model):
         raise ValueError(
             f"{model}: expected weights, or a spaCy pipeline (a folder or an installed "
             "package), found what is installed but no pipeline's module, as "

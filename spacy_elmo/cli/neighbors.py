@@ -27,7 +27,7 @@ from ._util import errors_as_messages
 
 if TYPE_CHECKING:
     from ..embedding.neighbors import Neighbors, Occurrence
-    from ..embedding.sentences import Tokenization
+    from ..text.tokenization import Tokenization
 
 CONTEXT = 8
 """Words shown at each side."""
@@ -100,7 +100,7 @@ def neighbors_cli(
             raise ValueError(f"--n: expected a whole number from 1, found {n}.")
         paths = weights_paths(model)
         how = tokenization(paths, tokenizer, sentences)
-        figures: Dict[str, Any] = {"word": word, **how._asdict()}
+        figures: Dict[str, Any] = {"word": word, **how.to_json()}
         if at is None and number is None:
             found, n_found = _list(word, text, how, n)
             figures["n_occurrences"] = n_found
@@ -171,12 +171,11 @@ def _query(
 ) -> "Occurrence":
     """The occurrence that the options name."""
     from ..embedding.neighbors import occurrences
-    from ..embedding.sentences import split_line
 
     if at is not None and number is not None:
         raise ValueError("Expected --at or --sentence, found both. Leave one out.")
     if at is not None:
-        found = [o for words in split_line(at, how) for o in occurrences(word, words)]
+        found = [o for words in how.split_text(at) for o in occurrences(word, words)]
         where, shown = "--at", repr(at)
     else:
         words = _sentence(text, how, number or 0)

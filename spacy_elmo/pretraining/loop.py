@@ -13,8 +13,9 @@ from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..files import hash_files, recover_folder
 from ..formats import load_bilm
+from ..text.tokenization import Tokenization
 from .data.batches import WEIGHTS, Batches, each, generator_of
-from .data.corpus import Tokenization, load_corpus
+from .data.corpus import load_corpus
 from .data.lanes import Lanes
 from .data.noise import Noise
 from .distributed import Group
@@ -389,8 +390,7 @@ def _describe(
 ) -> Dict[str, Any]:
     """What a model folder says about itself."""
     return {
-        "tokenizer": made.tokenizer,
-        "sentences": made.sentences,
+        **made.to_json(),
         "step": progress.step,
         "words": progress.words,
         "held_out": None if found is None else found.to_json(),

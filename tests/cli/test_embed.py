@@ -160,7 +160,7 @@ def test_a_tokenizer_that_cannot_be_loaded(
     monkeypatch.setitem(sys.modules, "sudachipy", None)
     for name, found in (
         ("ja", "pip install spacy[ja]"),
-        ("spacy", "no pipeline's module"),
+        ("spacy", "not a pipeline"),
     ):
         result = embed(text, tmp_path / "v.h5", "-m", weights, "--tokenizer", name)
         assert_refused(result, "tokenizer: expected", f"found {name!r}", found)
@@ -199,7 +199,7 @@ def test_what_is_refused(text: Path, weights: Path, tmp_path: Path) -> None:
     refused("layer: expected all, top, mean, 0, 1, 2, found", layers="both")
     refused("found none", text=tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n", encoding="utf8")
-    refused("not a single word", text=tmp_path / "empty.txt")
+    refused("no words", text=tmp_path / "empty.txt")
     refused("tokenizer: expected", tokenizer="no_such")
     refused("batch_tokens: expected", batch_tokens=0)
     refused("GPUs that PyTorch sees", gpu_id=99)

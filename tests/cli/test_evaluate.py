@@ -193,7 +193,7 @@ def test_texts_that_are_refused(output: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.txt"
     assert_refused(evaluate(model, none), none)
     (tmp_path / "empty.txt").write_text("\n\n", encoding="utf8")
-    assert_refused(evaluate(model, tmp_path / "empty.txt"), "not a single word")
+    assert_refused(evaluate(model, tmp_path / "empty.txt"), "no words")
     assert_refused(evaluate(tmp_path / "nowhere", none), "nowhere")
 
 

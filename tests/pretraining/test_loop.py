@@ -185,7 +185,7 @@ def test_a_logger_of_spacys(texts: Path, tmp_path: Path) -> None:
 
 def test_too_little_text(texts: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n", encoding="utf8")
-    with pytest.raises(CorpusError, match="expected text, found not a single word"):
+    with pytest.raises(CorpusError, match="expected text, found no words"):
         runs.run(texts, tmp_path / "out", corpus={"train": str(tmp_path / "empty.txt")})
     with pytest.raises(CorpusError, match=r"none\.txt"):
         runs.run(texts, tmp_path / "out", corpus={"train": str(tmp_path / "none.txt")})

@@ -9,9 +9,10 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ...bilm.characters import Characters
 from ...text.files import CorpusError
+from ...text.tokenization import Tokenization
 from ..distributed import Group
 from ..settings import CorpusSettings, VocabularySettings
-from .prepare import PrepareSettings, hash_pipeline, prepare
+from .prepare import prepare
 from .shards import META, Shards
 from .vocabulary import Vocabulary
 from .word_table import TypeTable
@@ -22,40 +23,6 @@ class Text(NamedTuple):
 
     shards: Shards
     table: TypeTable
-
-
-class Tokenization(NamedTuple):
-    """How a text becomes sentences of words.
-
-    tokenizer, sentences: as the settings have them.
-    pipeline: a hash of the tokenizer's files, if it is known.
-    """
-
-    tokenizer: str
-    sentences: str
-    pipeline: Optional[str] = None
-
-    @classmethod
-    def configured(cls, settings: CorpusSettings) -> "Tokenization":
-        return cls(settings.tokenizer, settings.sentences)
-
-    @classmethod
-    def of(cls, shards: Shards) -> Optional["Tokenization"]:
-        """None where they do not say."""
-        try:
-            made, pipeline = shards.meta["settings"], shards.meta.get("pipeline")
-            return cls(made["tokenizer"], made["sentences"], pipeline)
-        except (KeyError, TypeError):
-            return None
-
-    def has_tokenizer_of(self, other: "Tokenization") -> bool:
-        """By its name, or by what lies at the two paths."""
-        if self.tokenizer == other.tokenizer:
-            return True
-        found = self.pipeline or hash_pipeline(self.tokenizer)
-        return found is not None and found == (
-            other.pipeline or hash_pipeline(other.tokenizer)
-        )
 
 
 class Corpus(NamedTuple):
@@ -111,9 +78,8 @@ def load_shards(
         return prepare(
             paths,
             Path(settings.cache) if settings.cache else cache,
-            PrepareSettings(
-                settings.tokenizer, settings.sentences, settings.shard_tokens
-            ),
+            _configured(settings),
+            shard_tokens=settings.shard_tokens,
             n_process=settings.n_process,
             progress=progress,
         )
@@ -207,11 +173,15 @@ def _ready(paths: Sequence[str]) -> Optional[Shards]:
     return None
 
 
+def _configured(settings: CorpusSettings) -> Tokenization:
+    return Tokenization(settings.tokenizer, settings.sentences)
+
+
 def _tokenization(shards: Shards, settings: CorpusSettings) -> Tokenization:
     """The shards' own; its tokenizer as the settings name it, where both mean the
     same: a path of another machine is of no use here."""
-    configured = Tokenization.configured(settings)
-    made = Tokenization.of(shards) or configured
+    configured = _configured(settings)
+    made = shards.tokenization or configured
     if configured.has_tokenizer_of(made):
         return made._replace(tokenizer=configured.tokenizer)
     return made
@@ -223,12 +193,12 @@ def _check_tokenization(settings: CorpusSettings) -> None:
     if settings.dev is None:
         return
     ready, ready_dev = _ready(settings.train), _ready(settings.dev)
-    configured = Tokenization.configured(settings)
-    train = Tokenization.of(ready) if ready else configured
+    configured = _configured(settings)
+    train = ready.tokenization if ready else configured
     if train is None:
         return
     if ready_dev is not None:
-        dev = Tokenization.of(ready_dev) or train
+        dev = ready_dev.tokenization or train
         if not dev.has_tokenizer_of(train):
             remedy = "" if ready else f"give --corpus.tokenizer {dev.tokenizer}, or "
             raise CorpusError(

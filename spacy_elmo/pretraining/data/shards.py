@@ -12,12 +12,13 @@ import hashlib
 import json
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Dict, Iterable, List, Union
+from typing import Any, Dict, Iterable, List, Optional, Union
 
 import numpy as np
 
 from ...files import write_json
 from ...text.files import CorpusError
+from ...text.tokenization import Tokenization
 from ...text.tokenizers import END_OF_SENTENCE, Tokenized
 
 META = "meta.json"
@@ -72,7 +73,7 @@ class ShardWriter:
         if self._size:
             self._write_shard()
         if not self.types:
-            raise CorpusError("corpus: expected text, found not a single word.")
+            raise CorpusError("corpus: expected text, found no words.")
         text = "\n".join(self.types) + "\n"
         (self.folder / TYPES).write_bytes(text.encode("utf8"))
         self._hash.update(text.encode("utf8"))
@@ -150,6 +151,15 @@ class Shards:
                 self._load(f"tokens-{number:05}.npy", n_ids, mapped=True)
             )
             self.documents.append(self._load(f"documents-{number:05}.npy", n_documents))
+
+    @property
+    def tokenization(self) -> Optional[Tokenization]:
+        """How the text was tokenised; None where the folder does not say."""
+        try:
+            stored = Tokenization.from_json(self.meta["settings"])
+            return stored._replace(pipeline_hash=self.meta.get("pipeline"))
+        except (KeyError, TypeError):
+            return None
 
     @property
     def n_ids(self) -> int:

@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from ...files import replace_file, replace_folder, write_json
 from ...formats import load_bilm, options, published, save_bilm
 from ...formats.checks import WeightsError
+from ...text.tokenization import PRETRAINING_META
 from ..data.vocabulary import Vocabulary
 from ..language_model import LanguageModel, make_softmax
 from ..settings import SoftmaxSettings
 
-SOFTMAX, VOCABULARY, META = "softmax.safetensors", "vocabulary.txt", "pretraining.json"
+SOFTMAX, VOCABULARY, META = "softmax.safetensors", "vocabulary.txt", PRETRAINING_META
 HDF5 = "hdf5"
 """Subfolder of the published pair."""
 

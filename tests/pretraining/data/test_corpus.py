@@ -11,8 +11,9 @@ import spacy
 from helpers import runs
 from helpers.corpora import corpus_refused
 
-from spacy_elmo.pretraining.data.prepare import PrepareSettings, prepare
+from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import META
+from spacy_elmo.text.tokenization import Tokenization
 
 SHORT = {"max_steps": 2, "eval_frequency": 0}
 
@@ -24,7 +25,7 @@ def texts(tmp_path: Path) -> Path:
 
 def ready(texts: Path, name: str, tokenizer: str, sentences: str = "lines") -> Path:
     """The folder of shards of a text."""
-    chosen = PrepareSettings(tokenizer, sentences)
+    chosen = Tokenization(tokenizer, sentences)
     cache = texts / f"{name} {sentences}"
     return prepare([texts / f"{name}.txt"], cache, chosen).folder
 

@@ -24,9 +24,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.pretraining.data import prepare as module
-from spacy_elmo.pretraining.data.prepare import PrepareSettings, prepare
+from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.text.files import read_chunks
-from spacy_elmo.text.tokenizers import make_tokenizer
+from spacy_elmo.text.tokenization import Tokenization
 
 TEXT = "The dog sees a cat .\nIt runs .\n\nNobody knows\u2028why .\n"
 
@@ -95,8 +95,7 @@ def test_the_sizes_change_nothing(
         write(folder / "in" / f"{i}.txt", text)
     with pytest.MonkeyPatch.context() as monkeypatch:
         small_chunks(monkeypatch, chunk_chars)
-        chosen = PrepareSettings(shard_tokens=shard_tokens)
-        shards = prepare([folder / "in"], folder / "cache", chosen)
+        shards = prepare([folder / "in"], folder / "cache", shard_tokens=shard_tokens)
     expected = documents_of(*texts)
     assert read_back(shards) == expected
     assert shards.meta["n_documents"] == len(expected)
@@ -111,7 +110,7 @@ def test_the_sizes_change_nothing(
 
 def test_settings_reach_the_tokenizer(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "Don't stop. Go on.\n\nThe end.\n")
-    split = PrepareSettings(tokenizer="en", sentences="split")
+    split = Tokenization("en", "split")
     shards = prepare([path], tmp_path / "cache", split)
     assert read_back(shards) == [
         [["Do", "n't", "stop", "."], ["Go", "on", "."]],
@@ -146,14 +145,14 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the corpus was read again")
 
     monkeypatch.setattr(module, "read_chunks", read)
-    monkeypatch.setattr(module, "make_tokenizer", read)
+    monkeypatch.setattr(Tokenization, "make_tokenizer", read)
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "en"])
 def test_the_second_time_nothing_is_done(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ) -> None:
-    chosen = PrepareSettings(tokenizer)
+    chosen = Tokenization(tokenizer)
     first = prepare([corpus], tmp_path / "cache", chosen)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")}
     no_reading(monkeypatch)
@@ -173,13 +172,13 @@ def test_another_text_or_setting_is_another_folder(
     folders = [
         prepare([corpus], cache, chosen).folder
         for chosen in (
-            PrepareSettings(),
-            PrepareSettings(shard_tokens=5),
-            PrepareSettings("en"),
-            PrepareSettings("de"),
-            PrepareSettings("en", "split"),
+            Tokenization(),
+            Tokenization("en"),
+            Tokenization("de"),
+            Tokenization("en", "split"),
         )
     ]
+    folders.append(prepare([corpus], cache, shard_tokens=5).folder)
     write(corpus / "a.txt", TEXT.replace("dog", "dot"))
     changed = prepare([corpus], cache)
     assert "dot" in changed.types()
@@ -204,7 +203,7 @@ def test_another_pipeline_at_the_same_path(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "gimme that")
     nlp = spacy.blank("en")
     nlp.to_disk(tmp_path / "nlp")
-    chosen = PrepareSettings(str(tmp_path / "nlp"))
+    chosen = Tokenization(str(tmp_path / "nlp"))
     assert "gimme" in prepare([path], tmp_path / "cache", chosen).types()
     nlp.tokenizer.add_special_case("gimme", [{"ORTH": "gim"}, {"ORTH": "me"}])
     nlp.to_disk(tmp_path / "nlp")
@@ -223,7 +222,6 @@ def test_interrupted(
     error: type[BaseException],
 ) -> None:
     small_chunks(monkeypatch, 4)
-    chosen = PrepareSettings(shard_tokens=2)
     calls: list[int] = []
 
     def stop(*_: int) -> None:
@@ -232,10 +230,10 @@ def test_interrupted(
             raise error
 
     with pytest.raises(error):
-        prepare([corpus], tmp_path / "cache", chosen, progress=stop)
+        prepare([corpus], tmp_path / "cache", shard_tokens=2, progress=stop)
     assert calls[-1] > 0, "stopped before there was anything half"
     assert not list((tmp_path / "cache").iterdir())
-    whole = prepare([corpus], tmp_path / "cache", chosen)
+    whole = prepare([corpus], tmp_path / "cache", shard_tokens=2)
     assert len(read_back(whole)) == 4
 
 
@@ -250,7 +248,7 @@ def test_text_that_is_bad_in_the_middle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n \n\n\t\n"])
 def test_no_word(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.txt", text)
-    with corpus_refused("corpus:", "not a single word"):
+    with corpus_refused("corpus:", "no words"):
         prepare([path], tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -258,12 +256,13 @@ def test_no_word(tmp_path: Path, text: str) -> None:
 def test_wrong_settings_fail_before_any_work(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_tokenizer = Tokenization.make_tokenizer
     no_reading(monkeypatch)
-    monkeypatch.setattr(module, "make_tokenizer", make_tokenizer)
+    monkeypatch.setattr(Tokenization, "make_tokenizer", make_tokenizer)
     for chosen, found in (
-        (PrepareSettings("klingon"), "'klingon'"),
-        (PrepareSettings(sentences="words"), "'words'"),
-        (PrepareSettings(sentences="split"), "split"),
+        (Tokenization("klingon"), "'klingon'"),
+        (Tokenization(sentences="words"), "'words'"),
+        (Tokenization(sentences="split"), "split"),
     ):
         with corpus_refused(found, kind=ValueError):
             prepare([corpus], tmp_path / "cache", chosen, n_process=2)

@@ -18,9 +18,10 @@ from helpers.corpora import contents, corpus_refused, documents_of, read_back, w
 from spacy_elmo import files
 from spacy_elmo.files import part_path
 from spacy_elmo.pretraining.data import prepare as module
-from spacy_elmo.pretraining.data.prepare import PrepareSettings, prepare
+from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import Shards
 from spacy_elmo.text.files import read_chunks
+from spacy_elmo.text.tokenization import Tokenization
 
 
 @pytest.fixture
@@ -90,10 +91,10 @@ from spacy_elmo.pretraining.data import prepare as module
 if __name__ == "__main__":
     corpus, cache, tokenizer, n_process = sys.argv[1:]
     module.read_chunks = functools.partial(module.read_chunks, chunk_chars=100)
-    settings = module.PrepareSettings(tokenizer, shard_tokens=200)
     calls = []
     shards = module.prepare(
-        [corpus], cache, settings, n_process=int(n_process),
+        [corpus], cache, module.Tokenization(tokenizer), shard_tokens=200,
+        n_process=int(n_process),
         progress=lambda *call: calls.append(call[0]),
     )
     print(len(shards.tokens), sum(calls))
@@ -138,8 +139,9 @@ def test_processes_change_nothing(
     process = start(tmp_path, longer_corpus, tmp_path / "two", tokenizer, 2)
     reader = functools.partial(read_chunks, chunk_chars=100)
     monkeypatch.setattr(module, "read_chunks", reader)
-    chosen = PrepareSettings(tokenizer, shard_tokens=200)
-    one = prepare([longer_corpus], tmp_path / "one", chosen)
+    one = prepare(
+        [longer_corpus], tmp_path / "one", Tokenization(tokenizer), shard_tokens=200
+    )
     total = sum(path.stat().st_size for path in longer_corpus.iterdir())
     assert finished(process).split() == [str(len(one.tokens)), str(total)]
     assert len(one.tokens) > 5
