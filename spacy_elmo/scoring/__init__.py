@@ -1,0 +1,1 @@
+"""What the language model says about words: log-probabilities, entropy, pairs."""

@@ -1,0 +1,187 @@
+"""Minimal pairs: does the language model prefer the grammatical sentence?
+
+The method of BLiMP (Warstadt et al. 2020): a pair counts as correct if the acceptable
+sentence has the higher log-probability.
+"""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+
+from .scorer import Scorer
+
+DIRECTIONS = ("forward", "backward", "both")
+_PAIRS_PER_PORTION = 1000
+_TIE = 1e-5
+"""Largest difference, in nats, that counts as a tie. float32 resolves no smaller."""
+
+
+class Pair(NamedTuple):
+    """A minimal pair.
+
+    good (str): The acceptable sentence.
+    bad (str): The unacceptable sentence.
+    group (str): What is tested, such as a paradigm of BLiMP; may be empty.
+    """
+
+    good: str
+    bad: str
+    group: str
+
+
+def _zero_each() -> Dict[str, int]:
+    return dict.fromkeys(DIRECTIONS, 0)
+
+
+@dataclass
+class Accuracy:
+    """Results of a set of pairs.
+
+    n_pairs (int): Number of pairs.
+    n_correct (Dict[str, int]): Pairs whose acceptable sentence is more probable, by
+        direction: "forward", "backward", and "both" for the sum of the two.
+    n_ties (Dict[str, int]): Pairs of equal probability, by direction. They count as
+        wrong.
+    """
+
+    n_pairs: int = 0
+    n_correct: Dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(DIRECTIONS, 0)
+    )
+    n_ties: Dict[str, int] = field(default_factory=lambda: dict.fromkeys(DIRECTIONS, 0))
+
+    def add(self, differences: Dict[str, float]) -> None:
+        """Count a pair.
+
+        differences (Dict[str, float]): log p(good) - log p(bad), by direction.
+        """
+        self.n_pairs += 1
+        for direction, difference in differences.items():
+            self.n_correct[direction] += difference > _TIE
+            self.n_ties[direction] += abs(difference) <= _TIE
+
+    def accuracy(self, direction: str) -> float:
+        """Share of correct pairs, in [0, 1]."""
+        return self.n_correct[direction] / self.n_pairs if self.n_pairs else 0.0
+
+    def to_json(self) -> Dict[str, Any]:
+        """The counts, and the accuracy by direction."""
+        return {
+            "n_pairs": self.n_pairs,
+            "accuracy": {d: self.accuracy(d) for d in DIRECTIONS},
+            "n_ties": dict(self.n_ties),
+        }
+
+
+@dataclass
+class PairResults:
+    """Results of all pairs, and of each group in order of appearance."""
+
+    overall: Accuracy = field(default_factory=Accuracy)
+    groups: Dict[str, Accuracy] = field(default_factory=lambda: defaultdict(Accuracy))
+
+    def to_json(self) -> Dict[str, Any]:
+        """Nested dictionaries of plain numbers."""
+        groups = {name: accuracy.to_json() for name, accuracy in self.groups.items()}
+        return {"overall": self.overall.to_json(), "groups": groups}
+
+
+def read_pairs(
+    path: Path,
+    *,
+    good: str = "sentence_good",
+    bad: str = "sentence_bad",
+    group: str = "UID",
+    lines: Iterable[str],
+) -> Iterator[Pair]:
+    """Read pairs from JSON lines, in BLiMP's form by default.
+
+    path (Path): Named in errors.
+    good (str): Key of the acceptable sentence.
+    bad (str): Key of the unacceptable sentence.
+    group (str): Key of what is tested; a line may lack it.
+    lines (Iterable[str]): The file's lines; blank ones are skipped.
+    YIELDS (Pair): One per line.
+    RAISES: ValueError, with the line's number, if a line is not a JSON object with
+        both sentences.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            sentences = [record[key] for key in (good, bad)]
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path}, line {number}: expected a JSON object, found {line[:60]!r} "
+                f"({error}). Write one object per line."
+            ) from error
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: expected a JSON object with {good!r} and "
+                f"{bad!r}, found {line[:60]!r}. Name the keys of the two sentences."
+            ) from error
+        if not all(isinstance(sentence, str) for sentence in sentences):
+            raise ValueError(
+                f"{path}, line {number}: expected {good!r} and {bad!r} to be strings, "
+                f"found {sentences!r}."
+            )
+        yield Pair(sentences[0], sentences[1], str(record.get(group, "")))
+
+
+def score_pairs(
+    scorer: Scorer,
+    pairs: Iterable[Pair],
+    tokenize: Callable[[str], List[str]],
+    *,
+    progress: Callable[[int], None] = lambda n_pairs: None,
+    **settings: Any,
+) -> PairResults:
+    """Compare the log-probabilities of the two sentences of each pair.
+
+    scorer (Scorer): The language model.
+    pairs (Iterable[Pair]): Pairs; a portion of them is in memory at a time.
+    tokenize (Callable): Splits a sentence into words, as the training text was.
+    progress (Callable): Called with the number of pairs scored since the last call.
+    **settings: Passed to `Scorer.log_probs`.
+    RETURNS (PairResults): Accuracy overall and by group.
+    """
+    results = PairResults()
+    for portion in _portions(pairs, _PAIRS_PER_PORTION):
+        sentences = [tokenize(text) for pair in portion for text in pair[:2]]
+        scores = scorer.log_probs(sentences, **settings)
+        for pair, good, bad in zip(portion, scores[::2], scores[1::2]):
+            forward = good.forward_total - bad.forward_total
+            backward = good.backward_total - bad.backward_total
+            differences = dict(zip(DIRECTIONS, (forward, backward, forward + backward)))
+            results.overall.add(differences)
+            results.groups[pair.group].add(differences)
+        progress(len(portion))
+    return results
+
+
+def _portions(pairs: Iterable[Pair], size: int) -> Iterator[List[Pair]]:
+    portion: List[Pair] = []
+    for pair in pairs:
+        portion.append(pair)
+        if len(portion) == size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def table_rows(results: PairResults) -> List[Tuple[str, ...]]:
+    """Rows of (group, number of pairs, accuracies in percent, ties) for a table."""
+    named = [*results.groups.items(), ("all", results.overall)]
+    return [
+        (
+            name or "-",
+            f"{accuracy.n_pairs:,}",
+            *(f"{100 * accuracy.accuracy(d):.1f}" for d in DIRECTIONS),
+            str(max(accuracy.n_ties.values())),
+        )
+        for name, accuracy in named
+    ]
