@@ -70,18 +70,35 @@ def test_a_short_training(path: Path, tmp_path: Path, weights: Path) -> None:
     doc = nlp("She sat on the river bank .")
     if nlp.has_pipe("elmo"):
         assert doc._.elmo.layers.shape == (3, 7, 16)
-    assert doc.has_annotation("TAG") or doc.has_annotation("ENT_IOB")
+    annotated = [doc.has_annotation("TAG"), doc.has_annotation("ENT_IOB")]
+    assert any([*annotated, doc.cats, "sc" in doc.spans])
     # It can be trained on as it is.
     nlp.resume_training()
     assert nlp.update(examples(nlp))
 
 
 @_each(OURS)
-def test_the_rate_falls_to_the_end(path: Path) -> None:
-    training = load_config(path)["training"]
-    schedule = training["optimizer"]["learn_rate"]
+def test_learning_rate_follows_max_steps(
+    path: Path, tmp_path: Path, weights: Path
+) -> None:
+    overrides = [*_overrides(path, tmp_path, weights), "--training.max_steps", "3"]
+    result = spacy_command("train", path, "--output", tmp_path / "out", *overrides)
+    assert result.exit_code == 0, (result.output, result.exception)
+    saved = load_config(tmp_path / "out" / "model-last" / "config.cfg")
+    schedule = saved["training"]["optimizer"]["learn_rate"]
     if isinstance(schedule, dict):
-        assert schedule["total_steps"] == training["max_steps"]
+        assert schedule["total_steps"] == 3
+
+
+def test_textcat_learns_and_accepts_empty_docs(tmp_path: Path, weights: Path) -> None:
+    path = ROOT / "configs" / "textcat.cfg"
+    overrides = [*_overrides(path, tmp_path, weights), "--training.max_steps", "120"]
+    result = spacy_command("train", path, "--output", tmp_path / "out", *overrides)
+    assert result.exit_code == 0, (result.output, result.exception)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    _, empty, last = nlp.pipe(["They bank in Rome .", "", "He left Paris with Ann Lee"])
+    assert last.cats["NAME"] > 0.9
+    assert sum(empty.cats.values()) == pytest.approx(1)
 
 
 def test_named_weights_that_are_not_loaded_are_not_replaced(
