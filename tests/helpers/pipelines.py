@@ -250,9 +250,7 @@ def write_corpus(path: Path) -> Path:
             ents=[tag.replace("U-", "B-").replace("L-", "I-") for tag in entities],
         )
         doc.cats = {"PLACE": float("bank" in words), "NAME": float("bank" not in words)}
-        doc.spans["sc"] = [
-            Span(doc, ent.start, ent.end, ent.label_) for ent in doc.ents
-        ]
+        doc.spans["sc"] = list(doc.ents)
         docs.append(doc)
     DocBin(docs=docs * 10, store_user_data=True).to_disk(path)
     return path
