@@ -135,12 +135,10 @@ def describe(bilm: "BiLM") -> List[Row]:
 
 
 def _bilms(nlp: "Language") -> List[Tuple[str, "BiLM"]]:
-    from ..layers.torch_bilm import get_bilm, has_bilm
-
     return [
-        (name, get_bilm(node))
+        (name, node.shims[0].bilm)
         for name, node in _nodes(nlp)
-        if node.name == "bilm" and has_bilm(node)
+        if node.name == "bilm" and node.shims[0].bilm is not None
     ]
 
 

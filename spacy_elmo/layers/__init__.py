@@ -1,2 +1,1 @@
-"""Thinc models: docs -> layers, the mix, the listener. Knows the network and the weight
-formats, not the component."""
+"""Thinc layers: docs -> layers -> vectors. They do not know the component."""

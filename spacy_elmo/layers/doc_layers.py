@@ -1,5 +1,5 @@
-"""Where the layers lie on a Doc: a plain array in `doc.user_data`, so that a Doc
-serialises as any other."""
+"""The layers on a Doc: a plain array in `doc.user_data`, so that the Doc serializes
+like any other."""
 
 import zlib
 from typing import Optional
@@ -10,29 +10,33 @@ from thinc.types import Floats3d
 
 LAYERS_KEY = "elmo_layers"
 TOKENS_KEY = "elmo_tokens"
-"""Which tokens the layers are of: their number may be the same after retokenising."""
+"""Checksum of the tokens that the layers belong to. Their number alone may be the same
+after retokenization."""
 
 
 def get_layers(doc: Doc) -> Optional[Floats3d]:
-    """The layers on a doc, (n_layers + 1, n_tokens, width), or None.
+    """Get the layers on a doc.
 
-    Raises ValueError where they are not the layers of this doc's tokens.
+    RETURNS (Optional[Floats3d]): Shape (n_layers + 1, n_tokens, width); None if there
+        are no layers.
+    RAISES: ValueError if they do not belong to the doc's tokens.
     """
     layers = doc.user_data.get(LAYERS_KEY)
     if layers is None:
         return None
-    found = f"layers of {layers.shape[1]}"
-    is_same = layers.shape[1] == len(doc)
-    # A doc that an earlier version has stored tells nothing of them.
-    if is_same and doc.user_data.get(TOKENS_KEY) not in (None, _checksum(doc)):
-        is_same, found = False, f"{found} others"
-    if not is_same:
-        raise ValueError(
-            f"doc._.elmo: expected layers of {len(doc)} tokens, found {found}. The doc "
-            "was retokenised or cut out of another after the elmo component had run: "
-            "run it again on this doc."
-        )
-    return layers
+    n_tokens = layers.shape[1]
+    if n_tokens != len(doc):
+        found = f"layers of {n_tokens}"
+    # Docs stored by the first development versions have no checksum.
+    elif doc.user_data.get(TOKENS_KEY) not in (None, _checksum(doc)):
+        found = f"layers of {n_tokens} others"
+    else:
+        return layers
+    raise ValueError(
+        f"doc._.elmo: expected layers of {len(doc)} tokens, found {found}. The doc was "
+        "retokenized, or is a part of another doc, after the elmo component had run: "
+        "run it again on this doc."
+    )
 
 
 def has_layers(doc: Doc) -> bool:

@@ -1,7 +1,9 @@
 """spacy_elmo.ElmoModel.v1: docs -> all layers of each token."""
 
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, cast
 
+import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats3d
@@ -9,50 +11,35 @@ from thinc.types import Floats3d
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
-from . import torch_bilm
-from .layer_cache import LayerCache
-from .spans import Words, get_words
-from .weights import Loader
+from ..bilm.ready import fingerprint
+from .layer_cache import LayerCache, key_of, narrow
+from .sentences import group_docs, split_sentences
+from .torch_bilm import NO_WEIGHTS, BiLMShim, build_torch_bilm
 
 DocLayers = List[Floats3d]
 
 DEFAULT_WINDOW = 128
 DEFAULT_LAYER_CACHE_MB = 1024
 
-_BATCHES_AT_ONCE = 4
-"""Docs of so many batches are sorted into batches together: more leaves the batches
-fuller, less bounds the memory beside what lies on the docs."""
+GROUP_BATCHES = 4
+"""Docs are sorted into batches in groups of this many batches. Larger groups fill the
+batches better; smaller ones bound the memory used besides the docs' own layers."""
+
+EVALUATION_SHARE = 0.25
+"""Share of the layer cache reserved for docs that training evaluates."""
 
 
-_EVALUATED = 0.25
-"""Share of the layers' cache for docs that are evaluated."""
+@dataclass(frozen=True)
+class DocReading:
+    """How docs are read. Wrapped in an object because Thinc serializes plain attrs, and
+    they would override the config on load.
 
-
-class Reading:
-    """How docs are read. An object, for Thinc stores plain attrs, which would then
-    overrule the config that loads a model.
-
-    window: words read at once where a doc has no sentence boundaries.
-    group_tokens: of docs that are sorted into batches together.
+    window (int): Maximum number of words read at once in docs without sentences.
+    group_tokens (int): Maximum number of tokens that are sorted into batches together.
     """
 
-    def __init__(self, window: int, group_tokens: int) -> None:
-        self.window = window
-        self.group_tokens = group_tokens
-
-
-class Default:
-    """Weights for a model that gets no others, loaded when they are first needed.
-
-    find: tells how, or None: there are none.
-    """
-
-    def __init__(self) -> None:
-        self.find: Callable[[], Optional[Loader]] = _nothing
-
-
-def _nothing() -> Optional[Loader]:
-    return None
+    window: int
+    group_tokens: int
 
 
 def build_elmo_model_v1(
@@ -62,20 +49,20 @@ def build_elmo_model_v1(
     word_cache_mb: float = DEFAULT_WORD_CACHE_MB,
     layer_cache_mb: float = DEFAULT_LAYER_CACHE_MB,
 ) -> Model[List[Doc], DocLayers]:
-    """A biLM over docs; its sizes come with the weights.
+    """Build a biLM over docs. Its sizes come with the weights.
 
-    batch_tokens: words in work at once; bounds the memory.
-    window: words read at once where a doc has no sentence boundaries.
-    precision: of the matrix products, "float32", "bfloat16" or "auto".
-    word_cache_mb: MiB for the vectors of words that were met before; 0 keeps none.
-    layer_cache_mb: MiB for what a biLM that is frozen in training need compute but
-        once: three quarters for the layers of training docs, rounded to float16, of
-        which what is more goes to a temporary file; a quarter for those of the docs
-        that training evaluates, in float32. 0 keeps none.
-    RETURNS: docs -> for each, (n_layers + 1, n_tokens, width); tokens of white space
-        are all zeros.
-
-    Raises ValueError for a number that is too small or an unknown precision.
+    batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
+    window (int): Maximum number of words read at once in docs without sentences.
+    precision (str): "float32", "bfloat16", or "auto" for bfloat16 where it is native.
+    word_cache_mb (float): MiB for the context-independent vectors of words seen before.
+        0 disables the cache.
+    layer_cache_mb (float): MiB for layers that a frozen biLM would compute again in
+        every epoch. Three quarters are for training docs: rounded to float16, with a
+        temporary file for what does not fit. A quarter is for docs that training
+        evaluates, in float32. 0 disables the cache.
+    RETURNS (Model[List[Doc], List[Floats3d]]): Maps docs to layers of shape
+        (n_layers + 1, n_tokens, width), zeros for whitespace tokens.
+    RAISES: ValueError if a number is too small or `precision` is unknown.
     """
     for name, value in (("batch_tokens", batch_tokens), ("window", window)):
         if value < 1:
@@ -95,104 +82,128 @@ def build_elmo_model_v1(
     return Model(
         "elmo_model",
         forward,
-        layers=[torch_bilm.torch_bilm(batch_tokens, precision, word_cache_mb)],
+        layers=[build_torch_bilm(batch_tokens, precision, word_cache_mb)],
         dims={"nO": None},
         attrs={
-            "reading": Reading(window, _BATCHES_AT_ONCE * batch_tokens),
-            "training_cache": LayerCache(layer_cache_mb * (1 - _EVALUATED)),
-            "evaluation_cache": LayerCache(layer_cache_mb * _EVALUATED, spills=False),
-            "default": Default(),
+            "reading": DocReading(window, GROUP_BATCHES * batch_tokens),
+            "training_cache": LayerCache(layer_cache_mb * (1 - EVALUATION_SHARE)),
+            "evaluation_cache": LayerCache(
+                layer_cache_mb * EVALUATION_SHARE, spills=False
+            ),
         },
     )
-
-
-def get_bilm(model: Model[List[Doc], DocLayers]) -> BiLM:
-    """The biLM inside. Raises ValueError where it has no weights yet."""
-    if not has_bilm(model):
-        loader = model.attrs["default"].find()
-        if loader is not None:
-            set_bilm(model, loader())
-    return torch_bilm.get_bilm(model.layers[0])
-
-
-def has_bilm(model: Model[List[Doc], DocLayers]) -> bool:
-    return torch_bilm.has_bilm(model.layers[0])
-
-
-def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
-    """Put a biLM inside, in place of the one that is there, if any."""
-    torch_bilm.set_bilm(model.layers[0], bilm)
-    model.set_dim("nO", bilm.config.width, force=True)
 
 
 def forward(
     model: Model[List[Doc], DocLayers], docs: Sequence[Doc], is_train: bool
 ) -> Tuple[DocLayers, Callable]:
-    get_bilm(model)
-    reading: Reading = model.attrs["reading"]
-    if is_train:
-        return _update(model, docs, reading.window)
-    outputs: DocLayers = []
-    for group in groups(docs, reading.group_tokens):
-        words = get_words(group, reading.window)
-        layers = model.layers[0].predict(words.sentences)
-        outputs.extend(to_docs(model, layers, words))
-    return outputs, lambda d_layers: []
-
-
-def _update(
-    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], window: int
-) -> Tuple[DocLayers, Callable]:
-    words = get_words(docs, window)
-    # Without a word there is nothing to learn, and autograd has no graph.
-    is_train = bool(words.sentences)
-    layers, backprop_layers = model.layers[0](words.sentences, is_train)
-    xp = model.ops.xp
+    find_bilm(model)
+    reading: DocReading = model.attrs["reading"]
+    if not is_train:
+        outputs: DocLayers = []
+        for group in group_docs(docs, reading.group_tokens):
+            batch = split_sentences(group, reading.window)
+            layers = model.layers[0].predict(batch.sentences)
+            outputs += batch.to_docs(model.ops, layers)
+        return outputs, lambda d_outputs: []
+    batch = split_sentences(docs, reading.window)
+    # Without words there is nothing to learn, and autograd has no graph.
+    layers, backprop_layers = model.layers[0](batch.sentences, bool(batch.sentences))
 
     def backprop(d_outputs: DocLayers) -> List[Doc]:
-        if not is_train:
-            return []
-        parts = [
-            d_output[:, xp.asarray(is_word)]
-            for d_output, is_word in zip(d_outputs, words.is_word)
-        ]
-        backprop_layers(xp.ascontiguousarray(xp.concatenate(parts, axis=1)))
+        if batch.sentences:
+            backprop_layers(batch.from_docs(model.ops, d_outputs))
         return []
 
-    return to_docs(model, layers, words), backprop
+    return batch.to_docs(model.ops, layers), backprop
 
 
-def to_docs(
-    model: Model[List[Doc], DocLayers], layers: Floats3d, words: Words
+def find_bilm(model: Model[List[Doc], DocLayers]) -> Optional[BiLM]:
+    """Get the biLM inside. If there is none yet, load the weights that the model's attr
+    `default_weights` finds.
+
+    RETURNS (Optional[BiLM]): The biLM; None if there are no weights.
+    """
+    shim = cast(BiLMShim, model.layers[0].shims[0])
+    if shim.bilm is None and "default_weights" in model.attrs:
+        loader = model.attrs["default_weights"]()
+        if loader is not None:
+            set_bilm(model, loader())
+    return shim.bilm
+
+
+def get_bilm(model: Model[List[Doc], DocLayers]) -> BiLM:
+    """Get the biLM inside, as `find_bilm` does.
+
+    RAISES: ValueError if there are no weights.
+    """
+    bilm = find_bilm(model)
+    if bilm is None:
+        raise ValueError(NO_WEIGHTS)
+    return bilm
+
+
+def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
+    """Put a biLM inside, replacing the current one if there is any."""
+    cast(BiLMShim, model.layers[0].shims[0]).bilm = bilm
+    model.set_dim("nO", bilm.config.width, force=True)
+
+
+def frozen_layers(
+    model: Model[List[Doc], DocLayers], docs: Sequence[Doc], is_train: bool
 ) -> DocLayers:
-    """By doc and token. layers: of the words of all docs, one after the other."""
-    xp = model.ops.xp
-    n_layers, _, width = layers.shape
+    """Compute layers as `predict` does, but read each sentence only once while heads
+    are trained on a frozen biLM.
+
+    In training, all layers are rounded to float16, whether or not they were cached.
+    In evaluation, layers are exact. They are cached only if heads were just trained on
+    the same weights: `spacy train` then evaluates the same docs again and again.
+    """
+    cache: LayerCache = model.attrs["training_cache"]
+    copy: Callable[[np.ndarray], np.ndarray] = narrow
+    # A pipeline that was never trained need not compute its weights' fingerprint.
+    if (not cache.enabled) if is_train else (not len(cache)):
+        return model.predict(list(docs))
+    weights = fingerprint(get_bilm(model))
+    if not is_train:
+        if not cache.holds(weights):
+            return model.predict(list(docs))
+        cache, copy = model.attrs["evaluation_cache"], np.array
+    cache.follow(weights)
+    reading: DocReading = model.attrs["reading"]
     outputs: DocLayers = []
-    start = 0
-    for n_words, is_word in zip(words.n_words, words.is_word):
-        part = layers[:, start : start + n_words]
-        if n_words < len(is_word):
-            output = model.ops.alloc3f(n_layers, len(is_word), width)
-            output[:, xp.asarray(is_word)] = part
+    for group in group_docs(docs, reading.group_tokens):
+        batch = split_sentences(group, reading.window)
+        if batch.sentences:
+            layers = _read_once(model, batch.sentences, cache, copy)
         else:
-            # A copy: a view would keep the whole batch in memory with each doc.
-            is_alone = len(words.n_words) == 1
-            output = xp.ascontiguousarray(part) if is_alone else part.copy()
-        outputs.append(output)
-        start += n_words
+            layers = model.layers[0].predict([])
+        outputs += batch.to_docs(model.ops, layers)
     return outputs
 
 
-def groups(docs: Sequence[Doc], group_tokens: int) -> Iterator[List[Doc]]:
-    """Docs of at most `group_tokens` tokens together, or one longer doc."""
-    group: List[Doc] = []
-    n_tokens = 0
-    for doc in docs:
-        if group and n_tokens + len(doc) > group_tokens:
-            yield group
-            group, n_tokens = [], 0
-        group.append(doc)
-        n_tokens += len(doc)
-    if group:
-        yield group
+def _read_once(
+    model: Model[List[Doc], DocLayers],
+    sentences: List[List[str]],
+    cache: LayerCache,
+    copy: Callable[[np.ndarray], np.ndarray],
+) -> Floats3d:
+    """Compute the layers of sentences that are not cached yet.
+
+    copy (Callable): Makes an independent array of a sentence's layers, to be cached.
+    RETURNS (Floats3d): Shape (n_layers + 1, n_words, width).
+    """
+    keys = [key_of(sentence) for sentence in sentences]
+    cached: Dict[bytes, Optional[np.ndarray]] = {key: cache.get(key) for key in keys}
+    missing = {
+        key: sentence for key, sentence in zip(keys, sentences) if cached[key] is None
+    }
+    if missing:
+        new = model.ops.to_numpy(model.layers[0].predict(list(missing.values())))
+        ends = np.cumsum([len(sentence) for sentence in missing.values()])
+        for key, part in zip(missing, np.split(new, ends[:-1], axis=1)):
+            cached[key] = layers = copy(part)
+            cache.put(key, layers)
+    parts = cast(List[np.ndarray], [cached[key] for key in keys])
+    joined = np.concatenate(parts, axis=1, dtype=np.float32)
+    return cast(Floats3d, model.ops.xp.asarray(joined))

@@ -1,4 +1,4 @@
-"""Memory for the layers of sentences that a frozen biLM has read."""
+"""Cache for the layers of sentences that a frozen biLM has read."""
 
 import math
 import mmap
@@ -7,123 +7,122 @@ import tempfile
 import warnings
 from functools import partial
 from hashlib import blake2b
-from typing import IO, Any, Dict, List, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..bilm.ready import Fingerprint
 
-Place = Tuple[int, Tuple[int, ...], np.dtype]
+FileEntry = Tuple[int, Tuple[int, ...], np.dtype]
+"""Offset, shape and dtype."""
 
-_LEFT_FREE = 1 << 30
-"""Bytes of the disk that are left to others: the trained pipeline may go there too."""
+RESERVED_DISK_SPACE = 1 << 30
+"""Bytes left free on the disk. The trained pipeline may be saved there, too."""
 
 
 class LayerCache:
-    """Sentence -> its layers: in main memory up to a budget, then in a temporary file
-    that is mapped into memory and goes with the process.
+    """Maps sentences to their layers: in memory up to a budget, then in a memory-mapped
+    temporary file, which is deleted with the process.
 
-    memory_mb: MiB of main memory; 0: nothing is kept.
-    spills: whether what is more goes to the file; else it is not kept.
+    memory_mb (float): MiB of memory. 0 disables the cache.
+    spills (bool): Whether layers beyond the budget go to the file or are dropped.
     """
 
     def __init__(self, memory_mb: float, *, spills: bool = True) -> None:
         self.memory_mb = memory_mb
         self.spills = spills
         self._budget = int(memory_mb * 2**20)
-        self._fingerprint: Optional[Fingerprint] = None
-        self._in_memory: Dict[bytes, np.ndarray] = {}
-        self._in_file: Dict[bytes, Place] = {}
-        self._bytes = 0
         self._file: Optional[IO[bytes]] = None
-        self._map: Optional[mmap.mmap] = None
-        self._is_full = False
+        self._fingerprint: Optional[Fingerprint] = None
+        self.clear()
 
     def __len__(self) -> int:
         return len(self._in_memory) + len(self._in_file)
 
-    def __deepcopy__(self, memo: Dict[int, Any]) -> "LayerCache":
-        return LayerCache(self.memory_mb, spills=self.spills)
-
-    def __reduce__(self) -> Tuple[Any, Tuple[()]]:
+    def __reduce__(self) -> Tuple[Any, ...]:
+        """Copy and pickle the settings, not the contents."""
         return partial(LayerCache, self.memory_mb, spills=self.spills), ()
 
     @property
-    def is_used(self) -> bool:
+    def enabled(self) -> bool:
         return self._budget > 0
 
+    @property
+    def n_in_file(self) -> int:
+        return len(self._in_file)
+
     def holds(self, fingerprint: Fingerprint) -> bool:
-        """Whether what is in it is of these weights."""
+        """Whether the cached layers were computed with these weights."""
         return fingerprint == self._fingerprint
 
     def follow(self, fingerprint: Fingerprint) -> None:
-        """Drop everything if the weights are others than before."""
-        if fingerprint != self._fingerprint:
+        """Drop everything if the weights have changed."""
+        if not self.holds(fingerprint):
             self.clear()
             self._fingerprint = fingerprint
 
     def clear(self) -> None:
-        self._in_memory, self._in_file = {}, {}
-        self._bytes, self._is_full, self._fingerprint = 0, False, None
         if self._file is not None:
             self._file.close()
-            self._file, self._map = None, None
+        self._file = None
+        self._map: Optional[mmap.mmap] = None
+        self._in_memory: Dict[bytes, np.ndarray] = {}
+        self._in_file: Dict[bytes, FileEntry] = {}
+        self._bytes = 0
+        self._disk_is_full = False
+        self._fingerprint = None
 
     def get(self, key: bytes) -> Optional[np.ndarray]:
-        """RETURNS: (n_layers + 1, n_words, width), or None."""
-        found = self._in_memory.get(key)
-        if found is not None or self._file is None:
-            return found
-        place = self._in_file.get(key)
-        if place is None:
-            return None
-        offset, shape, dtype = place
+        """RETURNS (Optional[ndarray]): Shape (n_layers + 1, n_words, width)."""
+        if key not in self._in_file:
+            return self._in_memory.get(key)
+        offset, shape, dtype = self._in_file[key]
         n_values = math.prod(shape)
-        whole = self._mapped(self._file, offset + n_values * dtype.itemsize)
-        return np.frombuffer(whole, dtype, n_values, offset).reshape(shape)
-
-    def _mapped(self, file: IO[bytes], end: int) -> mmap.mmap:
-        """The file, mapped anew where it has grown: each map takes a file descriptor,
-        and one a sentence would be too many."""
-        if self._map is None or len(self._map) < end:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._map
+        if self._map is None or len(self._map) < offset + n_values * dtype.itemsize:
+            # Mapped again only if the file has grown: each map takes a file descriptor,
+            # and one per sentence would be too many.
+            assert self._file is not None
+            self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(self._map, dtype, n_values, offset).reshape(shape)
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
-        """layers: an array of its own. A full disk is told once; what does not fit is
-        computed again when it is needed."""
+        """Cache an array that is not changed or shared afterwards. Warns once if the
+        disk is full; what does not fit will be computed again."""
         if self._bytes + layers.nbytes <= self._budget:
             self._in_memory[key] = layers
             self._bytes += layers.nbytes
-        elif self.spills and not self._is_full:
+        elif self.spills and not self._disk_is_full:
             try:
                 self._in_file[key] = self._write(layers)
             except OSError as error:
-                self._is_full = True
+                self._disk_is_full = True
                 warnings.warn(
-                    "The layers of further training docs are not kept: the temporary "
+                    "The layers of further training docs are not cached: the temporary "
                     f"file in {tempfile.gettempdir()} could not be written ({error}). "
-                    "The biLM will read them in each epoch. Name a folder with more "
-                    "space in the environment variable TMPDIR, or give the model a "
-                    "larger layer_cache_mb.",
+                    "The biLM will read these docs in every epoch. Set the environment "
+                    "variable TMPDIR to a folder with more space, or increase the "
+                    "model's layer_cache_mb.",
                     stacklevel=2,
                 )
 
-    def _write(self, layers: np.ndarray) -> Place:
+    def _write(self, layers: np.ndarray) -> FileEntry:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="spacy-elmo-")  # noqa: SIM115
         free = shutil.disk_usage(tempfile.gettempdir()).free
-        if free < _LEFT_FREE + layers.nbytes:
-            raise OSError(f"{free >> 20} MiB are free, and {_LEFT_FREE >> 20} stay so")
+        if free < RESERVED_DISK_SPACE + layers.nbytes:
+            raise OSError(
+                f"{free >> 20} MiB are free, of which {RESERVED_DISK_SPACE >> 20} MiB "
+                "are reserved"
+            )
         offset = self._file.seek(0, 2)
-        # Written, not mapped: where the disk is full, a mapped write ends the process.
+        # Written rather than mapped: a mapped write on a full disk kills the process.
         self._file.write(layers.tobytes())
         self._file.flush()
         return offset, layers.shape, layers.dtype
 
 
 def key_of(words: Sequence[str]) -> bytes:
-    """Tells sentences apart, in 16 bytes."""
+    """Compute a 16-byte digest that identifies a sentence."""
     digest = blake2b(digest_size=16)
     for word in words:
         utf8 = word.encode("utf8", "surrogatepass")
@@ -133,19 +132,7 @@ def key_of(words: Sequence[str]) -> bytes:
 
 
 def narrow(layers: np.ndarray) -> np.ndarray:
-    """In float16, if its range holds them; else as they are. An array of its own."""
+    """Copy to float16, or to the same dtype if float16 would overflow."""
     with np.errstate(over="ignore"):
         half = layers.astype(np.float16)
     return half if np.isfinite(half).all() else np.array(layers)
-
-
-def join(parts: List[np.ndarray]) -> np.ndarray:
-    """One after the other, in float32."""
-    n_layers, _, width = parts[0].shape
-    n_words = sum(part.shape[1] for part in parts)
-    joined = np.empty((n_layers, n_words, width), dtype=np.float32)
-    start = 0
-    for part in parts:
-        joined[:, start : start + part.shape[1]] = part
-        start += part.shape[1]
-    return joined

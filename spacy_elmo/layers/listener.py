@@ -1,5 +1,5 @@
 """spacy_elmo.ElmoListener.v1: a head's own mix of the layers that the shared `elmo`
-component puts out."""
+component computes."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -12,17 +12,19 @@ from .mix import LEARNED, Mix, elmo_mix
 
 NAME = "elmo_listener"
 
+ComputeLayers = Callable[[Sequence[Doc], bool], List[Floats3d]]
 BackpropLayers = Callable[[Dict[int, Floats3d]], None]
 
 
 class ReceivedBatch(NamedTuple):
     """What the component sends to its listeners in an update.
 
-    docs: kept, so that their ids stay theirs.
-    layers: of each doc, by the doc's id.
-    backprop: takes the layers' gradients, by the doc's id; None for a frozen biLM.
-    is_learned: whether the head has learned from it. If it is among the
-        annotating_components, it then predicts the same docs.
+    docs (List[Doc]): Held so that their ids stay valid.
+    layers (Dict[int, Floats3d]): Layers by the doc's id.
+    backprop (Optional[BackpropLayers]): Takes the layers' gradients by the doc's id.
+        None if the biLM is frozen.
+    is_learned (bool): Whether the head has already learned from this batch. An
+        annotating component then predicts the same docs.
     """
 
     docs: List[Doc]
@@ -32,27 +34,29 @@ class ReceivedBatch(NamedTuple):
 
 
 class ListenerState:
-    """What ties a listener to its component. It is not stored; a copy, as the tutor of
-    nlp.rehearse is one, is tied to the same component, or to its copy.
+    """Connects a listener to its component. Not stored. A copy, such as the teacher of
+    nlp.rehearse, is connected to the same component, or to its copy.
 
-    compute: docs, is_train -> layers, by the component; None while there is none.
-    received: the batch of the component's last update, or the sample that the head was
-        initialised with.
-    reads_parts: whether the head predicts on docs cut out of others, which bring no
-        layers along.
+    compute (Optional[ComputeLayers]): The component's method that computes layers from
+        docs and `is_train`. None if the listener is not connected.
+    received (Optional[ReceivedBatch]): Batch of the component's last update, or the
+        sample that the head was initialized with.
+    reads_parts (bool): Whether the head predicts on docs cut out of others, which do
+        not carry layers.
     """
 
     def __init__(self) -> None:
-        self.compute: Optional[Callable[[Sequence[Doc], bool], List[Floats3d]]] = None
+        self.compute: Optional[ComputeLayers] = None
         self.received: Optional[ReceivedBatch] = None
         self.reads_parts = False
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> "ListenerState":
         copied = ListenerState()
         copied.reads_parts = self.reads_parts
-        owner = getattr(self.compute, "__self__", None)
-        if owner is not None and self.compute is not None:
-            copied.compute = getattr(memo.get(id(owner), owner), self.compute.__name__)
+        component = getattr(self.compute, "__self__", None)
+        if component is not None and self.compute is not None:
+            component = memo.get(id(component), component)
+            copied.compute = getattr(component, self.compute.__name__)
         return copied
 
     def __reduce__(self) -> Tuple[type, Tuple[()]]:
@@ -67,15 +71,19 @@ def build_elmo_listener_v1(
     l2: float = 0.0,
     width: Optional[int] = None,
 ) -> Model[List[Doc], List[Floats2d]]:
-    """One vector a token from the layers of the shared `elmo` component.
+    """Build a layer that mixes the layers of the shared `elmo` component.
 
-    upstream: the component's name; "*" for whichever there is.
-    mix: "learned" (this head's own s and γ), "mean", "top" or a list of weights.
-    layer_norm: normalise each layer of each token before the mix.
-    dropout: rate on the vectors in training; None: that of [training].
-    l2: λ of the penalty λ‖w‖² on the learned weights, s = softmax(w).
-    width: of the vectors, 2 * projection_dim. None: found from the weights.
-    RETURNS: docs -> for each, (n_tokens, width).
+    upstream (str): The component's name, or "*" for any.
+    mix (Union[str, List[float]]): "learned" (this head's own s and γ), "mean", "top",
+        or a list with one weight per layer.
+    layer_norm (bool): Whether to normalize each layer of each token before the mix.
+    dropout (Optional[float]): Dropout rate on the vectors in training. Defaults to the
+        rate of [training].
+    l2 (float): λ of the penalty λ‖w‖² on the learned weights, s = softmax(w).
+    width (Optional[int]): Width of the vectors, 2 * projection_dim. Defaults to that of
+        the biLM's weights.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Maps docs to vectors of shape
+        (n_tokens, width).
     """
     return Model(
         NAME,
@@ -98,14 +106,14 @@ def init(
     X: Optional[List[Doc]] = None,
     Y: Optional[List[Floats2d]] = None,
 ) -> None:
-    """Ask the component for the sample's layers: they give the sizes."""
+    """Set the sizes from the layers of a sample of docs."""
     if X:
-        # Kept for the head, which then asks for the sample's vectors. Not on the docs:
-        # they are the caller's.
-        is_linked = model.attrs["state"].compute is not None
-        layers = (_compute if is_linked else _annotated)(model, X, False)
+        state: ListenerState = model.attrs["state"]
+        layers = (_compute if state.compute else _annotated)(model, X, False)
+        # The head will ask for this sample's vectors. Its layers are not put on the
+        # docs, which belong to the caller.
         by_doc = {id(doc): doc_layers for doc, doc_layers in zip(X, layers)}
-        model.attrs["state"].received = ReceivedBatch(list(X), by_doc, None)
+        state.received = ReceivedBatch(list(X), by_doc, None)
         mix = model.layers[0]
         mix.initialize(X=layers)
         model.set_dim("nO", mix.get_dim("nO"))
@@ -117,19 +125,18 @@ def forward(
     mix = model.layers[0]
     state: ListenerState = model.attrs["state"]
     received = state.received
-    if received and not all(id(doc) in received.layers for doc in docs):
+    if received and (
+        not all(id(doc) in received.layers for doc in docs)
+        or (received.is_learned if is_train else any(map(has_layers, docs)))
+    ):
         received = None
-    if received and is_train and received.is_learned:
-        received = None
-    if received and not is_train and any(has_layers(doc) for doc in docs):
-        received = None
-    send = received.backprop if received and is_train else None
     if received:
         layers = [received.layers[id(doc)] for doc in docs]
     elif is_train or state.reads_parts:
         layers = _annotated(model, docs, is_train)
     else:
         layers = _from_docs(model, docs)
+    send = received.backprop if received and is_train else None
     mix.attrs["backprop_layers"] = send is not None
     outputs, backprop_mix = mix(layers, is_train)
     if not model.has_dim("nO") and mix.has_dim("nO"):
@@ -137,9 +144,9 @@ def forward(
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
         d_layers = backprop_mix(d_outputs)
-        if received is not None:
+        if received:
             state.received = received._replace(backprop=None, is_learned=True)
-        if send is not None:
+        if send:
             send({id(doc): d_doc for doc, d_doc in zip(docs, d_layers)})
         return []
 
@@ -147,9 +154,12 @@ def forward(
 
 
 def _from_docs(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
-    """What the component has put on the docs. Raises ValueError where it has not."""
+    """Get the layers that the component put on the docs.
+
+    RAISES: ValueError if there are none.
+    """
     mix = model.layers[0]
-    found: List[Floats3d] = []
+    outputs: List[Floats3d] = []
     for doc in docs:
         layers = get_layers(doc)
         if layers is None and not len(doc) and mix.has_dim("nL") and mix.has_dim("nO"):
@@ -161,14 +171,14 @@ def _from_docs(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
                 f"component (here: {_upstream(model)}) before it: do not disable or "
                 "exclude it."
             )
-        found.append(layers)
-    return found
+        outputs.append(layers)
+    return outputs
 
 
 def _annotated(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats3d]:
-    """What lies on the docs; where nothing does, the component computes it. In training
-    that is so if the component is among the frozen_components and not among the
-    annotating ones; in prediction, where the head reads parts of docs."""
+    """Get the layers on the docs after computing those that are missing. In training,
+    layers are missing if the component is among the frozen_components but not among the
+    annotating_components; in prediction, if the head reads parts of docs."""
     missing = [doc for doc in docs if get_layers(doc) is None]
     if missing:
         for doc, layers in zip(missing, _compute(model, missing, is_train)):
@@ -177,16 +187,19 @@ def _annotated(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats
 
 
 def _compute(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats3d]:
-    """The component's layers. Raises ValueError where there is no component."""
-    compute = model.attrs["state"].compute
+    """Let the component compute layers.
+
+    RAISES: ValueError if the listener is not connected to any.
+    """
+    compute: Optional[ComputeLayers] = model.attrs["state"].compute
     if compute is None:
         raise ValueError(
             "A component listens to ELMo: expected an elmo component before it in the "
             f"pipeline (here: {_upstream(model)}), found none. Add it with "
             'nlp.add_pipe("elmo", before=...), correct the listener\'s `upstream`, or '
-            "use spacy_elmo.ElmoTok2Vec.v1, which brings its own biLM."
+            "use spacy_elmo.ElmoTok2Vec.v1, which has its own biLM."
         )
-    return list(compute(docs, is_train))
+    return compute(docs, is_train)
 
 
 def _upstream(model: Model) -> str:

@@ -1,16 +1,7 @@
-"""The mix of the layers in a head: layers of each doc -> one vector a token."""
+"""The mix of a head: layers of each doc -> one vector per token."""
 
 from dataclasses import dataclass
-from typing import (
-    Any,
-    Callable,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-    cast,
-)
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union, cast
 
 import numpy as np
 import torch
@@ -29,9 +20,8 @@ NAMED_MIXES = ("mean", "top")
 
 @dataclass(frozen=True)
 class MixSettings:
-    """What the config says of a mix. In an object of its own, which Thinc does not
-    store: the config that loads a model is in force, not the one that it was saved
-    with."""
+    """Settings of a mix. Wrapped in an object because Thinc serializes plain attrs, and
+    they would override the config on load."""
 
     mix: Mix
     layer_norm: bool
@@ -51,16 +41,18 @@ def elmo_mix(
     l2: float = 0.0,
     width: Optional[int] = None,
 ) -> Model[List[Floats3d], List[Floats2d]]:
-    """γ Σ_j s_j h_kj of each token (Peters et al. 2018, eq. 1).
+    """Build γ Σ_j s_j h_kj (Peters et al. 2018, eq. 1).
 
-    mix: "learned" (s and γ are trained), "mean", "top" (the last layer alone), or the
-        weights s themselves, one a layer.
-    layer_norm: normalise each layer of each token first.
-    dropout: rate on the result in training; None: the head's own.
-    l2: λ of λ‖w‖², s = softmax(w), which draws the learned s towards the mean.
-    width: of a token's layer, where it is known before the weights are.
-
-    Raises ValueError for an unknown mix or a rate outside [0, 1).
+    mix (Union[str, List[float]]): "learned" (s and γ are trained), "mean", "top" (only
+        the last layer), or the weights s, one per layer.
+    layer_norm (bool): Whether to normalize each layer of each token first.
+    dropout (Optional[float]): Dropout rate on the result in training. Defaults to the
+        head's rate.
+    l2 (float): λ of λ‖w‖², s = softmax(w), which pulls the learned s towards the mean.
+    width (Optional[int]): Width of a layer, if it is known before the weights are.
+    RETURNS (Model[List[Floats3d], List[Floats2d]]): Maps layers of shape
+        (n_layers + 1, n_tokens, width) to vectors of shape (n_tokens, width).
+    RAISES: ValueError if the mix is unknown or a rate is out of range.
     """
     if isinstance(mix, str) and mix not in (LEARNED, *NAMED_MIXES):
         raise ValueError(
@@ -80,19 +72,20 @@ def elmo_mix(
         dims={"nL": None, "nI": width, "nO": width},
         attrs={
             "settings": settings,
-            # Whether the gradient of the layers is wanted: not of a frozen biLM.
+            # Whether gradients of the layers are needed: not for a frozen biLM.
             "backprop_layers": True,
-            "dropout_rate": 0.0,  # spaCy sets what has this name
+            "dropout_rate": 0.0,  # set by spaCy, which looks for this name
         },
     )
 
 
 def mix_weights(mix: Mix, n_layers: int) -> np.ndarray:
-    """The weights s of a mix that is not learned, (n_layers,) float32.
+    """Compute the weights s of a mix that is not learned.
 
-    n_layers: of the biLM, + 1.
-
-    Raises ValueError where a list has not that many weights.
+    mix (Union[str, List[float]]): "mean", "top", or the weights.
+    n_layers (int): Number of layers, including the context-independent one.
+    RETURNS (ndarray): float32 array of shape (n_layers,).
+    RAISES: ValueError if a list has another length.
     """
     if isinstance(mix, str):
         weights = np.zeros(n_layers, dtype=np.float32)
@@ -109,15 +102,17 @@ def mix_weights(mix: Mix, n_layers: int) -> np.ndarray:
 
 
 def learned_mix(model: Model) -> Tuple[Floats1d, float]:
-    """The s, which sum up to 1, and the γ that a mix has learned or was given.
+    """Get the weights s and the scale γ of a mix, learned or given.
 
-    Raises ValueError where the model has not seen a layer yet.
+    RETURNS (Tuple[Floats1d, float]): The weights, of shape (n_layers,), and γ. Learned
+        weights sum to 1.
+    RAISES: ValueError if the mix does not know the number of layers yet.
     """
     settings: MixSettings = model.attrs["settings"]
-    is_known = model.has_param("scalars") or not settings.is_learned
-    if not model.has_dim("nL") or not is_known:
+    is_initialized = model.has_param("scalars") or not settings.is_learned
+    if not model.has_dim("nL") or not is_initialized:
         raise ValueError(
-            "expected a head that was initialised, found one whose mix does not know "
+            "expected a head that was initialized, found one whose mix does not know "
             "the number of layers yet: call nlp.initialize() first."
         )
     if not settings.is_learned:
@@ -134,7 +129,7 @@ def init(
     Y: Optional[List[Floats2d]] = None,
 ) -> None:
     if X:
-        _set_sizes(model, *X[0].shape)
+        _set_dims(model, X[0])
     if model.attrs["settings"].is_learned and model.has_dim("nL"):
         model.set_param("scalars", model.ops.alloc1f(model.get_dim("nL")))
         model.set_param("gamma", model.ops.asarray1f([1.0]))
@@ -146,37 +141,38 @@ def forward(
     if not X:
         return [], lambda d_outputs: []
     xp = model.ops.xp
-    _set_sizes(model, *X[0].shape)
-    ends = np.cumsum([layers.shape[1] for layers in X])[:-1].tolist()
+    _set_dims(model, X[0])
     settings: MixSettings = model.attrs["settings"]
-    is_learned, layer_norm = settings.is_learned, settings.layer_norm
-    together = xp.concatenate([model.ops.asarray(layers) for layers in X], axis=1)
-    layers = xp2torch(
-        together,
-        requires_grad=is_train and model.attrs["backprop_layers"],
-        device=_device(together),
-    )
-    scalars, gamma = _parameters(model, is_learned and is_train, layers.device)
     rate = settings.dropout
     if rate is None:
         rate = model.attrs["dropout_rate"]
+    ends = np.cumsum([layers.shape[1] for layers in X])[:-1].tolist()
+    joined = xp.concatenate([model.ops.asarray(layers) for layers in X], axis=1)
+    device = _device(joined)
+    layers = xp2torch(joined, is_train and model.attrs["backprop_layers"], device)
     with torch.set_grad_enabled(is_train):
-        if is_learned:
-            mixed = scalar_mix(layers, scalars, gamma, layer_norm=layer_norm)
+        if settings.is_learned:
+            scalars = xp2torch(model.get_param("scalars"), is_train, device)
+            gamma = xp2torch(model.get_param("gamma"), is_train, device)
+            mixed = scalar_mix(layers, scalars, gamma, layer_norm=settings.layer_norm)
         else:
-            mixed = mix_layers(layers, scalars, layer_norm=layer_norm)
+            weights = mix_weights(settings.mix, model.get_dim("nL"))
+            scalars = torch.from_numpy(weights).to(device)
+            mixed = mix_layers(layers, scalars, layer_norm=settings.layer_norm)
         mixed = F.dropout(mixed, rate, training=is_train)
 
     def backprop(d_outputs: List[Floats2d]) -> List[Floats3d]:
-        wanted = [t for t in (scalars, gamma, layers) if t.requires_grad]
-        if not wanted:
+        if not mixed.requires_grad:
             return []
+        inputs = [layers] if layers.requires_grad else []
+        if settings.is_learned:
+            inputs += [scalars, gamma]
         d_mixed = xp2torch(xp.concatenate(d_outputs), device=mixed.device)
-        gradients = list(torch.autograd.grad(mixed, wanted, d_mixed))
-        if is_learned:
-            d_scalars = gradients.pop(0) + 2 * settings.l2 * scalars.detach()
+        gradients = list(torch.autograd.grad(mixed, inputs, d_mixed))
+        if settings.is_learned:
+            model.inc_grad("gamma", cast(Floats1d, torch2xp(gradients.pop())))
+            d_scalars = gradients.pop() + 2 * settings.l2 * scalars.detach()
             model.inc_grad("scalars", cast(Floats1d, torch2xp(d_scalars)))
-            model.inc_grad("gamma", cast(Floats1d, torch2xp(gradients.pop(0))))
         if not gradients:
             return []
         return cast(List[Floats3d], xp.split(torch2xp(gradients[0]), ends, axis=1))
@@ -184,34 +180,22 @@ def forward(
     return xp.split(torch2xp(mixed), ends), backprop
 
 
-def _parameters(
-    model: Model, requires_grad: bool, device: torch.device
-) -> Tuple[torch.Tensor, torch.Tensor]:
-    settings: MixSettings = model.attrs["settings"]
-    if settings.is_learned:
-        return (
-            xp2torch(model.get_param("scalars"), requires_grad, device),
-            xp2torch(model.get_param("gamma"), requires_grad, device),
-        )
-    weights = mix_weights(settings.mix, model.get_dim("nL"))
-    return torch.from_numpy(weights).to(device), torch.ones(1, device=device)
-
-
 def _device(array: Any) -> torch.device:
-    """Where the array lies: Thinc would take the device of the current context, which
-    need not be the model's."""
-    number = getattr(getattr(array, "device", None), "id", None)  # CuPy's alone has one
+    """Get the device of an array. Thinc would use that of the current context, which
+    may not be the model's."""
+    number = getattr(getattr(array, "device", None), "id", None)  # only CuPy has one
     return torch.device("cpu" if number is None else f"cuda:{number}")
 
 
-def _set_sizes(model: Model, n_layers: int, n_tokens: int, width: int) -> None:
-    for dim, found in (("nL", n_layers), ("nI", width), ("nO", width)):
+def _set_dims(model: Model, layers: Floats3d) -> None:
+    n_layers, _, width = layers.shape
+    for dim, size in (("nL", n_layers), ("nI", width), ("nO", width)):
         if not model.has_dim(dim):
-            model.set_dim(dim, found)
-        elif model.get_dim(dim) != found:
-            what = "layers" if dim == "nL" else "values a token and layer"
+            model.set_dim(dim, size)
+        elif model.get_dim(dim) != size:
+            what = "layers" if dim == "nL" else "values per token and layer"
             raise ValueError(
-                f"ELMo: expected {model.get_dim(dim)} {what}, found {found}. The biLM "
+                f"ELMo: expected {model.get_dim(dim)} {what}, found {size}. The biLM "
                 "is not the one that this head was built or trained with (in a config: "
                 "check `width`): load that one, or train the head again."
             )

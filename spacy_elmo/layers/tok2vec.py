@@ -1,4 +1,4 @@
-"""spacy_elmo.ElmoTok2Vec.v1: the biLM inside the head, without a shared component."""
+"""spacy_elmo.ElmoTok2Vec.v1: a biLM inside the head, without a shared component."""
 
 from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -7,9 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from . import elmo_model
-from .elmo_model import DocLayers
-from .frozen import evaluation_layers, training_layers
+from .elmo_model import DocLayers, frozen_layers, set_bilm
 from .mix import LEARNED, Mix, elmo_mix
 from .weights import Loader
 
@@ -27,14 +25,19 @@ def build_elmo_tok2vec_v1(
     l2: float = 0.0,
     width: Optional[int] = None,
 ) -> Model[List[Doc], List[Floats2d]]:
-    """One vector a token from a biLM that belongs to this head alone.
+    """Build a layer that mixes the layers of a biLM of its own.
 
-    model: spacy_elmo.ElmoModel.v1.
-    weights: a loader, called when the head is initialised; None where the weights come
-        with a trained pipeline.
-    frozen: whether the biLM stays as it is while the head learns.
-    mix, layer_norm, dropout, l2, width: as for spacy_elmo.ElmoListener.v1.
-    RETURNS: docs -> for each, (n_tokens, width).
+    model (Model[List[Doc], List[Floats3d]]): spacy_elmo.ElmoModel.v1.
+    weights (Optional[Loader]): Loader that is called when the head is initialized. None
+        if the weights come with a trained pipeline.
+    frozen (bool): Whether the biLM stays unchanged while the head is trained.
+    mix (Union[str, List[float]]): As in spacy_elmo.ElmoListener.v1.
+    layer_norm (bool): As in spacy_elmo.ElmoListener.v1.
+    dropout (Optional[float]): As in spacy_elmo.ElmoListener.v1.
+    l2 (float): As in spacy_elmo.ElmoListener.v1.
+    width (Optional[int]): As in spacy_elmo.ElmoListener.v1.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Maps docs to vectors of shape
+        (n_tokens, width).
     """
     head_mix = elmo_mix(mix, layer_norm=layer_norm, dropout=dropout, l2=l2, width=width)
     tok2vec = _tok2vec(model, head_mix, frozen)
@@ -62,7 +65,7 @@ def init(
     bilm, mix = model.layers
     weights: Optional[Loader] = model.attrs.get("weights")
     if weights is not None:
-        elmo_model.set_bilm(bilm, weights())
+        set_bilm(bilm, weights())
     if X:
         mix.initialize(X=bilm.predict(X))
         model.set_dim("nO", mix.get_dim("nO"))
@@ -76,14 +79,12 @@ def forward(
     frozen: bool,
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     bilm, mix = model.layers
-    updates_bilm = is_train and not frozen
     backprop_bilm: Optional[Callable[[DocLayers], List[Doc]]] = None
     if frozen:
-        read = training_layers if is_train else evaluation_layers
-        layers = read(bilm, docs)
+        layers = frozen_layers(bilm, docs, is_train)
     else:
-        layers, backprop_bilm = bilm(docs, updates_bilm)
-    mix.attrs["backprop_layers"] = updates_bilm
+        layers, backprop_bilm = bilm(docs, is_train)
+    mix.attrs["backprop_layers"] = is_train and not frozen
     outputs, backprop_mix = mix(layers, is_train)
 
     def backprop(d_outputs: List[Floats2d]) -> List[Doc]:
@@ -94,9 +95,11 @@ def forward(
 
 
 def replace_listener(model: Model, listener: Model, component: Any) -> Model:
-    """nlp.replace_listeners: the listener's mix over the head's own copy of the biLM.
+    """Build the layer that replaces a listener in nlp.replace_listeners.
 
-    model: the copy. component: the elmo component.
+    model (Model): The head's own copy of the component's model.
+    listener (Model): The listener, whose mix is kept.
+    component (Elmo): The component.
     """
     return _tok2vec(model, listener.layers[0], component.frozen)
 
@@ -104,23 +107,22 @@ def replace_listener(model: Model, listener: Model, component: Any) -> Model:
 def replace_listener_config(
     elmo_config: Mapping[str, Any], tok2vec_config: Mapping[str, Any], *, frozen: bool
 ) -> Dict[str, Any]:
-    """The config of what `replace_listener` makes.
+    """Build the config of the layer that `replace_listener` returns.
 
-    elmo_config: of the component's model.
-    tok2vec_config: of the head's tok2vec, in which the listener stands somewhere.
-    frozen: the component's setting.
-
-    Raises ValueError where it holds two listeners with different settings.
+    elmo_config (Mapping): Config of the component's model.
+    tok2vec_config (Mapping): Config of the head's tok2vec, which contains the listener.
+    frozen (bool): The component's setting.
+    RAISES: ValueError if there are two listeners with different settings.
     """
-    found = list(_listener_configs(tok2vec_config))
-    if any(config != found[0] for config in found):
+    listeners = list(_listener_configs(tok2vec_config))
+    if any(config != listeners[0] for config in listeners):
         raise ValueError(
             "replace_listeners: expected one listener in the head, or several with the "
-            f"same settings, found {found}. spaCy does not tell which of them it "
+            f"same settings, found {listeners}. spaCy does not say which of them it "
             "replaces: give them the same settings."
         )
     dropped = ("@architectures", "upstream")
-    settings = {key: value for key, value in found[0].items() if key not in dropped}
+    settings = {k: value for k, value in listeners[0].items() if k not in dropped}
     return {
         "@architectures": ARCHITECTURE,
         "model": dict(elmo_config),
@@ -135,4 +137,4 @@ def _listener_configs(config: Any) -> List[Mapping[str, Any]]:
         return []
     if config.get("@architectures") == LISTENER_ARCHITECTURE:
         return [config]
-    return [found for value in config.values() for found in _listener_configs(value)]
+    return [inner for value in config.values() for inner in _listener_configs(value)]

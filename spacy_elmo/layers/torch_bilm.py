@@ -1,5 +1,4 @@
-"""The biLM in a Thinc model: sentences of words -> layers, and its place for weights
-that are loaded later."""
+"""The biLM as a Thinc layer: sentences of words -> layers. Its weights come later."""
 
 import os
 from contextlib import contextmanager, nullcontext
@@ -11,56 +10,114 @@ from typing import (
     Iterator,
     List,
     Mapping,
+    Optional,
     Tuple,
     cast,
 )
 
 import torch
 from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, Shim
-from thinc.layers import pytorchwrapper
 from thinc.types import Floats3d, FloatsXd
 from thinc.util import torch2xp, xp2torch
 from torch import nn
 
 from ..bilm import BiLM
-from ..bilm.model import DEFAULT_WORD_CACHE_MB
 from ..formats import native
 
 Sentences = List[List[str]]
 
-# In a forked child (a worker of nlp.pipe(n_process=...)) PyTorch's pool of threads is
-# gone, and waiting for it would never end. With one thread it is not asked for.
+# PyTorch's thread pool does not survive a fork, so a worker of nlp.pipe(n_process=...)
+# would wait for it forever. With one thread, the pool is not used.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 NO_WEIGHTS = """\
-The biLM has no weights yet. There are three ways to give it some:
+The biLM has no weights yet. There are three ways to provide them:
   - in the config: [initialize.components.elmo.weights] (for ElmoTok2Vec: its own block
     [... .weights]) with @callbacks = "spacy_elmo.PretrainedWeights.v1" and a path that
     is not null (with this project's configs: --paths.elmo PATH), then nlp.initialize()
     or `spacy train`;
   - in Python: nlp.get_pipe("elmo").set_bilm(spacy_elmo.load_bilm(path));
-  - a pipeline that has some: spacy.load(path), or nlp.add_pipe("elmo", source=nlp2).
-A component among the [training] frozen_components is not initialised: leave it out of
-them; its own setting frozen = true keeps the biLM as it is."""
+  - from a pipeline that has weights: spacy.load(path), or
+    nlp.add_pipe("elmo", source=nlp2).
+Components listed in [training] frozen_components are not initialized: remove this one
+from the list; its own setting frozen = true keeps the biLM unchanged."""
 
 
 class NoWeights(nn.Module):
-    """Stands where the biLM will be: the sizes come with the weights."""
+    """Placeholder for the biLM, whose sizes come with the weights."""
 
     def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         raise ValueError(NO_WEIGHTS)
 
 
-class BiLMShim(PyTorchShim):
-    """PyTorchShim around a biLM, whose caches follow the weights."""
+def build_torch_bilm(
+    batch_tokens: int, precision: str, word_cache_mb: float
+) -> Model[Sentences, Floats3d]:
+    """Build a layer around a biLM that has no weights yet.
 
-    word_cache_mb: float = DEFAULT_WORD_CACHE_MB
+    batch_tokens (int): As in `BiLM.encode`.
+    precision (str): As in `BiLM.encode`.
+    word_cache_mb (float): As in `BiLM`.
+    RETURNS (Model[List[List[str]], Floats3d]): Maps sentences to layers of shape
+        (n_layers + 1, n_words, width).
+    """
+    return Model(
+        "bilm",
+        partial(forward, batch_tokens=batch_tokens, precision=precision),
+        shims=[BiLMShim(word_cache_mb)],
+        dims={"nI": None, "nO": None},
+    )
+
+
+def forward(
+    model: Model[Sentences, Floats3d],
+    sentences: Sentences,
+    is_train: bool,
+    *,
+    batch_tokens: int,
+    precision: str,
+) -> Tuple[Floats3d, Callable[[Floats3d], Sentences]]:
+    inputs = ArgsKwargs(args=(sentences, batch_tokens, precision), kwargs={})
+    layers, torch_backprop = model.shims[0](inputs, is_train)
+
+    def backprop(d_layers: Floats3d) -> Sentences:
+        gradient = xp2torch(d_layers, device=layers.device)
+        torch_backprop(ArgsKwargs(args=((layers,),), kwargs={"grad_tensors": gradient}))
+        return []
+
+    return cast(Floats3d, torch2xp(layers)), backprop
+
+
+class BiLMShim(PyTorchShim):
+    """PyTorchShim around a biLM, whose caches are cleared when the weights change.
+
+    word_cache_mb (float): Applied to every biLM that is put in.
+    """
+
+    def __init__(self, word_cache_mb: float) -> None:
+        super().__init__(
+            NoWeights(), serialize_model=_serialize, deserialize_model=_deserialize
+        )
+        self.word_cache_mb = word_cache_mb
+
+    @property
+    def bilm(self) -> Optional[BiLM]:
+        """The biLM, on this shim's device; None if there are no weights yet."""
+        return self._model if isinstance(self._model, BiLM) else None
+
+    @bilm.setter
+    def bilm(self, bilm: BiLM) -> None:
+        self._model = bilm.to(self.device)
+        bilm.word_cache_mb = self.word_cache_mb
 
     def predict(self, inputs: ArgsKwargs) -> torch.Tensor:
-        """As Thinc's, which first sets all modules to evaluation, then all back, and
-        always enters autocast: no module of a biLM has a mode, and for a short text
-        both take long."""
+        """Run the biLM without gradients.
+
+        Thinc's own method also switches every module to evaluation mode and back, and
+        always enters autocast. A biLM has no such modes, and both take a noticeable
+        share of the time for a short text.
+        """
         autocast: ContextManager = nullcontext()
         if self._mixed_precision or torch.is_autocast_enabled("cuda"):
             autocast = torch.autocast("cuda", enabled=self._mixed_precision)
@@ -69,18 +126,16 @@ class BiLMShim(PyTorchShim):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         super().finish_update(optimizer)
-        # Thinc writes through memory shared with NumPy, where PyTorch does not see it;
-        # where there is no gradient, as of a frozen biLM, it writes nothing.
-        self._clear_cache(
-            any(parameter.grad is not None for parameter in self._model.parameters())
-        )
+        # Thinc writes through memory shared with NumPy, which PyTorch does not notice.
+        # It skips parameters without a gradient, such as a frozen biLM's.
+        self._clear_cache(any(p.grad is not None for p in self._model.parameters()))
 
     @contextmanager
     def use_params(self, params: Mapping[Any, FloatsXd]) -> Iterator[None]:
-        """Have other weights for a while, as the optimizer's averages.
+        """Temporarily use other weights, such as the optimizer's averages.
 
-        params: by (the shim's id, parameter's name), as optimizers name them. (Thinc's
-            own method looks for other names, and finds none.)
+        params (Mapping): Arrays by (shim id, parameter name), as optimizers name them.
+            (Thinc's own method looks for other names and finds none.)
         """
         backup: List[Tuple[nn.Parameter, torch.Tensor]] = []
         try:
@@ -99,98 +154,21 @@ class BiLMShim(PyTorchShim):
 
     def copy(self) -> "BiLMShim":
         copied: BiLMShim = super().copy()
-        # By its id an optimizer knows a shim's weights: the copy has its own from here.
+        # Optimizers identify a shim's weights by its id, so the copy needs a new one.
         with Shim.global_id_lock:
             Shim.global_id += 1
             copied.id = Shim.global_id
         return copied
 
-    def _clear_cache(self, is_changed: bool) -> None:
-        if is_changed and isinstance(self._model, BiLM):
-            self._model.clear_cache()
-
     def from_bytes(self, bytes_data: bytes) -> "BiLMShim":
         super().from_bytes(bytes_data)
-        return self.adopt(self._model)
-
-    def adopt(self, module: nn.Module) -> "BiLMShim":
-        """Take over a biLM, on the device that this is on."""
-        self._model = module.to(self.device)
-        if isinstance(module, BiLM):
-            module.word_cache_mb = self.word_cache_mb
+        if self.bilm is not None:
+            self.bilm.word_cache_mb = self.word_cache_mb
         return self
 
-
-def torch_bilm(
-    batch_tokens: int, precision: str, word_cache_mb: float
-) -> Model[Sentences, Floats3d]:
-    """A biLM without weights, wrapped: sentences -> (n_layers + 1, n_words, width).
-
-    batch_tokens, precision: as in `BiLM.encode`. word_cache_mb: of the `BiLM`.
-    """
-    shim = BiLMShim(
-        NoWeights(), serialize_model=_serialize, deserialize_model=_deserialize
-    )
-    shim.word_cache_mb = word_cache_mb
-    return Model(
-        "bilm",
-        pytorchwrapper.forward,
-        attrs={
-            "convert_inputs": partial(
-                _convert_inputs, batch_tokens=batch_tokens, precision=precision
-            ),
-            "convert_outputs": _convert_outputs,
-        },
-        shims=[shim],
-        dims={"nI": None, "nO": None},
-    )
-
-
-def get_bilm(model: Model[Sentences, Floats3d]) -> BiLM:
-    """The biLM of a wrapper. Raises ValueError where it has no weights yet."""
-    bilm = _shim(model)._model
-    if not isinstance(bilm, BiLM):
-        raise ValueError(NO_WEIGHTS)
-    return bilm
-
-
-def has_bilm(model: Model[Sentences, Floats3d]) -> bool:
-    return isinstance(_shim(model)._model, BiLM)
-
-
-def set_bilm(model: Model[Sentences, Floats3d], bilm: BiLM) -> None:
-    """Put a biLM into a wrapper, on the device that the wrapper is on."""
-    _shim(model).adopt(bilm)
-
-
-def _shim(model: Model) -> BiLMShim:
-    shim = model.shims[0]
-    assert isinstance(shim, BiLMShim)
-    return shim
-
-
-def _convert_inputs(
-    model: Model,
-    sentences: Sentences,
-    is_train: bool,
-    *,
-    batch_tokens: int,
-    precision: str,
-) -> Tuple[ArgsKwargs, Callable[[ArgsKwargs], List[None]]]:
-    inputs = ArgsKwargs(args=(sentences, batch_tokens, precision), kwargs={})
-    return inputs, lambda gradients: []
-
-
-def _convert_outputs(
-    model: Model, inputs_outputs: Tuple[Sentences, torch.Tensor], is_train: bool
-) -> Tuple[Floats3d, Callable[[Floats3d], ArgsKwargs]]:
-    _, layers = inputs_outputs
-
-    def to_torch(d_layers: Floats3d) -> ArgsKwargs:
-        gradient = xp2torch(d_layers, device=layers.device)
-        return ArgsKwargs(args=((layers,),), kwargs={"grad_tensors": gradient})
-
-    return torch2xp(layers), to_torch  # type: ignore[return-value]
+    def _clear_cache(self, weights_changed: bool) -> None:
+        if weights_changed and self.bilm is not None:
+            self.bilm.clear_cache()
 
 
 def _serialize(module: nn.Module) -> bytes:

@@ -1,10 +1,17 @@
-"""Loaders of weights for [initialize.components.elmo.weights] and for ElmoTok2Vec. What
-they return reads no file before the pipeline is initialised, so that a trained pipeline
-loads where the files are not."""
+"""Weight loaders for [initialize.components.elmo.weights] and for ElmoTok2Vec, and the
+default weights.
 
+A loader reads no file until it is called, at initialization, so that a trained pipeline
+loads on machines without the files.
+"""
+
+import weakref
 from functools import partial
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional, Tuple
+
+from spacy.language import Language
+from spacy.util import registry
 
 from ..bilm import BiLM
 from ..formats import WeightsError, load_bilm
@@ -20,9 +27,9 @@ def bundled_weights_v1() -> Loader:
 
 
 def pretrained_weights_v1(path: Optional[Path]) -> Optional[Loader]:
-    """spacy_elmo.PretrainedWeights.v1: weights of any format that `load_bilm` knows.
+    """spacy_elmo.PretrainedWeights.v1: weights in any format that `load_bilm` knows.
 
-    path: a folder or file; null: as if no loader were named.
+    path (Optional[Path]): Folder or file. None has the same effect as no loader.
     """
     return None if path is None else partial(load_bilm, path)
 
@@ -32,15 +39,10 @@ def allennlp_weights_v1(
 ) -> Loader:
     """spacy_elmo.AllenNLPWeights.v1: the published pair.
 
-    options_file: the options.json. weights_file: the HDF5 file.
+    options_file (Optional[Path]): The options.json.
+    weights_file (Optional[Path]): The HDF5 file.
     """
     return partial(_load_pair, options_file, weights_file)
-
-
-def default_weights(lang: str) -> Optional[Loader]:
-    """For a pipeline of this language that names none: the weights that ship, for
-    English and for no language in particular ("xx"), if this version ships any."""
-    return _load_bundled if lang in ("en", "xx") and BUNDLED.is_dir() else None
 
 
 def _load_bundled() -> BiLM:
@@ -60,3 +62,42 @@ def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> Bi
             f"weights_file, found {options_file} and {weights_file}."
         )
     return load_bilm(options_file, weights_file)
+
+
+class DefaultWeights:
+    """Finds the weights of a component that was given none: the English ones that ship
+    with the package, if the pipeline is English or of no particular language ("xx") and
+    its config names no others.
+
+    Weights named in the config are loaded only by nlp.initialize(), which skips frozen
+    components; they must not be replaced silently.
+
+    nlp (Language): The pipeline.
+    name (str): The component's name.
+    """
+
+    def __init__(self, nlp: Language, name: str) -> None:
+        self._nlp = weakref.ref(nlp)
+        self._name = name
+        self._lang = nlp.lang
+
+    def __call__(self) -> Optional[Loader]:
+        if self._lang not in ("en", "xx") or not BUNDLED.is_dir():
+            return None
+        nlp = self._nlp()
+        if nlp is not None:
+            components = nlp.config.interpolate()["initialize"]["components"]
+            block = components.get(self._name, {}).get("weights")
+            if block:
+                named = registry.resolve({"weights": block})["weights"]
+                if named not in (None, _load_bundled):
+                    return None
+        return _load_bundled
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        """Copy and pickle the answer: the pipeline does not travel with a component."""
+        return partial, (_identity, self())
+
+
+def _identity(loader: Optional[Loader]) -> Optional[Loader]:
+    return loader

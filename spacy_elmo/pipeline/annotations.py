@@ -1,7 +1,7 @@
 """What the component puts on a Doc: plain arrays, `doc._.elmo` to read them, and hooks
-by which spaCy's own vectors and similarities come from them."""
+that make spaCy's own vectors and similarities use them."""
 
-from typing import Any, Optional, Union, cast
+from typing import Any, Union, cast
 
 import numpy as np
 from spacy.errors import Warnings, filter_warning
@@ -9,29 +9,30 @@ from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
 
-from ..layers.doc_layers import LAYERS_KEY, drop_layers, get_layers
+from ..layers.doc_layers import LAYERS_KEY, drop_layers, get_layers, set_layers
 from ..layers.mix import Mix, mix_weights
 
 MIX_KEY = "elmo_mix"
-"""Which mix doc.tensor is: a DocBin keeps user_data, but no tensor."""
+"""The component's mix. A DocBin stores user_data but not doc.tensor, which can then be
+computed from the layers again."""
 
 VECTORS_KEY = "elmo_vectors"
-"""Where the component's mix lies if doc.tensor is, or will be, another component's."""
+"""The component's vectors, if they cannot be found in, or computed for, doc.tensor."""
 
 
 class DocElmo:
-    """`doc._.elmo`: a view of what the component has put on a Doc."""
+    """`doc._.elmo`: a view of what the component put on a Doc."""
 
     def __init__(self, doc: Doc) -> None:
         self.doc = doc
 
     @property
     def layers(self) -> Floats3d:
-        """All layers, (n_layers + 1, n_tokens, width) float32: the words' own vectors
-        twice, then each LSTM layer, its forward half first. Tokens of white space are
-        zeros. NumPy, or CuPy where the pipeline runs on a GPU.
+        """All layers, float32 of shape (n_layers + 1, n_tokens, width): the words' own
+        vectors twice, then each LSTM layer, forward half first. Whitespace tokens are
+        zeros. A CuPy array if the pipeline runs on a GPU, else NumPy.
 
-        Raises ValueError where the doc has none.
+        RAISES: ValueError if the doc has none.
         """
         layers = get_layers(self.doc)
         if layers is None:
@@ -44,43 +45,88 @@ class DocElmo:
 
     @property
     def vectors(self) -> Floats2d:
-        """The component's own mix of the layers, (n_tokens, width) float32: what
-        token.vector is.
+        """The component's mix of the layers, which is also token.vector: float32 of
+        shape (n_tokens, width).
 
-        Raises ValueError where the doc has none.
+        RAISES: ValueError if the doc has none.
         """
         return get_vectors(self.doc)
 
     def mix(self, mix: Mix) -> Floats2d:
-        """Another mix of the layers, (n_tokens, width).
+        """Compute another mix of the layers.
 
-        mix: "mean", "top", or a list of weights, one a layer.
+        mix (Union[str, List[float]]): "mean", "top", or a list with one weight per
+            layer.
+        RETURNS (Floats2d): Shape (n_tokens, width).
         """
         return apply_mix(self.layers, mix)
 
 
 def apply_mix(layers: Floats3d, mix: Mix) -> Floats2d:
-    """Σ_j s_j h_kj: (n_layers, n_tokens, width) -> (n_tokens, width)."""
+    """Compute Σ_j s_j h_kj.
+
+    layers (Floats3d): Shape (n_layers + 1, n_tokens, width).
+    RETURNS (Floats2d): Shape (n_tokens, width).
+    """
     xp = get_array_module(layers)
     weights = xp.asarray(mix_weights(mix, layers.shape[0]))
     return cast(Floats2d, xp.tensordot(weights, layers, axes=1))
 
 
+def annotate(
+    doc: Doc,
+    layers: Floats3d,
+    mix: Mix,
+    *,
+    keep_layers: bool,
+    set_tensor: bool,
+    keep_vectors: bool,
+) -> None:
+    """Put layers, vectors and hooks on a doc.
+
+    layers (Floats3d): Shape (n_layers + 1, n_tokens, width).
+    mix (Union[str, List[float]]): Mix that gives the vectors.
+    keep_layers (bool): Whether the layers stay on the doc.
+    set_tensor (bool): Whether the vectors become doc.tensor.
+    keep_vectors (bool): Whether the vectors are stored apart from doc.tensor.
+    """
+    vectors = apply_mix(layers, mix)
+    doc.user_data[MIX_KEY] = mix
+    if set_tensor:
+        doc.tensor = vectors  # type: ignore[assignment]
+    if keep_vectors:
+        doc.user_data[VECTORS_KEY] = vectors
+    else:
+        doc.user_data.pop(VECTORS_KEY, None)
+    if keep_layers:
+        set_layers(doc, layers)
+    else:
+        drop_layers(doc)
+    # spaCy caches the results of earlier accesses to doc.vector.
+    doc._vector = None  # type: ignore[attr-defined]
+    doc._vector_norm = None  # type: ignore[attr-defined]
+    set_hooks(doc)
+
+
 def get_vectors(doc: Doc) -> Floats2d:
-    """The component's mix on a doc, (n_tokens, width). Raises ValueError if none."""
-    apart: Any = doc.user_data.get(VECTORS_KEY)
-    if apart is not None and len(apart) == len(doc):
-        return cast(Floats2d, apart)
-    # spaCy fits the tensor to merged and split tokens; a doc_cleaner leaves None.
+    """Get the component's mix on a doc.
+
+    RETURNS (Floats2d): Shape (n_tokens, width).
+    RAISES: ValueError if there is none.
+    """
+    stored: Any = doc.user_data.get(VECTORS_KEY)
+    if stored is not None and len(stored) == len(doc):
+        return cast(Floats2d, stored)
+    # spaCy adapts the tensor to merged and split tokens; doc_cleaner sets it to None.
     tensor: Any = doc.tensor
     fits = tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc)
-    stored: Any = doc.user_data.get(LAYERS_KEY)
-    # Another width is that of another component, which was enabled after this one had
-    # been told who writes the tensor.
-    known = [array.shape[-1] for array in (apart, stored) if array is not None]
-    if fits and tensor.shape[1] in (known or [tensor.shape[1]]):
+    # A tensor of another width belongs to another component that was enabled after this
+    # one was told which components write doc.tensor.
+    arrays: Any = (stored, doc.user_data.get(LAYERS_KEY))
+    widths = [array.shape[-1] for array in arrays if array is not None]
+    if fits and (not widths or tensor.shape[1] in widths):
         return cast(Floats2d, tensor)
-    layers = get_layers(doc) if apart is None else None
+    layers = get_layers(doc) if stored is None else None
     if layers is not None and MIX_KEY in doc.user_data:
         vectors = apply_mix(layers, doc.user_data[MIX_KEY])
         if fits:
@@ -88,39 +134,20 @@ def get_vectors(doc: Doc) -> Floats2d:
         else:
             doc.tensor = vectors  # type: ignore[assignment]
         return vectors
-    found = "none" if apart is None else f"vectors of {len(apart)}"
+    found = "none" if stored is None else f"vectors of {len(stored)}"
     raise ValueError(
         f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
-        "retokenised, cleaned, or cut out of another after the elmo component had "
-        "run: run it again on this doc."
+        "retokenized, cleaned, or is a part of another doc, after the elmo component "
+        "had run: run it again on this doc."
     )
 
 
-def set_vectors(
-    doc: Doc, vectors: Floats2d, mix: Mix, *, as_tensor: bool, apart: bool
-) -> None:
-    """Store the component's mix.
-
-    as_tensor: as doc.tensor. apart: where nobody else writes.
-    """
-    doc.user_data[MIX_KEY] = mix
-    if as_tensor:
-        doc.tensor = vectors  # type: ignore[assignment]
-    if apart:
-        doc.user_data[VECTORS_KEY] = vectors
-    else:
-        doc.user_data.pop(VECTORS_KEY, None)
-    # spaCy keeps what an earlier access to doc.vector has found.
-    doc._vector = None  # type: ignore[attr-defined]
-    doc._vector_norm = None  # type: ignore[attr-defined]
-
-
 def set_hooks(doc: Doc) -> None:
-    """Let .vector, .has_vector, .vector_norm and .similarity of the doc, its spans and
-    its tokens come from ELMo.
+    """Make .vector, .has_vector, .vector_norm and .similarity of the doc, its spans and
+    its tokens use ELMo.
 
-    Without hooks spaCy would take static vectors where the vocab has some, and would
-    call two tokens of one form equal without a look at their vectors.
+    Without hooks, spaCy would prefer static vectors if the vocab has any, and would
+    call two tokens of the same form identical without comparing their vectors.
     """
     for hooks, vector in (
         (doc.user_hooks, _doc_vector),
@@ -130,28 +157,28 @@ def set_hooks(doc: Doc) -> None:
         hooks["vector"] = vector
         hooks["has_vector"] = _has_vector
         hooks["similarity"] = _similarity
-        # For spans, spaCy returns the vector itself where this hook is set.
+        # With this hook, span.vector_norm would return the vector itself.
         if hooks is not doc.user_span_hooks:
             hooks["vector_norm"] = _vector_norm
 
 
 def get_elmo(doc: Doc) -> DocElmo:
-    """The getter of `doc._.elmo`; puts the hooks back on a deserialised doc."""
+    """Getter of `doc._.elmo`, which restores the hooks of a deserialized doc."""
     if MIX_KEY in doc.user_data:
         set_hooks(doc)
     return DocElmo(doc)
 
 
 def drop_elmo(doc: Doc, value: None) -> None:
-    """The setter of `doc._.elmo`: None drops all that the component has put on the doc,
-    as spaCy's doc_cleaner does with attrs = {"_.elmo": null, "tensor": null}.
+    """Setter of `doc._.elmo`: None removes everything that the component put on the
+    doc, as spaCy's doc_cleaner does with attrs = {"_.elmo": null, "tensor": null}.
 
-    Raises ValueError for another value.
+    RAISES: ValueError for any other value.
     """
     if value is not None:
         raise ValueError(
-            f"doc._.elmo: expected None, which drops its arrays, found {value!r}. What "
-            "is there is set by the elmo component."
+            f"doc._.elmo: expected None, which removes its arrays, found {value!r}. "
+            "Its contents are set by the elmo component."
         )
     drop_layers(doc)
     for key in (VECTORS_KEY, MIX_KEY):
@@ -162,11 +189,11 @@ def drop_elmo(doc: Doc, value: None) -> None:
 
 
 def install() -> None:
-    """Register `doc._.elmo`, and keep spaCy from saying at each `Doc.to_bytes` that
-    hooks are not serialised (W109): the first look at `doc._.elmo` puts ours back.
+    """Register `doc._.elmo`, and silence spaCy's warning at each `Doc.to_bytes` that
+    hooks are not serialized (W109): the first access to `doc._.elmo` restores ours.
 
-    Done at import, for workers that get their pipeline by pickle, and again by each new
-    component, for programs that set filters of their own in between.
+    Called on import, for worker processes that unpickle their pipeline, and by each new
+    component, because the program may have reset the warning filters.
     """
     if not Doc.has_extension("elmo"):
         Doc.set_extension("elmo", getter=get_elmo, setter=drop_elmo)
@@ -181,11 +208,11 @@ def _span_vector(span: Span) -> Floats1d:
     doc = span.doc
     is_merging = doc.tensor is not None and 0 < len(doc.tensor) < len(doc)
     if doc.vocab.vectors_length and is_merging:
-        # spaCy is merging tokens, and asks for what the merged form shall have in the
-        # table of static vectors.
+        # spaCy is merging tokens, and asks for the vector that the merged form gets in
+        # the table of static vectors.
         static = [doc.vocab.get_vector(token.orth) for token in span]
         return cast(Floats1d, sum(static) / len(static))
-    return _mean(get_vectors(span.doc)[span.start : span.end])
+    return _mean(get_vectors(doc)[span.start : span.end])
 
 
 def _doc_vector(doc: Doc) -> Floats1d:
@@ -205,25 +232,24 @@ def _has_vector(item: Union[Doc, Span, Token]) -> bool:
 
 
 def _vector_norm(item: Union[Doc, Span, Token]) -> float:
-    return float(np.linalg.norm(_on_cpu(item.vector)))
+    return float(np.linalg.norm(_to_numpy(item.vector)))
 
 
 def _similarity(item: Union[Doc, Span, Token], other: Any) -> float:
-    """The cosine, 0.0 where one of the two has no vector."""
-    ours, theirs = _on_cpu(item.vector), _on_cpu(other.vector)
+    """Compute the cosine similarity; 0.0 if one of the two has no vector."""
+    ours, theirs = _to_numpy(item.vector), _to_numpy(other.vector)
     if ours.shape != theirs.shape:
         raise ValueError(
-            f"similarity: expected two vectors of one width, found {ours.shape[0]} and "
-            f"{theirs.shape[0]}. Both must come from the same elmo component: a "
-            "Lexeme, or a Doc of another pipeline, has no ELMo vector."
+            "similarity: expected two vectors of the same width, found "
+            f"{ours.shape[0]} and {theirs.shape[0]}. Both must come from the same elmo "
+            "component: a Lexeme, or a Doc of another pipeline, has no ELMo vector."
         )
     norms = np.linalg.norm(ours) * np.linalg.norm(theirs)
     return float(ours @ theirs / norms) if norms else 0.0
 
 
-def _on_cpu(vector: Any) -> np.ndarray:
-    to_numpy: Optional[Any] = getattr(vector, "get", None)
-    return np.asarray(to_numpy() if to_numpy else vector)
+def _to_numpy(vector: Any) -> np.ndarray:
+    return np.asarray(vector.get() if hasattr(vector, "get") else vector)
 
 
 install()

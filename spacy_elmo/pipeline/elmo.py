@@ -1,18 +1,9 @@
-"""The `elmo` component: runs a biLM over docs, sets their vectors, and lets later
-components mix its layers for themselves."""
+"""The `elmo` component: runs a biLM over docs, sets their vectors, and shares its
+layers with later components."""
 
 from functools import partial
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -23,24 +14,15 @@ from thinc.api import Config, Model, Optimizer
 from thinc.types import Floats3d
 
 from ..bilm import BiLM
-from ..layers import elmo_model
-from ..layers.doc_layers import drop_layers, set_layers
-from ..layers.elmo_model import DocLayers
-from ..layers.frozen import evaluation_layers, training_layers
+from ..layers.elmo_model import DocLayers, find_bilm, frozen_layers, get_bilm, set_bilm
 from ..layers.listener import ReceivedBatch
 from ..layers.mix import NAMED_MIXES, Mix
+from ..layers.sentences import SegmentationCheck
 from ..layers.tok2vec import replace_listener, replace_listener_config
-from ..layers.weights import Loader
-from .annotations import (
-    apply_mix,
-    install,
-    set_hooks,
-    set_vectors,
-)
-from .boundaries import Boundaries
-from .default_weights import DefaultWeights
+from ..layers.weights import DefaultWeights, Loader
+from .annotations import annotate, install
 from .gradients import LayerGradients
-from .listening import Listening
+from .listeners import TWO_COMPONENTS, ListenerRegistry
 
 DEFAULT_CONFIG = """
 [elmo]
@@ -75,11 +57,11 @@ def make_elmo(
     keep_on_cpu: bool,
     set_tensor: bool,
 ) -> "Elmo":
-    """The factory `elmo`. See `Elmo` for the settings."""
-    model.attrs["default"].find = DefaultWeights(nlp, name)
+    """Create the component `elmo`. See `Elmo` for the settings."""
     for other_name, other in nlp.components:
         if isinstance(other, Elmo) and other_name != name:
-            raise ValueError(_second(other_name, name))
+            raise ValueError(TWO_COMPONENTS.format(other_name, name))
+    model.attrs["default_weights"] = DefaultWeights(nlp, name)
     return Elmo(
         nlp.vocab,
         model,
@@ -92,23 +74,24 @@ def make_elmo(
     )
 
 
-class Elmo(TrainablePipe):
+class Elmo(ListenerRegistry, TrainablePipe):
     """Runs a biLM over docs.
 
-    vocab: the pipeline's.
-    model: spacy_elmo.ElmoModel.v1.
-    name: the component's.
-    frozen: whether the biLM stays as it is in training. It then runs without autograd,
-        and the heads learn through their mixes alone.
-    mix: of the layers, for doc.tensor and all vectors: "mean", "top", or weights.
-    keep_layers: whether the layers stay on the Doc (12 bytes a token and unit of width
-        in a biLM of two layers). Heads with listeners need them there.
-    keep_on_cpu: whether what is stored on the Doc is moved to main memory at once.
-    set_tensor: whether the mix is written to doc.tensor. False where components after
-        this one listen to a tok2vec component before it, which speaks through
-        doc.tensor.
-
-    Raises ValueError for an unknown mix.
+    vocab (Vocab): The pipeline's vocabulary.
+    model (Model[List[Doc], List[Floats3d]]): spacy_elmo.ElmoModel.v1.
+    name (str): The component's name.
+    frozen (bool): Whether the biLM stays unchanged in training. It then runs without
+        autograd, and the heads learn only through their mixes.
+    mix (Union[str, List[float]]): Mix of the layers that gives doc.tensor and all
+        vectors: "mean", "top", or a list with one weight per layer.
+    keep_layers (bool): Whether the layers stay on the Doc, where listeners need them.
+        With two LSTM layers they take 12 bytes per token and unit of width.
+    keep_on_cpu (bool): Whether what is stored on the Doc is moved to main memory at
+        once.
+    set_tensor (bool): Whether the vectors are written to doc.tensor. Set to False if
+        components after this one listen to a tok2vec component before it, which
+        communicates through doc.tensor.
+    RAISES: ValueError if the mix is unknown.
     """
 
     def __init__(
@@ -128,6 +111,7 @@ class Elmo(TrainablePipe):
                 f"mix: expected {', '.join(NAMED_MIXES)} or a list of weights, found "
                 f"{mix!r}. (Learned mixes belong to the heads: ElmoListener.)"
             )
+        ListenerRegistry.__init__(self)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -137,141 +121,80 @@ class Elmo(TrainablePipe):
         self.keep_layers = keep_layers
         self.keep_on_cpu = keep_on_cpu
         self.set_tensor = set_tensor
-        self._listening = Listening()
-        self._boundaries = Boundaries()
+        self._segmentation = SegmentationCheck()
         self._gradients: Optional[LayerGradients] = None
         self._has_gradients = False
         model.attrs["replace_listener"] = replace_listener
-        model.attrs["replace_listener_cfg"] = _ReplaceConfig(frozen)
+        model.attrs["replace_listener_cfg"] = partial(
+            replace_listener_config, frozen=frozen
+        )
         install()
 
     @property
     def bilm(self) -> BiLM:
-        """The biLM. Raises ValueError where it has no weights yet."""
-        return elmo_model.get_bilm(self.model)
+        """The biLM. Raises ValueError if it has no weights yet."""
+        return get_bilm(self.model)
 
     def set_bilm(self, bilm: BiLM) -> "Elmo":
-        """Take over a biLM, e.g. from `spacy_elmo.load_bilm`; it is not copied.
+        """Use a biLM, for example from `spacy_elmo.load_bilm`. It is not copied.
 
-        RETURNS: the component.
+        RETURNS (Elmo): The component.
         """
-        elmo_model.set_bilm(self.model, bilm)
+        set_bilm(self.model, bilm)
         return self
 
     def to_bytes(self, **kwargs: Any) -> bytes:
-        """With the weights, the default ones too, as are those of `to_disk`."""
-        self._load_default()
+        """Serialize the component with its weights, including the default weights."""
+        find_bilm(self.model)
         data: bytes = super().to_bytes(**kwargs)
         return data
 
     def to_disk(self, path: Union[str, Path], **kwargs: Any) -> None:
-        self._load_default()
+        """Like `to_bytes`, to a folder."""
+        find_bilm(self.model)
         super().to_disk(path, **kwargs)
 
-    def _load_default(self) -> None:
-        if self.model.attrs["default"].find() is not None:
-            elmo_model.get_bilm(self.model)
-
-    # What spaCy asks of a component that others listen to
-
-    @property
-    def listener_map(self) -> Dict[str, List[Model]]:
-        """The listeners of each later component. spaCy sets it to {}, then calls
-        `find_listeners` for each."""
-        return self._listening.map
-
-    @listener_map.setter
-    def listener_map(self, value: Dict[str, List[Model]]) -> None:
-        self._listening.start(value)
-
-    @property
-    def listeners(self) -> List[Model]:
-        return [
-            m for name in self.listening_components for m in self.listener_map[name]
-        ]
-
-    @property
-    def listening_components(self) -> List[str]:
-        return list(self.listener_map)
-
-    def add_listener(self, listener: Model, component_name: str) -> None:
-        """Tie a listener of another component to this one. Raises ValueError where the
-        layers that it needs would not be kept."""
-        if not self.keep_layers:
-            raise ValueError(
-                f"{component_name!r} listens to {self.name!r}: expected its setting "
-                "keep_layers = true, found false. Listeners read the layers from the "
-                "Doc."
-            )
-        self._listening.add(listener, component_name, self.compute_layers)
-
-    def remove_listener(self, listener: Model, component_name: str) -> bool:
-        """RETURNS: whether it was one of the component's."""
-        return self._listening.remove(listener, component_name)
-
-    def find_listeners(self, component: Any) -> None:
-        """Tie the listeners of a later component that name this one, or "*".
-
-        Raises ValueError where it is an elmo component too.
-        """
-        if isinstance(component, Elmo):
-            raise ValueError(_second(self.name, component.name))
-        for listener in self._listening.find(self.name, component):
-            self.add_listener(listener, component.name)
-
-    def _check_tensor(self) -> None:
-        """Raises ValueError where doc.tensor would be read as that of a tok2vec
-        component. Not before docs come: the pipeline may be unfinished, or a tok2vec
-        component disabled for a while."""
-        misled = self._listening.misled() if self.set_tensor else None
-        if misled is not None:
-            raise ValueError(
-                f"{misled!r} listens to a tok2vec component through doc.tensor: "
-                f"expected that component, enabled, between {self.name!r} and "
-                f"{misled!r}, found none there, and {self.name!r} would overwrite what "
-                f"an earlier one writes. Put {self.name!r} before that component or "
-                f"after {misled!r}, enable what is disabled, or give {self.name!r} the "
-                "setting set_tensor = false."
-            )
-
-    # Prediction
-
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
-        """RETURNS: for each doc, (n_layers + 1, n_tokens, width)."""
+        """RETURNS (List[Floats3d]): Shape (n_layers + 1, n_tokens, width) per doc."""
         docs = list(docs)
-        self._boundaries.check(docs, self.name)
+        self._segmentation.see_other_docs(docs, self.name)
         return self.compute_layers(docs)
 
     def compute_layers(self, docs: Sequence[Doc], is_train: bool = False) -> DocLayers:
-        """As `predict`; as training has them, if heads train on a biLM that does not
-        learn."""
-        if not self.frozen:
-            return self.model.predict(list(docs))
-        return (training_layers if is_train else evaluation_layers)(self.model, docs)
+        """Compute layers without gradients.
+
+        docs (Sequence[Doc]): The docs.
+        is_train (bool): Whether heads are trained on them. A frozen biLM then reads
+            each sentence only once.
+        RETURNS (List[Floats3d]): As in `predict`.
+        """
+        if self.frozen:
+            return frozen_layers(self.model, docs, is_train)
+        return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
-        """Put layers and vectors on the docs. Raises ValueError where a component would
-        take doc.tensor for another one's."""
+        """Put layers and vectors on the docs.
+
+        RAISES: ValueError if a component would mistake doc.tensor for that of a tok2vec
+            component.
+        """
         self._check_tensor()
-        # A tok2vec component after this one will write doc.tensor; and a DocBin keeps
-        # no tensor, from which alone the vectors could be had if there are no layers.
-        keep_apart = bool(self._listening.later_tok2vecs) or not (
+        # A later tok2vec component will overwrite doc.tensor. And a DocBin does not
+        # store it, so that without layers the vectors would be lost.
+        keep_vectors = bool(self._later_tok2vecs) or not (
             self.set_tensor and self.keep_layers
         )
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
-            vectors = apply_mix(doc_layers, self.mix)
-            set_vectors(
-                doc, vectors, self.mix, as_tensor=self.set_tensor, apart=keep_apart
+            annotate(
+                doc,
+                doc_layers,
+                self.mix,
+                keep_layers=self.keep_layers,
+                set_tensor=self.set_tensor,
+                keep_vectors=keep_vectors,
             )
-            if self.keep_layers:
-                set_layers(doc, doc_layers)
-            else:
-                drop_layers(doc)
-            set_hooks(doc)
-
-    # Training
 
     def initialize(
         self,
@@ -282,15 +205,16 @@ class Elmo(TrainablePipe):
     ) -> None:
         """Load the weights.
 
-        weights: a loader from [initialize.components.elmo.weights].
-
-        Raises ValueError where there is no loader, no biLM was set before, and the
-        language is not that of the weights that ship.
+        get_examples (Callable): Only validated.
+        nlp (Optional[Language]): Not used.
+        weights (Optional[Loader]): Loader from [initialize.components.elmo.weights].
+        RAISES: ValueError if there is no loader, no biLM was set before, and there are
+            no default weights for the language.
         """
         validate_get_examples(get_examples, "Elmo.initialize")
         if weights is not None:
             self.set_bilm(weights())
-        elmo_model.get_bilm(self.model)
+        get_bilm(self.model)
 
     def update(
         self,
@@ -300,29 +224,34 @@ class Elmo(TrainablePipe):
         sgd: Optional[Optimizer] = None,
         losses: Optional[Dict[str, float]] = None,
     ) -> Dict[str, float]:
-        """Run the biLM and send its layers to the listeners. Unfrozen, it learns from
-        what they send back.
+        """Run the biLM and send its layers to the listeners. If it is not frozen, it
+        learns from the gradients that they send back.
 
-        losses: gets the sum of the squared gradients of the layers; 0 if frozen.
+        examples (Iterable[Example]): The batch.
+        drop (float): Not used.
+        sgd (Optional[Optimizer]): Optimizer, if the weights are to be updated.
+        losses (Optional[Dict[str, float]]): Receives the sum of the layers' squared
+            gradients; 0 if frozen.
+        RETURNS (Dict[str, float]): The losses.
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
         self._check_tensor()
-        listeners = self._listening.all_listeners(self.compute_layers)
+        listeners = self._updated_listeners()
         docs = [example.predicted for example in examples]
-        self._boundaries.trained(docs)
+        self._segmentation.see_training_docs(docs)
+        send_back = None
         if self.frozen:
-            layers = training_layers(self.model, docs)
-            send_back = None
+            layers = frozen_layers(self.model, docs, is_train=True)
         else:
             self._finish_backprop()
             layers, backprop = self.model.begin_update(docs)
             self._gradients = LayerGradients(
                 docs,
                 layers,
-                partial(self._backward, backprop),
+                partial(self._backprop, backprop),
                 len(listeners),
                 losses,
                 self.name,
@@ -337,23 +266,23 @@ class Elmo(TrainablePipe):
         return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Update the weights with the gradients that have come in; frozen: nothing.
+        """Update the weights with the gradients received so far. No-op if frozen.
 
-        Where no listener has answered yet, as in nlp.update(examples, sgd=sgd), which
-        ends with each component before the next one begins, that waits for them; but
-        not where batches before have left gradients: the last of several that make a
-        step need not be answered.
+        If no listener has answered yet, the update waits for their answers:
+        nlp.update(examples, sgd=sgd) finishes each component before the next one
+        begins. It does not wait if earlier batches have left gradients, because the
+        last of several accumulated batches may never be answered.
         """
         if self.frozen:
             return
         last = self._gradients
         if last is not None and last.is_unanswered and not self._has_gradients:
-            last.then(partial(self._step, sgd))
+            last.on_finish(partial(self._step, sgd))
             return
         self._finish_backprop()
         self._step(sgd)
 
-    def _backward(
+    def _backprop(
         self, backprop: Callable[[List[Floats3d]], Any], gradients: List[Floats3d]
     ) -> None:
         backprop(gradients)
@@ -364,31 +293,13 @@ class Elmo(TrainablePipe):
         self._has_gradients = False
 
     def _finish_backprop(self) -> None:
-        """Gradients of a batch wait for all listeners; one whose component is frozen
-        never answers, so they are used at the latest when the next step begins."""
+        """Use the gradients of the last batch. They wait for all listeners, but those
+        of frozen components never answer, so this is called before the next step."""
         if self._gradients is not None:
             self._gradients.finish()
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> None:
-        """None: the heads have the losses."""
+        """Not used: only the heads have losses."""
 
     def add_label(self, label: str) -> int:
         raise NotImplementedError("The elmo component has no labels: its heads have.")
-
-
-class _ReplaceConfig:
-    """`replace_listener_config` with the component's setting; can be pickled."""
-
-    def __init__(self, frozen: bool) -> None:
-        self.frozen = frozen
-
-    def __call__(self, elmo_config: Any, tok2vec_config: Any) -> Dict[str, Any]:
-        return replace_listener_config(elmo_config, tok2vec_config, frozen=self.frozen)
-
-
-def _second(first: str, second: str) -> str:
-    return (
-        f"Expected one elmo component in a pipeline, found {first!r} and {second!r}: "
-        "both would write doc._.elmo. Give the heads that want another biLM their own: "
-        "spacy_elmo.ElmoTok2Vec.v1."
-    )

@@ -31,7 +31,8 @@ def same(one: BiLM, other: BiLM) -> None:
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name]), name
     for ours, theirs in zip(one.encode(SENTENCES), other.encode(SENTENCES)):
-        np.testing.assert_array_equal(ours, theirs)
+        # Some products depend on the memory alignment of a weight.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def description_of(path: Path) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from thinc.api import Model
 
 from spacy_elmo import BiLM
 from spacy_elmo.layers import elmo_model, layer_cache
-from spacy_elmo.layers.elmo_model import build_elmo_model_v1
-from spacy_elmo.layers.frozen import evaluation_layers, training_layers
-from spacy_elmo.layers.layer_cache import LayerCache, join, key_of, narrow
+from spacy_elmo.layers.elmo_model import build_elmo_model_v1, frozen_layers
+from spacy_elmo.layers.layer_cache import LayerCache, key_of, narrow
 
 OPEN_FILES = Path("/proc/self/fd")
 TEXTS = ["She sat on the bank .", "A bank \n robbed", "", "The end .", "The end ."]
@@ -58,13 +57,13 @@ def test_each_sentence_is_read_once(
     model, read = model_with(bilm, layer_cache_mb)
     expected = model.predict(docs)
     read.clear()
-    first = training_layers(model, docs)
+    first = frozen_layers(model, docs, is_train=True)
     assert sorted(read) == sorted(
         [text.split() for text in ("She sat on the bank .", "A bank robbed")]
         + [["The", "end", "."]]
     )
     read.clear()
-    again = training_layers(model, docs[::-1])[::-1]
+    again = frozen_layers(model, docs[::-1], is_train=True)[::-1]
     assert read == []
     for one, two, exact in zip(first, again, expected):
         assert one.dtype == np.float32
@@ -72,33 +71,37 @@ def test_each_sentence_is_read_once(
         np.testing.assert_allclose(one, exact, rtol=1e-3, atol=1e-6)
     cache = model.attrs["training_cache"]
     assert len(cache) == 3
-    assert bool(cache._in_file) == (layer_cache_mb < 1)
-    assert bool(cache._in_memory) == (layer_cache_mb > 1e-5)
+    assert bool(cache.n_in_file) == (layer_cache_mb < 1)
+    assert (len(cache) > cache.n_in_file) == (layer_cache_mb > 1e-5)
 
 
 def test_without_a_cache_it_is_prediction(docs: list[Doc], bilm: BiLM) -> None:
     model, read = model_with(bilm, 0)
     for _ in range(2):
         read.clear()
-        for found, expected in zip(training_layers(model, docs), model.predict(docs)):
+        for found, expected in zip(
+            frozen_layers(model, docs, is_train=True), model.predict(docs)
+        ):
             np.testing.assert_array_equal(found, expected)
         assert len(read) == 2 * 4
 
 
 def test_docs_without_words(nlp: Language, bilm: BiLM) -> None:
     model, _ = model_with(bilm, 1)
-    empty, blank = training_layers(model, [nlp.make_doc(""), nlp.make_doc(" \n ")])
+    empty, blank = frozen_layers(
+        model, [nlp.make_doc(""), nlp.make_doc(" \n ")], is_train=True
+    )
     assert empty.shape == (3, 0, 16)
     assert not blank.any()
-    assert training_layers(model, []) == []
+    assert frozen_layers(model, [], is_train=True) == []
 
 
 def test_other_weights_empty_it(docs: list[Doc], bilm: BiLM) -> None:
     model, _ = model_with(bilm, 1e-5)
-    before = training_layers(model, docs)[0]
+    before = frozen_layers(model, docs, is_train=True)[0]
     with torch.no_grad():
         bilm.forward_layers[0].bias.add_(1.0)
-    after = training_layers(model, docs)[0]
+    after = frozen_layers(model, docs, is_train=True)[0]
     assert np.abs(after - before).max() > 0.01
     np.testing.assert_allclose(after, model.predict(docs)[0], rtol=1e-3, atol=1e-6)
 
@@ -109,10 +112,10 @@ def test_what_is_evaluated_in_training_is_read_once(
     """And is exactly what prediction gives, not rounded."""
     model, read = model_with(bilm, 1)
     expected = model.predict(docs)
-    training_layers(model, docs[:1])
+    frozen_layers(model, docs[:1], is_train=True)
     read.clear()
     for n_read in (3, 0):
-        found = evaluation_layers(model, docs)
+        found = frozen_layers(model, docs, is_train=False)
         assert len(read) == n_read
         for one, exact in zip(found, expected):
             np.testing.assert_allclose(one, exact, rtol=1e-5, atol=1e-7)
@@ -126,20 +129,25 @@ def test_without_training_nothing_is_kept_of_what_is_evaluated(
     model, read = model_with(bilm, 1)
     for _ in range(2):
         read.clear()
-        for found, expected in zip(evaluation_layers(model, docs), model.predict(docs)):
+        for found, expected in zip(
+            frozen_layers(model, docs, is_train=False), model.predict(docs)
+        ):
             np.testing.assert_array_equal(found, expected)
         assert len(read) == 2 * 4
-    training_layers(model, docs)
-    evaluation_layers(model, docs)
+    frozen_layers(model, docs, is_train=True)
+    frozen_layers(model, docs, is_train=False)
     with torch.no_grad():
         bilm.forward_layers[0].bias.add_(1.0)
     read.clear()
     np.testing.assert_array_equal(
-        evaluation_layers(model, docs)[0], model.predict(docs)[0]
+        frozen_layers(model, docs, is_train=False)[0], model.predict(docs)[0]
     )
-    training_layers(model, docs)
+    frozen_layers(model, docs, is_train=True)
     np.testing.assert_allclose(
-        evaluation_layers(model, docs)[0], model.predict(docs)[0], rtol=1e-5, atol=1e-7
+        frozen_layers(model, docs, is_train=False)[0],
+        model.predict(docs)[0],
+        rtol=1e-5,
+        atol=1e-7,
     )
 
 
@@ -149,14 +157,14 @@ def test_evaluation_takes_no_more_memory_than_its_share(
     """And no file: what a trained pipeline reads has no end."""
     n_bytes = 4 * 3 * 6 * 16  # of the first sentence
     model, read = model_with(bilm, 4 * n_bytes / 2**20)
-    training_layers(model, docs)
+    frozen_layers(model, docs, is_train=True)
     for n_read in (3, 2):
         read.clear()
-        evaluation_layers(model, docs)
+        frozen_layers(model, docs, is_train=False)
         assert len(read) == n_read
     cache = model.attrs["evaluation_cache"]
     assert len(cache) == 1
-    assert not cache._in_file
+    assert not cache.n_in_file
 
 
 def test_what_float16_cannot_hold_is_kept_whole() -> None:
@@ -164,7 +172,8 @@ def test_what_float16_cannot_hold_is_kept_whole() -> None:
     assert narrow(small).dtype == np.float16
     assert narrow(large).dtype == np.float32
     np.testing.assert_array_equal(
-        join([narrow(small), narrow(large)]), np.concatenate([small, large], axis=1)
+        np.concatenate([narrow(small), narrow(large)], axis=1),
+        np.concatenate([small, large], axis=1),
     )
 
 
@@ -190,11 +199,11 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
     monkeypatch.setattr(layer_cache.tempfile, "TemporaryFile", lambda **kwargs: Full())
     model, read = model_with(bilm, 1e-5)
     with pytest.warns(UserWarning, match="No space left.*TMPDIR") as caught:
-        first = training_layers(model, docs)
+        first = frozen_layers(model, docs, is_train=True)
     # Others' warnings, as of a file that is collected just now, are no concern of ours.
     assert len([each for each in caught if "No space left" in str(each.message)]) == 1
     read.clear()
-    for one, two in zip(first, training_layers(model, docs)):
+    for one, two in zip(first, frozen_layers(model, docs, is_train=True)):
         np.testing.assert_allclose(one, two, rtol=1e-3)
     assert len(read) == 3
 
@@ -205,9 +214,9 @@ def test_others_find_space_on_the_disk(
     usage = namedtuple("usage", "total used free")(1 << 40, 0, (1 << 30) + 1)
     monkeypatch.setattr(layer_cache.shutil, "disk_usage", lambda path: usage)
     model, _ = model_with(bilm, 1e-5)
-    with pytest.warns(UserWarning, match="1024 MiB are free, and 1024 stay so"):
-        training_layers(model, docs)
-    assert not model.attrs["training_cache"]._in_file
+    with pytest.warns(UserWarning, match="1024 MiB are free, of which 1024"):
+        frozen_layers(model, docs, is_train=True)
+    assert not model.attrs["training_cache"].n_in_file
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no /proc tells of open files")
@@ -216,7 +225,7 @@ def test_a_batch_from_the_file_takes_few_file_descriptors() -> None:
     arrays = [np.full((2, 3, 4), i, "f2") for i in range(50)]
     for i, array in enumerate(arrays):
         cache.put(bytes([i]), array)
-    assert len(cache._in_file) == 50
+    assert cache.n_in_file == 50
     n_open = len(list(OPEN_FILES.iterdir()))
     found = [cache.get(bytes([i])) for i in range(50)]
     assert len(list(OPEN_FILES.iterdir())) - n_open < 5

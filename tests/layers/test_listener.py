@@ -65,7 +65,7 @@ def test_settings_reach_the_mix(docs: list[Doc], mix: Any, layer: int) -> None:
 def test_its_width_may_be_told(docs: list[Doc]) -> None:
     assert build_elmo_listener_v1(width=4).get_dim("nO") == 4
     assert not build_elmo_listener_v1().has_dim("nO")
-    with pytest.raises(ValueError, match=r"expected 6 values a token.*found 4"):
+    with pytest.raises(ValueError, match=r"expected 6 values per token.*found 4"):
         build_elmo_listener_v1(width=6).initialize(X=docs)
 
 

@@ -193,10 +193,12 @@ def test_dropout_scales_what_stays_and_its_gradient() -> None:
 
 
 def test_wrong_width(docs: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match=r"expected 6 values a token.*found 4.*width"):
+    with pytest.raises(
+        ValueError, match=r"expected 6 values per token.*found 4.*width"
+    ):
         elmo_mix(width=6).initialize(X=docs)
     mix = _learned(docs)
-    with pytest.raises(ValueError, match=r"expected 4 values a token.*found 5"):
+    with pytest.raises(ValueError, match=r"expected 4 values per token.*found 5"):
         mix.predict([np.zeros((3, 2, 5), dtype="float32")])
 
 

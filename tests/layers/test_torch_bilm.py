@@ -19,10 +19,10 @@ from spacy_elmo import BiLM
 from spacy_elmo.layers import torch_bilm
 from spacy_elmo.layers.elmo_model import (
     build_elmo_model_v1,
+    frozen_layers,
     get_bilm,
     set_bilm,
 )
-from spacy_elmo.layers.frozen import training_layers
 from spacy_elmo.layers.tok2vec import build_elmo_tok2vec_v1
 
 SENTENCES = [["She", "sat", "on", "the", "bank"], ["He"], ["robbed", "it"]]
@@ -30,8 +30,8 @@ SENTENCES = [["She", "sat", "on", "the", "bank"], ["He"], ["robbed", "it"]]
 
 @pytest.fixture
 def model(bilm: BiLM) -> Model:
-    made = torch_bilm.torch_bilm(100, "float32", 1.0)
-    torch_bilm.set_bilm(made, bilm)
+    made = torch_bilm.build_torch_bilm(100, "float32", 1.0)
+    made.shims[0].bilm = bilm
     return made
 
 
@@ -44,7 +44,7 @@ def fresh(bilm: BiLM) -> np.ndarray:
 def check(model: Model) -> np.ndarray:
     """It gives what its present weights give."""
     found = model.predict(SENTENCES)
-    expected = fresh(torch_bilm.get_bilm(model))
+    expected = fresh(model.shims[0].bilm)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     return found
 
@@ -77,7 +77,7 @@ def test_an_update_is_seen(model: Model, optimizer: Any) -> None:
 def test_an_update_without_gradients_leaves_what_is_kept(model: Model) -> None:
     """As of a frozen biLM in a head that learns."""
     check(model)
-    bilm = torch_bilm.get_bilm(model)
+    bilm = model.shims[0].bilm
     kept = bilm._ready
     assert kept is not None
     model.finish_update(Adam(0.01))
@@ -136,7 +136,7 @@ def test_averaged_weights_are_seen_and_gone(model: Model) -> None:
     for _ in range(3):
         update(model, optimizer)
     assert np.abs(check(model) - plain).max() > 1e-3
-    bilm, shim = torch_bilm.get_bilm(model), model.shims[0]
+    bilm, shim = model.shims[0].bilm, model.shims[0]
     learned = {name: p.detach().clone() for name, p in bilm.named_parameters()}
     averages = optimizer.averages
     assert averages is not None
@@ -169,22 +169,22 @@ def test_learned_weights_come_back_after_an_error(model: Model) -> None:
 def test_bytes(model: Model, is_used: bool) -> None:
     """Into a wrapper that has read with other weights."""
     expected = check(model)
-    other = torch_bilm.torch_bilm(100, "float32", 2.0)
+    other = torch_bilm.build_torch_bilm(100, "float32", 2.0)
     if is_used:
-        bilm = copy.deepcopy(torch_bilm.get_bilm(model))
+        bilm = copy.deepcopy(model.shims[0].bilm)
         with torch.no_grad():
             bilm.forward_layers[0].bias.add_(1.0)
-        torch_bilm.set_bilm(other, bilm)
+        other.shims[0].bilm = bilm
         assert np.abs(check(other) - expected).max() > 1e-3
     other.from_bytes(model.to_bytes())
     np.testing.assert_array_equal(check(other), expected)
     # A setting of where it is, not of where it comes from.
-    assert torch_bilm.get_bilm(other).word_cache_mb == 2.0
+    assert other.shims[0].bilm.word_cache_mb == 2.0
 
 
 def test_bytes_of_no_weights(model: Model) -> None:
-    model.from_bytes(torch_bilm.torch_bilm(1, "float32", 1.0).to_bytes())
-    assert not torch_bilm.has_bilm(model)
+    model.from_bytes(torch_bilm.build_torch_bilm(1, "float32", 1.0).to_bytes())
+    assert model.shims[0].bilm is None
 
 
 def test_another_bilm_takes_the_settings(model: Model, tiny_bilm: BiLM) -> None:
@@ -193,7 +193,7 @@ def test_another_bilm_takes_the_settings(model: Model, tiny_bilm: BiLM) -> None:
     with torch.no_grad():
         other.backward_layers[1].weight_hh.mul_(-1)
     assert other.word_cache_mb == 64
-    torch_bilm.set_bilm(model, other)
+    model.shims[0].bilm = other
     assert other.word_cache_mb == 1.0
     assert np.abs(check(model) - before).max() > 1e-3
 
@@ -202,7 +202,7 @@ def test_another_bilm_takes_the_settings(model: Model, tiny_bilm: BiLM) -> None:
 def test_copies_are_independent(model: Model, way: Callable[[Model], Model]) -> None:
     before = check(model)
     other = way(model)
-    bilm, own = torch_bilm.get_bilm(other), torch_bilm.get_bilm(model)
+    bilm, own = other.shims[0].bilm, model.shims[0].bilm
     assert bilm is not own
     assert bilm.word_cache_mb == 1.0
     np.testing.assert_allclose(check(other), before, rtol=1e-5, atol=1e-6)
@@ -215,7 +215,7 @@ def test_copies_are_independent(model: Model, way: Callable[[Model], Model]) -> 
     other.shims[0].word_cache_mb = 0.5
     for wrapper, expected in ((other, 0.5), (model, 1.0)):
         wrapper.from_bytes(model.to_bytes())
-        assert torch_bilm.get_bilm(wrapper).word_cache_mb == expected
+        assert wrapper.shims[0].bilm.word_cache_mb == expected
 
 
 @pytest.mark.parametrize("word_cache_mb", [0, 0.0005, 64])
@@ -275,7 +275,7 @@ def test_layers_of_a_frozen_bilm_follow_its_weights(
 
     def layers() -> np.ndarray:
         with mode():
-            return np.concatenate(training_layers(model, docs), axis=1)
+            return np.concatenate(frozen_layers(model, docs, is_train=True), axis=1)
 
     before = layers()
     for _ in range(2):

@@ -87,7 +87,7 @@ def test_similarity_of_docs_of_the_same_words(nlp: Language) -> None:
 
 def test_similarity_of_other_widths(nlp: Language, tiny_config: Any) -> None:
     wider = embedder(BiLM(tiny_config.replace(projection_dim=10)))
-    with pytest.raises(ValueError, match=r"vectors of one width, found 16 and 20"):
+    with pytest.raises(ValueError, match=r"vectors of the same width, found 16 and 20"):
         nlp("a b").similarity(wider("a b"))
 
 
@@ -191,7 +191,7 @@ def test_a_retokenised_doc(bilm: BiLM) -> None:
         ValueError, match=r"expected layers of 10 tokens, found layers of 11.*again"
     ):
         _ = doc._.elmo.layers
-    with pytest.raises(ValueError, match="retokenised"):
+    with pytest.raises(ValueError, match="retokenized"):
         doc._.elmo.mix("top")
     # spaCy itself keeps the last row of doc.tensor for the merged token.
     assert_allclose(doc[4].vector, nlp(TEXT)[5].vector, atol=1e-5)

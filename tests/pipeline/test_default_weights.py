@@ -10,7 +10,6 @@ import spacy
 from helpers.pipelines import blank
 
 from spacy_elmo.layers import weights as loaders
-from spacy_elmo.pipeline.default_weights import DefaultWeights
 
 BUNDLED = {"@callbacks": "spacy_elmo.BundledWeights.v1"}
 NULL = {"@callbacks": "spacy_elmo.PretrainedWeights.v1", "path": None}
@@ -18,11 +17,11 @@ NULL = {"@callbacks": "spacy_elmo.PretrainedWeights.v1", "path": None}
 
 def test_those_that_ship(weights: Path) -> None:
     nlp = spacy.blank("en")
-    default = DefaultWeights(nlp, "elmo")
+    default = loaders.DefaultWeights(nlp, "elmo")
     for block in (None, NULL, BUNDLED):
         nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
         assert default() is loaders.bundled_weights_v1()
-    assert DefaultWeights(spacy.blank("de"), "elmo")() is None
+    assert loaders.DefaultWeights(spacy.blank("de"), "elmo")() is None
 
 
 def test_not_where_the_config_names_others(weights: Path) -> None:
@@ -39,5 +38,5 @@ def test_not_where_the_config_names_others(weights: Path) -> None:
 def test_elsewhere_as_here(weights: Path, is_named: bool) -> None:
     """In the process of a worker, which has no pipeline."""
     nlp = blank({}, weights if is_named else None)
-    there = pickle.loads(pickle.dumps(DefaultWeights(nlp, "elmo")))
+    there = pickle.loads(pickle.dumps(loaders.DefaultWeights(nlp, "elmo")))
     assert (there() is None) == is_named

@@ -83,7 +83,7 @@ def test_the_optimizer_does_not_stay_with_the_component(weights: Path) -> None:
     elmo = nlp.get_pipe("elmo")
     nlp.update(examples(nlp), sgd=sgd)
     assert elmo._gradients is not None
-    assert elmo._gradients._then is None
+    assert elmo._gradients._callback is None
     size = len(pickle.dumps(elmo))
     elmo._gradients = None
     assert size - len(pickle.dumps(elmo)) < 10_000

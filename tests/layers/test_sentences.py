@@ -8,7 +8,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_elmo.layers.spans import get_words
+from spacy_elmo.layers.sentences import split_sentences
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def nlp() -> Language:
 
 
 def test_without_boundaries_a_short_doc_is_one_sentence(nlp: Language) -> None:
-    words = get_words([Doc(nlp.vocab, words=["a", "b", "c"])], window=3)
+    words = split_sentences([Doc(nlp.vocab, words=["a", "b", "c"])], window=3)
     assert words.sentences == [["a", "b", "c"]]
     assert words.n_words == [3]
     assert words.is_word[0].tolist() == [True] * 3
@@ -29,7 +29,7 @@ def test_windows_are_even_and_never_over_the_window(
     nlp: Language, length: int, window: int
 ) -> None:
     texts = [str(number) for number in range(length)]
-    words = get_words([Doc(nlp.vocab, words=texts)], window)
+    words = split_sentences([Doc(nlp.vocab, words=texts)], window)
     lengths = [len(sentence) for sentence in words.sentences]
     assert [word for sentence in words.sentences for word in sentence] == texts
     assert max(lengths) <= window
@@ -39,7 +39,7 @@ def test_windows_are_even_and_never_over_the_window(
 
 def test_sentences_are_not_cut_by_the_window(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=list("abcdefg"), sent_starts=[True] + [False] * 6)
-    assert get_words([doc], window=2).sentences == [list("abcdefg")]
+    assert split_sentences([doc], window=2).sentences == [list("abcdefg")]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_is_too_long_for_a_sentence_is_cut(
     """Over eight windows: text in which no end of a sentence was found."""
     words = [str(number) for number in range(length + 2)]
     starts = [True, True] + [False] * (length - 1) + [True]
-    found = get_words([Doc(nlp.vocab, words=words, sent_starts=starts)], window=2)
+    found = split_sentences([Doc(nlp.vocab, words=words, sent_starts=starts)], window=2)
     assert [len(sentence) for sentence in found.sentences] == [1, *expected, 1]
     assert [word for sentence in found.sentences for word in sentence] == words
 
@@ -59,14 +59,18 @@ def test_what_is_too_long_for_a_sentence_is_cut(
 def test_sentences_where_the_doc_has_them(nlp: Language) -> None:
     starts = [True, False, True, True, False]
     doc = Doc(nlp.vocab, words=list("abcde"), sent_starts=starts)
-    assert get_words([doc], window=128).sentences == [["a", "b"], ["c"], ["d", "e"]]
+    assert split_sentences([doc], window=128).sentences == [
+        ["a", "b"],
+        ["c"],
+        ["d", "e"],
+    ]
 
 
 def test_sentences_are_those_of_spacy(nlp: Language) -> None:
     """Also where a parser, not a sentencizer, has set the boundaries."""
     words = ["a", "b", "c", "d", "e", "f"]
     doc = Doc(nlp.vocab, words=words, heads=[1, 1, 1, 4, 4, 4], deps=["dep"] * 6)
-    ours = get_words([doc], window=128).sentences
+    ours = split_sentences([doc], window=128).sentences
     assert ours == [[t.text for t in sent] for sent in doc.sents]
     assert len(ours) == 2
 
@@ -74,14 +78,14 @@ def test_sentences_are_those_of_spacy(nlp: Language) -> None:
 def test_docs_follow_each_other_and_are_told_apart(nlp: Language) -> None:
     one = Doc(nlp.vocab, words=["a", "b", "c"])
     two = Doc(nlp.vocab, words=["d", "e"], sent_starts=[True, True])
-    words = get_words([one, two, one], window=2)
+    words = split_sentences([one, two, one], window=2)
     assert words.sentences == [["a"], ["b", "c"], ["d"], ["e"], ["a"], ["b", "c"]]
     assert words.n_words == [3, 2, 3]
 
 
 def test_white_space_is_left_out(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=[" ", "a", "\n\n", "b", "\t"])
-    words = get_words([doc], window=128)
+    words = split_sentences([doc], window=128)
     assert words.sentences == [["a", "b"]]
     assert words.n_words == [2]
     assert words.is_word[0].tolist() == [False, True, False, True, False]
@@ -89,7 +93,7 @@ def test_white_space_is_left_out(nlp: Language) -> None:
 
 def test_white_space_does_not_fill_the_window(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=["a", "\n", "\n", "\n", "b"])
-    assert get_words([doc], window=2).sentences == [["a", "b"]]
+    assert split_sentences([doc], window=2).sentences == [["a", "b"]]
 
 
 @pytest.mark.parametrize(
@@ -106,12 +110,12 @@ def test_a_sentence_that_starts_at_white_space(
     nlp: Language, words: list[str], starts: list[int], expected: list[list[str]]
 ) -> None:
     doc = Doc(nlp.vocab, words=words, sent_starts=[bool(start) for start in starts])
-    assert get_words([doc], window=128).sentences == expected
+    assert split_sentences([doc], window=128).sentences == expected
 
 
 @pytest.mark.parametrize("words", [[], ["\n"], [" ", "\n\n", "\t"]])
 def test_no_words(nlp: Language, words: list[str]) -> None:
-    found = get_words([Doc(nlp.vocab, words=words)], window=2)
+    found = split_sentences([Doc(nlp.vocab, words=words)], window=2)
     assert found.sentences == []
     assert found.n_words == [0]
     assert found.is_word[0].shape == (len(words),)
@@ -119,5 +123,5 @@ def test_no_words(nlp: Language, words: list[str]) -> None:
 
 
 def test_no_docs() -> None:
-    found = get_words([], window=2)
+    found = split_sentences([], window=2)
     assert (found.sentences, found.n_words, found.is_word) == ([], [], [])
