@@ -59,11 +59,13 @@ def evaluate_cli(
     with errors_as_messages(), tempfile.TemporaryDirectory() as cache:
         found = read_model(model)
         group = Group.join(gpu_id)
-        settings = CorpusSettings(
-            train=tuple(text),
-            tokenizer=tokenizer or found.meta["tokenizer"],
-            sentences=sentences or found.meta["sentences"],
-            n_process=n_process,
+        settings = CorpusSettings.from_dict(
+            {
+                "train": text,
+                "tokenizer": tokenizer or found.meta["tokenizer"],
+                "sentences": sentences or found.meta["sentences"],
+                "n_process": n_process,
+            }
         )
         shown = sys.stderr.isatty()
         held_out = load_text(

@@ -3,7 +3,7 @@
 import math
 from typing import Any, List, Mapping
 
-from .sections import ScheduleSettings
+from .settings import ScheduleSettings
 
 
 def learn_rate(

@@ -1,243 +1,382 @@
-"""All settings of a pretraining run, and what differs between two runs."""
+"""The settings of a pretraining run: a model for each section of its config, and which
+settings may change when a run is resumed."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Union
-
-from ..bilm.config import ACTIVATIONS, BiLMConfig
-from ..bilm.config import PRESETS as SIZES
-from .checked import (
-    FROM_0,
-    SWITCH,
-    Checked,
-    Kind,
-    Problem,
-    SectionError,
-    one_of,
-    optional,
-    read_section,
-    read_values,
-    whole,
-)
-from .config_file import ConfigError, ConfigFile, read_config, suggest
-from .sections import (
-    CorpusSettings,
-    ExportSettings,
-    InitializeSettings,
-    NoiseSettings,
-    OptimizerSettings,
-    ScheduleSettings,
-    SoftmaxSettings,
-    TrainingSettings,
-    VocabularySettings,
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Dict,
+    Iterator,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
 )
 
-__all__ = [
-    "ConfigError",
-    "CorpusSettings",
-    "ExportSettings",
-    "InitializeSettings",
-    "NoiseSettings",
-    "OptimizerSettings",
-    "PretrainSettings",
-    "ScheduleSettings",
-    "SoftmaxSettings",
-    "TrainingSettings",
-    "VocabularySettings",
-    "changes",
-]
-
-SECTIONS = (
-    "corpus",
-    "vocabulary",
-    "bilm",
-    "softmax",
-    "training",
-    "initialize",
-    "export",
+from pydantic import (
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
 )
-PATHS_SECTION = "paths"
-"""Its keys are free: values that others refer to."""
+from pydantic_core import PydanticCustomError
 
-BILM: Dict[str, Kind] = {
-    "char_dim": whole(1),
-    "filters": Kind("a list of pairs [width, number]", lambda value: value),
-    "n_highway": whole(0),
-    "max_characters_per_token": whole(1),
-    "activation": one_of(*ACTIVATIONS),
-    "dim": whole(1),
-    "projection_dim": whole(1),
-    "n_layers": whole(1),
-    "cell_clip": optional(FROM_0),
-    "proj_clip": optional(FROM_0),
-    "use_skip_connections": SWITCH,
-}
-"""The fields of a BiLMConfig that a new model can have. What filters may be, and all
-of them together, it says itself."""
+from ..bilm.config import BiLMConfig
+from .config import read_config
+from .section import Section, invalid
 
 
-@dataclass(frozen=True)
-class PretrainSettings(Checked):
-    """A run: a class for each section of its config, and the new model's sizes.
+def _read_paths(value: Any) -> Tuple[str, ...]:
+    """Accept a single path in place of a list."""
+    paths = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not paths or not all(path and isinstance(path, str) for path in paths):
+        raise PydanticCustomError("setting", "should be a path or a list of paths")
+    return paths
 
-    bilm: None where initialize.weights brings the sizes.
-    """
 
-    corpus: CorpusSettings
-    training: TrainingSettings
-    bilm: Optional[BiLMConfig] = None
-    vocabulary: VocabularySettings = field(default_factory=VocabularySettings)
-    softmax: SoftmaxSettings = field(default_factory=SoftmaxSettings)
-    initialize: InitializeSettings = field(default_factory=InitializeSettings)
-    export: ExportSettings = field(default_factory=ExportSettings)
+Text = Annotated[str, Field(min_length=1)]
+Paths = Annotated[Tuple[str, ...], BeforeValidator(_read_paths)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
+Filter = Annotated[Tuple[PositiveInt, PositiveInt], Strict(False)]
+
+
+class CorpusSettings(Section):
+    """The text. Words are tokenized once and stored in shards."""
+
+    train: Paths = Field(None, validate_default=True)
+    """Files, folders and globs of text, or one folder of ready shards."""
+    dev: Optional[Paths] = None
+    """Held-out text, given in the same way, or null for no evaluation."""
+    tokenizer: Text = "whitespace"
+    """"whitespace", a language code, or the name or path of a spaCy pipeline."""
+    sentences: Literal["lines", "split"] = "lines"
+    """"lines" if each line is a sentence, "split" if lines are paragraphs."""
+    shard_tokens: PositiveInt = 1 << 24
+    """Approximate number of tokens per shard, at 4 bytes each."""
+    cache: Optional[Text] = None
+    """Folder for the shards, or null for OUTPUT/corpus."""
+    n_process: PositiveInt = 1
+    """Number of processes that tokenize."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if self.tokenizer == "whitespace" and self.sentences == "split":
+            yield (
+                "sentences",
+                "needs a language code or a spaCy pipeline as the tokenizer",
+            )
+
+
+class VocabularySettings(Section):
+    """The words that the output layer predicts."""
+
+    min_count: PositiveInt = 1
+    """Minimum number of times that a word occurs in the training text."""
+    max_size: Optional[Annotated[int, Field(gt=3)]] = None
+    """Maximum number of words, including <S>, </S> and <UNK>, or null for no limit."""
+    path: Optional[Text] = None
+    """File with a ready vocabulary, or null to count the words of the training text."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        for name, default in (("min_count", 1), ("max_size", None)):
+            if self.path is not None and getattr(self, name) != default:
+                yield name, "does not apply to a ready vocabulary; remove it or path"
+
+
+class BiLMSettings(Section):
+    """Sizes of a new network (see `BiLMConfig`)."""
+
+    preset: Optional[Literal["small", "medium", "original"]] = None
+    """Published sizes that this section starts from. Null means "original"."""
+    char_dim: PositiveInt = BiLMConfig.char_dim
+    """Width of the character embeddings."""
+    filters: Annotated[Tuple[Filter, ...], Strict(False)] = BiLMConfig.filters
+    """Convolutions over characters, as pairs [width, number of filters]."""
+    n_highway: NonNegativeInt = BiLMConfig.n_highway
+    """Number of highway layers after the convolutions."""
+    max_characters_per_token: PositiveInt = BiLMConfig.max_characters_per_token
+    """Maximum length of a word, in bytes, including its two boundary markers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Activation of the convolutions."""
+    dim: PositiveInt = BiLMConfig.dim
+    """Width of the LSTM cells."""
+    projection_dim: PositiveInt = BiLMConfig.projection_dim
+    """Width of word vectors and of LSTM outputs, per direction."""
+    n_layers: PositiveInt = BiLMConfig.n_layers
+    """Number of LSTM layers per direction."""
+    cell_clip: Optional[NonNegativeFloat] = BiLMConfig.cell_clip
+    """Bound on the LSTM cells, or null for none."""
+    proj_clip: Optional[NonNegativeFloat] = BiLMConfig.proj_clip
+    """Bound on the LSTM outputs, or null for none."""
+    use_skip_connections: bool = BiLMConfig.use_skip_connections
+    """Whether LSTM layers after the first add their input to their output."""
+
+    def to_config(self) -> BiLMConfig:
+        sizes = self.model_dump(exclude_unset=True)
+        preset = sizes.pop("preset", None)
+        try:
+            return BiLMConfig.preset(preset, **sizes) if preset else BiLMConfig(**sizes)
+        except ValueError as error:
+            name, _, message = str(error).partition(": ")
+            message = message.replace("expected", "should be", 1)
+            raise invalid([([name], getattr(self, name), message)]) from None
+
+
+class SoftmaxSettings(Section):
+    """The output layer, which is only needed for training (see `bilm.softmax`)."""
+
+    type: Literal["sampled", "full", "adaptive"] = "sampled"
+    """Approximation of the softmax: "sampled", "full" or "adaptive"."""
+    n_samples: PositiveInt = 8192
+    """Number of negative samples per step. Only used by "sampled"."""
+    cutoffs: Annotated[Tuple[PositiveInt, ...], Strict(False)] = ()
+    """Word ranks at which the clusters of "adaptive" begin, e.g. [2000, 10000]."""
+    div_value: Annotated[float, Field(ge=1)] = 4.0
+    """Factor by which each cluster's vectors are narrower. Only used by "adaptive"."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if self.type != "adaptive" and self.cutoffs:
+            yield "cutoffs", 'is only valid with type = "adaptive"; remove it'
+        ascending = sorted(set(self.cutoffs)) == list(self.cutoffs)
+        if self.type == "adaptive" and not (self.cutoffs and ascending):
+            yield (
+                "cutoffs",
+                'should be ascending ranks, e.g. [2000, 10000], with type = "adaptive"',
+            )
+
+
+class OptimizerSettings(Section):
+    """How gradients change the weights."""
+
+    only_with: ClassVar = {
+        "initial_accumulator": "adagrad",
+        **dict.fromkeys(("beta1", "beta2", "eps", "weight_decay"), "adamw"),
+    }
+    name: Literal["adagrad", "adamw"] = "adagrad"
+    """Optimizer: "adagrad", as published, or "adamw"."""
+    learn_rate: PositiveFloat = 0.2
+    """Highest learning rate, reached after the warm-up."""
+    grad_clip: Optional[PositiveFloat] = 10.0
+    """Maximum norm of the whole gradient, or null for no clipping."""
+    initial_accumulator: NonNegativeFloat = 1.0
+    """Adagrad: initial sum of squares per weight."""
+    beta1: FractionBelow1 = 0.9
+    """AdamW: decay of the running mean of gradients."""
+    beta2: FractionBelow1 = 0.999
+    """AdamW: decay of the running mean of squared gradients."""
+    eps: PositiveFloat = 1e-8
+    """AdamW: term added to the denominator."""
+    weight_decay: NonNegativeFloat = 0.01
+    """AdamW: decay of the weights per step, times the learning rate. Biases and the
+    rows of a sampled output layer are exempt."""
+
+
+class ScheduleSettings(Section):
+    """The learning rate over time."""
+
+    only_with: ClassVar = {"decay_steps": "warmup_stable_decay"}
+    name: Literal["constant", "linear", "cosine", "warmup_stable_decay"] = "constant"
+    """Shape after the warm-up. "linear" and "cosine" fall until the last step, which
+    max_steps or max_epochs sets. "warmup_stable_decay" stays constant and falls
+    linearly at the end (Hägele et al. 2024), so that the end can be chosen late."""
+    warmup_steps: NonNegativeInt = 0
+    """Number of steps in which the rate rises linearly."""
+    final_factor: Fraction = 0.0
+    """Fraction of the learning rate that is left at the end."""
+    decay_steps: NonNegativeInt = 0
+    """Number of steps at the end in which "warmup_stable_decay" falls."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if self.name == "constant" and self.final_factor:
+            yield "final_factor", 'is not valid with name = "constant"; remove it'
+        if self.name == "warmup_stable_decay" and not self.decay_steps:
+            yield (
+                "decay_steps",
+                "should be the number of steps in which the rate falls at the end, "
+                "usually a tenth of all steps",
+            )
+
+
+class NoiseSettings(Section):
+    """Noise in the words that the network reads during training. The words that it
+    predicts stay as they are, and evaluation is without noise."""
+
+    misspelled: Fraction = 0.0
+    """Fraction of words with a letter dropped, doubled, replaced or swapped with its
+    neighbor. Words of fewer than three letters are left alone."""
+    lower_case: Fraction = 0.0
+    """Fraction of sentences that are read in lower case."""
+    upper_case: Fraction = 0.0
+    """Fraction of sentences that are read in upper case."""
+    title_case: Fraction = 0.0
+    """Fraction of sentences that are read with each word capitalized."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        total = self.lower_case + self.upper_case + self.title_case
+        if total > 1:
+            yield (
+                "title_case",
+                "should add up to at most 1 with lower_case and upper_case, not "
+                f"{total:g}",
+            )
+
+    def __bool__(self) -> bool:
+        return any(self.to_dict().values())
+
+
+class TrainingSettings(Section):
+    """A step reads `unroll_steps` words from each of `batch_size` lanes of text, in
+    both directions."""
+
+    seed: NonNegativeInt = 0
+    """Random seed of weights, text order, dropout and negative samples."""
+    max_steps: NonNegativeInt = 0
+    """Maximum number of steps, or 0 for no limit."""
+    max_epochs: NonNegativeInt = 0
+    """Maximum number of passes over the text, or 0 for no limit."""
+    batch_size: PositiveInt = 128
+    """Number of lanes of text, over all processes."""
+    unroll_steps: PositiveInt = 20
+    """Number of words per lane through which gradients are backpropagated."""
+    accumulate_gradient: PositiveInt = 1
+    """Number of equal parts in which a batch is computed, to save memory."""
+    dropout: FractionBelow1 = 0.1
+    """Dropout rate."""
+    ema_decay: Optional[FractionBelow1] = None
+    """Decay of an exponential moving average of the weights, e.g. 0.999, which is then
+    evaluated and exported in place of the weights. Null or 0 for none. Training itself
+    is the same: in a resumed run the average starts from the checkpoint's weights."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Precision of matrix products. "auto" is bfloat16 where it is native."""
+    eval_frequency: NonNegativeInt = 1000
+    """Number of steps between evaluations, or 0 to evaluate at the end only."""
+    patience: NonNegativeInt = 0
+    """Number of steps without improvement after which to stop, or 0 for never."""
+    checkpoint_frequency: PositiveInt = 1000
+    """Number of steps between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    """Number of checkpoints to keep."""
+    log_frequency: PositiveInt = 50
+    """Number of steps between log records."""
+    cuda_graph: bool = True
+    """Whether to capture a step as a CUDA graph. Needs accumulate_gradient = 1."""
+    n_evaluated: Optional[PositiveInt] = None
+    """Number of held-out words per evaluation, or null for all."""
+    logger: Optional[Dict[str, Any]] = None
+    """Block of a logger from spaCy's registry, by its name under "@loggers"."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    noise: NoiseSettings = NoiseSettings()
+
+    @field_validator("logger")
+    @classmethod
+    def _check_logger(cls, logger: Any) -> Any:
+        if logger is not None and not isinstance(logger.get("@loggers"), str):
+            message = 'should be a section that names a logger under "@loggers"'
+            raise PydanticCustomError("setting", message)
+        return logger
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if not self.max_steps and not self.max_epochs:
+            yield "max_steps", "means no limit; set it or max_epochs"
+        if self.batch_size % self.accumulate_gradient:
+            yield "accumulate_gradient", f"should divide batch_size = {self.batch_size}"
+        if self.patience and not self.eval_frequency:
+            yield "patience", "needs evaluations during training; set eval_frequency"
+
+
+class InitializeSettings(Section):
+    """Where the weights come from."""
+
+    weights: Optional[Annotated[Paths, Field(max_length=2)]] = None
+    """Trained biLM to start from, as the arguments of `spacy_elmo.load_bilm`: a path,
+    or options.json and weights.hdf5. Null for random weights."""
+    softmax_steps: NonNegativeInt = 0
+    """Number of steps at the start that only train the output layer, which is new."""
+
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if self.softmax_steps and not self.weights:
+            yield "softmax_steps", "is only valid with weights; remove it"
+
+
+class ExportSettings(Section):
+    """Formats of model-best and model-last besides safetensors."""
+
+    hdf5: bool = False
+    """Whether to write the published format too: options.json and weights.hdf5."""
+
+
+class PretrainSettings(Section):
+    """All settings of a run."""
+
+    paths: Dict[str, Any] = Field({}, exclude=True)
+    """Values that other sections refer to, under any names."""
+    corpus: CorpusSettings = Field({}, validate_default=True)
+    vocabulary: VocabularySettings = VocabularySettings()
+    initialize: InitializeSettings = InitializeSettings()
+    bilm: Optional[InstanceOf[BiLMConfig]] = Field(None, validate_default=True)
+    """Sizes of the network (see `BiLMSettings`). None if trained weights bring them."""
+    softmax: SoftmaxSettings = SoftmaxSettings()
+    training: TrainingSettings = Field({}, validate_default=True)
+    export: ExportSettings = ExportSettings()
 
     @classmethod
     def from_file(
         cls, path: Union[str, Path], overrides: Sequence[str] = ()
     ) -> "PretrainSettings":
-        """Read a config (see `config_file.read_config`).
+        """Read a config file.
 
-        overrides: `--section.key value ...`, as on the command line.
-
-        Raises ConfigError with all that is wrong.
+        path (Union[str, Path]): The file.
+        overrides (Sequence[str]): Command-line arguments, `--section.key value ...`.
+        RETURNS (PretrainSettings): The settings.
+        RAISES: ConfigError with a message for each problem of the config.
         """
-        return _Reader(read_config(path, overrides)).read()
+        return cls.from_dict(read_config(path, overrides), source=path)
 
+    @field_validator("bilm", mode="before")
     @classmethod
-    def from_dict(
-        cls, values: Mapping[str, Any], *, source: str = "config"
-    ) -> "PretrainSettings":
-        """Read what `to_dict` made, or a config that is parsed already.
+    def _read_bilm(cls, bilm: Any, info: ValidationInfo) -> Optional[BiLMConfig]:
+        initialize = info.data.get("initialize")
+        if isinstance(bilm, BiLMConfig):
+            config, given = bilm, True
+        else:
+            sizes = BiLMSettings.model_validate({} if bilm is None else bilm)
+            config = sizes.to_config()
+            given = bool(sizes.model_fields_set - {"preset"} or sizes.preset)
+        if initialize is None or not initialize.weights:
+            return config
+        if given:
+            message = "conflicts with initialize.weights, which bring their own sizes"
+            raise PydanticCustomError("setting", f"{message}; remove one of them")
+        return None
 
-        source: what to call it in errors.
+    @field_serializer("bilm")
+    def _write_bilm(self, bilm: Optional[BiLMConfig]) -> Optional[Dict[str, Any]]:
+        if bilm is None:
+            return None
+        names = [name for name in BiLMSettings.model_fields if name != "preset"]
+        sizes = {name: getattr(bilm, name) for name in names}
+        return {**sizes, "filters": [list(pair) for pair in bilm.filters]}
 
-        Raises ConfigError with all that is wrong.
-        """
-        return _Reader(ConfigFile(dict(values), source)).read()
-
-    def to_dict(self) -> Dict[str, Any]:
-        """All settings, as JSON has them: the defaults too, but not the other
-        optimizer's. `from_dict` reads them back."""
-        values = {}
-        for name in SECTIONS:
-            section = getattr(self, name)
-            if isinstance(section, BiLMConfig):
-                sizes = {key: getattr(section, key) for key in BILM}
-                sizes["filters"] = [list(pair) for pair in section.filters]
-                values[name] = sizes
-            else:
-                values[name] = section and section.to_dict()
-        return values
-
-    def _contradictions(self) -> Iterator[Problem]:
-        if (self.bilm is None) == (self.initialize.weights is None):
-            yield Problem(
-                "bilm",
-                "expected either sizes or initialize.weights, found "
-                f"{'neither' if self.bilm is None else 'both'}. Give one of them.",
-            )
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
         if self.training.patience and self.corpus.dev is None:
-            yield Problem(
-                "training.patience",
-                f"expected 0 without [corpus] dev, found {self.training.patience}. "
-                "There is no held-out text to stop by: name one.",
-            )
+            yield "training.patience", "needs held-out text; set corpus.dev"
 
 
-class _Reader:
-    """Reads all sections before it stops at what is wrong in one."""
-
-    def __init__(self, config: ConfigFile) -> None:
-        self.config = config
-        self.problems: List[str] = []
-
-    def read(self) -> PretrainSettings:
-        self._check_names()
-        corpus = self._section(CorpusSettings, "corpus")
-        training = self._training()
-        initialize = self._section(InitializeSettings, "initialize")
-        sections = {
-            "vocabulary": self._section(VocabularySettings, "vocabulary"),
-            "bilm": self._bilm(bool(initialize and initialize.weights)),
-            "softmax": self._section(SoftmaxSettings, "softmax"),
-            "initialize": initialize,
-            "export": self._section(ExportSettings, "export"),
-        }
-        if not self.problems:
-            try:
-                return PretrainSettings(corpus, training, **sections)
-            except SectionError as error:
-                for key, text in error.found:
-                    self.problems.append(f"{self.config.where(key)}: {text}")
-        raise ConfigError(self.problems)
-
-    def _check_names(self) -> None:
-        known = (PATHS_SECTION, *SECTIONS)
-        for name in self.config.values:
-            if name not in known:
-                self.problems.append(
-                    f"{self.config.where(name)}: expected a section of a pretraining "
-                    f"config, found [{name}]. {suggest(name, known)}"
-                )
-        paths = self.config.values.get(PATHS_SECTION, {})
-        for name in self.config.unused:
-            section, _, key = name.partition(".")
-            if section == PATHS_SECTION:
-                # It would be without effect.
-                others = [other for other in paths if other != key]
-                self.problems.append(
-                    f"--{name}: expected a key of [{PATHS_SECTION}], found {key!r}, to "
-                    f"which nothing refers. {suggest(key, others)}"
-                )
-
-    def _section(self, section: Any, name: str, **below: Any) -> Any:
-        given = self.config.values.get(name, {})
-        return read_section(section, given, name, self.config, self.problems, **below)
-
-    def _training(self) -> Any:
-        given = self.config.values.get("training", {})
-        below = {}
-        for name, section in (
-            ("optimizer", OptimizerSettings),
-            ("schedule", ScheduleSettings),
-            ("noise", NoiseSettings),
-        ):
-            values = given.get(name, {}) if isinstance(given, Mapping) else {}
-            path = f"training.{name}"
-            read = read_section(section, values, path, self.config, self.problems)
-            below[name] = read or section()
-        return self._section(TrainingSettings, "training", **below)
-
-    def _bilm(self, has_weights: bool) -> Optional[BiLMConfig]:
-        given = self.config.values.get("bilm")
-        known = {"preset": optional(one_of(*SIZES)), **BILM}
-        values = read_values(
-            known, {} if given is None else given, "bilm", self.config, self.problems
-        )
-        if values is None:
-            return None
-        preset = values.pop("preset", None)
-        if has_weights:
-            found = [*(["preset"] if preset else []), *values]
-            if found:
-                self.problems.append(
-                    f"{self.config.where('bilm')}: expected no settings beside "
-                    f"[initialize] weights, found {', '.join(found)}. The sizes come "
-                    "with the weights: remove the section, or the weights."
-                )
-            return None
-        try:
-            if preset:
-                return BiLMConfig.preset(preset, **values)
-            return BiLMConfig(**values)
-        except ValueError as error:
-            key, _, text = str(error).partition(": ")
-            self.problems.append(f"{self.config.where(f'bilm.{key}')}: {text}")
-            return None
-
-
-_ASIDE = {
+_CHANGEABLE = {
     "paths",
     "corpus.train",
     "corpus.dev",
@@ -257,9 +396,8 @@ _ASIDE = {
     "training.patience",
     "export",
 }
-"""Settings that do not alter the course of training. Text, vocabulary and weights do;
-they are compared by what they are, not by where they lie."""
-
+"""Settings that may change when a run is resumed, since they do not alter the course of
+training. Text, vocabulary and weights do, but are compared by content, not by path."""
 
 _COURSE = {"training.schedule", "training.max_steps", "training.max_epochs"}
 
@@ -267,31 +405,32 @@ _COURSE = {"training.schedule", "training.max_steps", "training.max_epochs"}
 def changes(
     old: Mapping[str, Any], new: Mapping[str, Any], *, same_course: bool = False
 ) -> List[str]:
-    """What differs in the settings of two runs and alters the course of training, as
-    lines like "training.dropout: 0.1 -> 0.2".
+    """List the differences between two runs' settings that alter training.
 
-    old, new: what `PretrainSettings.to_dict` made.
-    same_course: whether all steps so far have the same learning rates in both.
+    old (Mapping[str, Any]): Settings as `PretrainSettings.to_dict` returns them.
+    new (Mapping[str, Any]): Settings of the other run.
+    same_course (bool): Whether all steps so far have the same learning rates in both
+        runs, so that the schedule and the end of training may differ.
+    RETURNS (List[str]): Lines like "training.dropout: 0.1 -> 0.2".
     """
-    aside = _ASIDE | _COURSE if same_course else _ASIDE
-    return list(_differences(old, new, "", aside))
-
-
-def _differences(old: Any, new: Any, path: str, aside: Set[str]) -> Iterator[str]:
-    if path in aside:
-        return
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in {**old, **new}:
-            below = f"{path}.{key}".strip(".")
-            yield from _differences(
-                old.get(key, _UNSET), new.get(key, _UNSET), below, aside
-            )
-    elif old != new:
-        yield f"{path}: {_text(old)} -> {_text(new)}"
+    changeable = _CHANGEABLE | _COURSE if same_course else _CHANGEABLE
+    return list(_differences(old, new, "", changeable))
 
 
 _UNSET = object()
 
 
-def _text(value: Any) -> str:
+def _differences(old: Any, new: Any, path: str, changeable: Set[str]) -> Iterator[str]:
+    if path in changeable:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in {**old, **new}:
+            below = f"{path}.{key}".strip(".")
+            values = old.get(key, _UNSET), new.get(key, _UNSET)
+            yield from _differences(*values, below, changeable)
+    elif old != new:
+        yield f"{path}: {_to_json(old)} -> {_to_json(new)}"
+
+
+def _to_json(value: Any) -> str:
     return "unset" if value is _UNSET else json.dumps(value)

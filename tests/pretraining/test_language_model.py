@@ -3,7 +3,7 @@ word by word."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -365,7 +365,9 @@ def test_the_configured_output_layer() -> None:
     full = make_softmax(SOFTMAXES["full"], 30, 4)
     assert type(full) is FullSoftmax
     assert full.weight.shape == (30, 4)
-    sampled = make_softmax(replace(SOFTMAXES["sampled"], n_samples=9), 30, 4)
+    sampled = make_softmax(
+        SOFTMAXES["sampled"].model_copy(update={"n_samples": 9}), 30, 4
+    )
     assert isinstance(sampled, SampledSoftmax)
     assert (sampled.n_words, sampled.n_samples) == (30, 9)
     adaptive = make_softmax(SOFTMAXES["adaptive"], 30, 4)

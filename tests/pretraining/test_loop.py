@@ -209,5 +209,5 @@ def test_more_samples_than_words(texts: Path, tmp_path: Path) -> None:
 
 
 def test_lanes_that_cannot_be_dealt(texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="accumulate_gradient: expected a divisor"):
+    with pytest.raises(ValueError, match="accumulate_gradient = 3 should divide"):
         runs.settings(texts, training={"accumulate_gradient": 3})

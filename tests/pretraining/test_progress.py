@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ from spacy_elmo.pretraining.settings import (
 
 IDENTITY = {"corpus.train": "a1", "corpus.dev": "b2", "vocabulary": "c3"}
 SETTINGS = PretrainSettings(
-    CorpusSettings(train=("text.txt",), dev=("dev.txt",)),
-    TrainingSettings(max_steps=100, dropout=0.1),
-    CONFIG,
+    corpus=CorpusSettings(train="text.txt", dev="dev.txt"),
+    training=TrainingSettings(max_steps=100, dropout=0.1),
+    bilm=CONFIG,
 )
 N_LANES, UNROLL_STEPS = 4, 6
 
@@ -94,8 +93,10 @@ def checkpoint_of(progress: Progress) -> Checkpoint:
 
 
 def test_settings_that_change_nothing_may_change(progress: Progress) -> None:
-    training = replace(SETTINGS.training, checkpoint_frequency=7, log_frequency=3)
-    settings = replace(SETTINGS, training=training)
+    training = SETTINGS.training.model_copy(
+        update={"checkpoint_frequency": 7, "log_frequency": 3}
+    )
+    settings = SETTINGS.model_copy(update={"training": training})
     resumed = Progress.new(settings, IDENTITY).resumed(checkpoint_of(progress), 9)
     assert resumed.settings == settings.to_dict()
 
@@ -114,9 +115,9 @@ def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) 
 
 def test_a_changed_run_is_refused(progress: Progress) -> None:
     """All that has changed is told at once."""
-    training = replace(SETTINGS.training, dropout=0.2, seed=3)
+    training = SETTINGS.training.model_copy(update={"dropout": 0.2, "seed": 3})
     identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
-    new = Progress.new(replace(SETTINGS, training=training), identity)
+    new = Progress.new(SETTINGS.model_copy(update={"training": training}), identity)
     with pytest.raises(TrainingError) as caught:
         new.resumed(checkpoint_of(progress), 9)
     message = str(caught.value)
@@ -159,13 +160,13 @@ def test_a_run_may_end_elsewhere_if_no_step_had_another_rate(
     def settings(schedule: Any, max_steps: int, max_epochs: int) -> PretrainSettings:
         if isinstance(schedule, str):
             schedule = {"name": schedule}
-        training = replace(
-            SETTINGS.training,
+        training = TrainingSettings(
+            dropout=0.1,
             max_steps=max_steps,
             max_epochs=max_epochs,
             schedule=ScheduleSettings(**schedule),
         )
-        return replace(SETTINGS, training=training)
+        return SETTINGS.model_copy(update={"training": training})
 
     before = Progress.new(settings(*old), IDENTITY)
     after = Progress.new(settings(*new), IDENTITY)

@@ -15,30 +15,63 @@ from spacy_elmo.pretraining.settings import PretrainSettings, ScheduleSettings
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        (ScheduleSettings("constant"), {0: 2, 50: 2, 100: 2}),
-        (ScheduleSettings("constant", 4), {0: 0.5, 1: 1, 3: 2, 4: 2, 100: 2}),
-        (ScheduleSettings("linear"), {0: 2, 25: 1.5, 50: 1, 100: 0}),
-        (ScheduleSettings("linear", 20), {0: 0.1, 19: 2, 20: 2, 60: 1, 100: 0}),
-        (ScheduleSettings("linear", 0, 0.5), {0: 2, 50: 1.5, 100: 1}),
-        (ScheduleSettings("linear", 0, 1.0), {0: 2, 50: 2, 100: 2}),
-        (ScheduleSettings("cosine"), {0: 2, 50: 1, 100: 0}),
-        (ScheduleSettings("cosine", 1), {0: 2, 1: 2, 100: 0}),
+        (ScheduleSettings(name="constant"), {0: 2, 50: 2, 100: 2}),
         (
-            ScheduleSettings("cosine", 0, 0.1),
+            ScheduleSettings(name="constant", warmup_steps=4),
+            {0: 0.5, 1: 1, 3: 2, 4: 2, 100: 2},
+        ),
+        (ScheduleSettings(name="linear"), {0: 2, 25: 1.5, 50: 1, 100: 0}),
+        (
+            ScheduleSettings(name="linear", warmup_steps=20),
+            {0: 0.1, 19: 2, 20: 2, 60: 1, 100: 0},
+        ),
+        (
+            ScheduleSettings(name="linear", warmup_steps=0, final_factor=0.5),
+            {0: 2, 50: 1.5, 100: 1},
+        ),
+        (
+            ScheduleSettings(name="linear", warmup_steps=0, final_factor=1.0),
+            {0: 2, 50: 2, 100: 2},
+        ),
+        (ScheduleSettings(name="cosine"), {0: 2, 50: 1, 100: 0}),
+        (ScheduleSettings(name="cosine", warmup_steps=1), {0: 2, 1: 2, 100: 0}),
+        (
+            ScheduleSettings(name="cosine", warmup_steps=0, final_factor=0.1),
             {0: 2, 25: 0.2 + 1.8 * (2 + math.sqrt(2)) / 4, 50: 1.1, 100: 0.2},
         ),
         (
-            ScheduleSettings("warmup_stable_decay", 4, 0.0, 20),
+            ScheduleSettings(
+                name="warmup_stable_decay",
+                warmup_steps=4,
+                final_factor=0.0,
+                decay_steps=20,
+            ),
             {0: 0.5, 3: 2, 4: 2, 80: 2, 85: 1.5, 90: 1, 99: 0.1, 100: 0},
         ),
         (
-            ScheduleSettings("warmup_stable_decay", 0, 0.5, 20),
+            ScheduleSettings(
+                name="warmup_stable_decay",
+                warmup_steps=0,
+                final_factor=0.5,
+                decay_steps=20,
+            ),
             {0: 2, 80: 2, 90: 1.5, 100: 1},
         ),
         # A warm-up or a decay that is longer than the run.
-        (ScheduleSettings("linear", 200), {0: 0.01, 99: 1, 100: 1.01}),
-        (ScheduleSettings("cosine", 100), {99: 2, 100: 2}),
-        (ScheduleSettings("warmup_stable_decay", 0, 0.0, 200), {0: 1, 100: 0}),
+        (
+            ScheduleSettings(name="linear", warmup_steps=200),
+            {0: 0.01, 99: 1, 100: 1.01},
+        ),
+        (ScheduleSettings(name="cosine", warmup_steps=100), {99: 2, 100: 2}),
+        (
+            ScheduleSettings(
+                name="warmup_stable_decay",
+                warmup_steps=0,
+                final_factor=0.0,
+                decay_steps=200,
+            ),
+            {0: 1, 100: 0},
+        ),
     ],
 )
 def test_schedules(schedule: ScheduleSettings, expected: dict[int, float]) -> None:
@@ -57,7 +90,7 @@ def test_a_rate_rises_then_falls(
     name: str, warmup: int, decay: int, total: int
 ) -> None:
     more = {"decay_steps": decay} if name == "warmup_stable_decay" else {}
-    schedule = ScheduleSettings(name, warmup, **more)
+    schedule = ScheduleSettings(name=name, warmup_steps=warmup, **more)
     rates = [learn_rate(1.0, schedule, step, total) for step in range(total + 10)]
     assert all(0 <= rate <= 1 for rate in rates)
     assert rates[:warmup] == sorted(rates[:warmup])

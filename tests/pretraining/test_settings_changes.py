@@ -7,14 +7,14 @@ from typing import Any
 
 from spacy_elmo.pretraining.settings import PretrainSettings, changes
 
-LEAST: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps": 9}}
+MINIMAL: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps": 9}}
 
 
 def complete(sections: dict[str, Any]) -> dict[str, Any]:
     """The least config with these sections' keys added, and all defaults."""
     merged = {
-        name: {**LEAST.get(name, {}), **sections.get(name, {})}
-        for name in {**LEAST, **sections}
+        name: {**MINIMAL.get(name, {}), **sections.get(name, {})}
+        for name in {**MINIMAL, **sections}
     }
     return PretrainSettings.from_dict(merged).to_dict()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from helpers import runs
 
 from spacy_elmo.pretraining import loop
 from spacy_elmo.pretraining.progress import TrainingError
-from spacy_elmo.pretraining.sections import TrainingSettings
+from spacy_elmo.pretraining.settings import TrainingSettings
 from spacy_elmo.pretraining.step import record_steps
 
 TRAINING = TrainingSettings(max_steps=1, dropout=0.1)
@@ -40,7 +39,7 @@ def test_steps_are_recorded() -> None:
 
 def test_batches_in_parts_are_not_recorded_and_it_is_told() -> None:
     model: Any = Model()
-    training = replace(TRAINING, accumulate_gradient=2)
+    training = TRAINING.model_copy(update={"accumulate_gradient": 2})
     told = record_steps(model, training, 5, torch.float32)
     assert told is not None
     assert "accumulate_gradient is 2, not 1" in told

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import runs
 
-HIDDEN = ("spacy", "thinc", "confection", "wasabi", "srsly", "catalogue", "matplotlib")
+HIDDEN = ("spacy", "thinc", "wasabi", "matplotlib")
 
 HIDE = f"""\
 import sys

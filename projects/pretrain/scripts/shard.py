@@ -21,11 +21,13 @@ def main(
 ) -> None:
     cache = target.parent / "cache"
     try:
-        settings = CorpusSettings(
-            train=tuple(text),
-            tokenizer=tokenizer,
-            sentences=sentences,
-            n_process=n_process,
+        settings = CorpusSettings.from_dict(
+            {
+                "train": text,
+                "tokenizer": tokenizer,
+                "sentences": sentences,
+                "n_process": n_process,
+            }
         )
         shards = load_shards(
             text, settings, cache, name=target.name, show=sys.stderr.isatty()

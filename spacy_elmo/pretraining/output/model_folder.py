@@ -3,7 +3,6 @@ output layer, its vocabulary and how the text was tokenised, so that the perplex
 any text can be told."""
 
 import json
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Union
 
@@ -55,7 +54,7 @@ def write_model(
                 # Its writer has an error of its own for a full disk.
                 raise OSError(f"{path}: {error}") from error
         vocabulary.write(beside / VOCABULARY)
-        write_json(beside / META, {"softmax": asdict(softmax), **meta})
+        write_json(beside / META, {"softmax": softmax.to_dict(), **meta})
         if hdf5:
             published.write(
                 model.bilm,
@@ -84,7 +83,7 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
     try:
         vocabulary = Vocabulary.read(folder / VOCABULARY)
         meta = json.loads((folder / META).read_text(encoding="utf8"))
-        names = [field.name for field in fields(SoftmaxSettings)]
+        names = SoftmaxSettings.model_fields
         settings = SoftmaxSettings(**{name: meta["softmax"][name] for name in names})
         softmax = make_softmax(settings, len(vocabulary), bilm.config.projection_dim)
         softmax.load_state_dict(load_file(folder / SOFTMAX))
