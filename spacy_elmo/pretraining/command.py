@@ -41,9 +41,9 @@ def pretrain_cli(
     Writes OUTPUT/model-best and OUTPUT/model-last, checkpoints, log.jsonl and
     curves.png. Ends with status 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    from .loop import pretrain
     from .settings import PretrainSettings
     from .signals import Interrupted
+    from .trainer import pretrain
 
     try:
         settings = PretrainSettings.from_file(config, ctx.args)

@@ -1,11 +1,10 @@
-"""One process or many: under torchrun each has its own lanes of the text, and all have
-the same weights."""
+"""Process groups: under torchrun every process trains on its own lanes of the text, and
+all processes hold the same weights."""
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Callable, Iterator, List, Sequence, TypeVar
+from typing import Any, Callable, List, Sequence, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,14 +12,14 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-_FAILED = -(1 << 40)
-
 
 @dataclass(frozen=True)
 class Group:
-    """This process among all.
+    """This process among all processes of a run.
 
-    rank: 0 writes the files. size: processes. device: what this one computes on.
+    rank (int): Number of this process. Rank 0, the first process, writes the files.
+    size (int): Number of processes.
+    device (torch.device): Device of this process.
     """
 
     rank: int
@@ -29,34 +28,34 @@ class Group:
 
     @classmethod
     def join(cls, gpu_id: int = -1) -> "Group":
-        """The group that torchrun started, or this process alone.
+        """Join the process group that torchrun started, or make a group of one.
 
-        gpu_id: the GPU of a single process; under torchrun, any from 0 says that each
-            process has the one of its local rank. -1: CPU.
-
-        Raises ValueError for a GPU that PyTorch does not see.
+        gpu_id (int): GPU of a single process, or -1 for the CPU. Under torchrun, any
+            GPU means that each process uses the GPU of its local rank.
+        RAISES: ValueError if PyTorch does not see that GPU.
         """
         size = int(os.environ.get("WORLD_SIZE", 1))
         rank = int(os.environ.get("RANK", 0))
         device = torch.device("cpu")
         if gpu_id >= 0:
             number = int(os.environ.get("LOCAL_RANK", gpu_id))
-            seen = torch.cuda.device_count()
-            if number >= seen:
+            n_gpus = torch.cuda.device_count()
+            if number >= n_gpus:
                 raise ValueError(
-                    f"gpu_id: expected one of the {seen} GPUs that PyTorch sees, found "
-                    f"{number}. Use --gpu-id -1 for the CPU, start fewer processes, or "
-                    "install a PyTorch with CUDA."
+                    f"gpu_id: expected one of the {n_gpus} GPUs that PyTorch sees, "
+                    f"found {number}. Use --gpu-id -1 for the CPU, start fewer "
+                    "processes, or install a PyTorch with CUDA."
                 )
             device = torch.device("cuda", number)
             torch.cuda.set_device(device)
         if size > 1 and not dist.is_initialized():
-            # The group becomes a default argument of this module's functions where it
-            # is first imported later, as optimizers do: then `leave` would not end
-            # gloo's threads, and one of them can abort a process that is at its end.
+            # This module binds the default group as a default argument when it is first
+            # imported, as optimizers do. Imported after init_process_group, it would
+            # keep the group's gloo threads alive past `leave`, and one of them can
+            # abort the process while it exits.
             from torch.distributed.nn import functional  # noqa: F401
 
-            # The others wait while the first prepares the text.
+            # The other processes wait while the first one prepares the text.
             backend = "gloo" if gpu_id < 0 else "nccl"
             dist.init_process_group(backend, timeout=timedelta(days=1))
         return cls(rank, size, device)
@@ -66,15 +65,17 @@ class Group:
         return self.rank == 0
 
     def own(self, n_lanes: int, n_parts: int = 1) -> slice:
-        """This process's lanes, which it will split into n_parts.
+        """The lanes of this process.
 
-        Raises ValueError where the lanes cannot be dealt evenly.
+        n_lanes (int): Number of lanes of all processes.
+        n_parts (int): Number of equal parts into which each process splits its lanes.
+        RAISES: ValueError if the lanes cannot be divided evenly.
         """
         if n_lanes % (self.size * n_parts):
             raise ValueError(
                 f"training.batch_size: expected a multiple of {self.size} processes "
-                f"times accumulate_gradient ({n_parts}), found {n_lanes}. Start "
-                "another number of processes, or change one of the two."
+                f"times accumulate_gradient ({n_parts}), found {n_lanes}. Change one "
+                "of the three."
             )
         share = n_lanes // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
@@ -90,54 +91,43 @@ class Group:
             tensor.copy_(part.view_as(tensor))
 
     def gather_lanes(self, tensor: Tensor) -> Tensor:
-        """(2, own lanes, ...) of each process -> (2, all lanes, ...)."""
+        """Concatenate (2, lanes of a process, ...) over all processes, by rank."""
         if self.size == 1:
             return tensor
         parts: List[Tensor] = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts, dim=1)
 
-    def first_then_others(self, load: Callable[[], T]) -> T:
-        """load() in the first process, then, when all files are there, in the others.
+    def from_first(self, compute: Callable[[], T]) -> T:
+        """Call `compute` in the first process and return its result in all of them.
 
-        Where it fails in the first one, the others fail too.
+        RAISES: In the first process, whatever `compute` raises; then ValueError in all
+            the others, which would otherwise wait forever.
         """
         if self.size == 1:
-            return load()
+            return compute()
+        message: List[Any] = [False, None]
         if self.is_first:
-            with self.failing_together():
-                result = load()
-            self.tell(0)
-            return result
-        self.tell(0)
-        return load()
-
-    @contextmanager
-    def failing_together(self) -> Iterator[None]:
-        """In the first process: an error also ends the others' wait in `tell`."""
-        try:
-            yield
-        except Exception:
-            if self.size > 1:
-                self._broadcast(_FAILED)
-            raise
-
-    def tell(self, number: int) -> int:
-        """The first process's number, in all.
-
-        Raises ValueError in the others where the first one has failed.
-        """
-        if self.size == 1:
-            return number
-        told = self._broadcast(number)
-        if told == _FAILED:
+            try:
+                message = [True, compute()]
+            except Exception:
+                dist.broadcast_object_list(message, src=0)
+                raise
+        dist.broadcast_object_list(message, src=0)
+        succeeded, result = message
+        if not succeeded:
             raise ValueError("The first process has failed; its error says why.")
-        return told
+        return result
 
-    def _broadcast(self, number: int) -> int:
-        message = torch.tensor([number], device=self.device)
-        dist.broadcast(message, src=0)
-        return int(message.item())
+    def first_then_others(self, load: Callable[[], T]) -> T:
+        """Call `load` in the first process and, once it has written its files, in the
+        others.
+
+        RAISES: ValueError in the other processes if `load` fails in the first one.
+        """
+        loaded: List[T] = []
+        self.from_first(lambda: loaded.append(load()))
+        return loaded[0] if loaded else load()
 
     def leave(self) -> None:
         if self.size > 1 and dist.is_initialized():

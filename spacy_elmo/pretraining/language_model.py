@@ -56,7 +56,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.bilm = bilm
         self.softmax = softmax
-        self._recorded: Dict[Any, Callable[..., Tuple[Tensor, ...]]] = {}
+        self._captured: Dict[Any, Callable[..., Tuple[Tensor, ...]]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -120,43 +120,49 @@ class LanguageModel(nn.Module):
         outputs, *after = stack(
             inputs, *(tensor for layer in state for tensor in layer)
         )
-        # What a recorded step gives is overwritten by the next one.
+        # The next replay of a CUDA graph overwrites its outputs.
         ends = [tensor.detach().clone() for tensor in after]
         pairs = zip(ends[::2], ends[1::2])
         return outputs.view(*batch.inputs.shape, -1), [LSTMState(*p) for p in pairs]
 
-    def record(
+    def capture(
         self,
         unroll_steps: int,
         n_lanes: int,
         dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Record the LSTMs' pass over windows of this shape, and the way back, as CUDA
-        graphs, to be replayed in training: the GPU does not wait for the host's small
-        operations.
+        """Capture the forward and backward pass of the LSTMs as CUDA graphs, for
+        windows of shape (2, unroll_steps, n_lanes). Training replays them, so that the
+        GPU does not wait for the host to launch small kernels.
 
-        Raises RuntimeError where the device cannot.
+        RAISES: RuntimeError if the device cannot capture them.
         """
         shape = torch.Size([2, unroll_steps, n_lanes])
         stack = _Stack(self.bilm, shape, dropout, dtype)
-        rows = self.bilm.config.projection_dim
+        width = self.bilm.config.projection_dim
         inputs = torch.zeros(
-            2, unroll_steps * n_lanes, rows, device=self.device, requires_grad=True
+            2, unroll_steps * n_lanes, width, device=self.device, requires_grad=True
         )
         state = [t for layer in self.zero_state(n_lanes) for t in layer]
-        recorded: Any = torch.cuda.make_graphed_callables(
+        captured: Any = torch.cuda.make_graphed_callables(
             stack, (inputs, *state), allow_unused_input=True
         )
-        self._recorded[(shape, dropout, dtype)] = recorded
+        self._captured[(shape, dropout, dtype)] = captured
+
+    def freeze_bilm(self, frozen: bool) -> None:
+        """Freeze the network, while a new output layer is trained alone, or unfreeze
+        it."""
+        for parameter in self.bilm.parameters():
+            parameter.requires_grad_(not frozen)
 
     def _stack(
         self, shape: torch.Size, dropout: float, dtype: torch.dtype
     ) -> Callable[..., Tuple[Tensor, ...]]:
         trained = next(self.bilm.parameters()).requires_grad
-        recorded = self._recorded.get((shape, dropout, dtype))
-        if recorded is not None and trained and torch.is_grad_enabled():
-            return recorded
+        captured = self._captured.get((shape, dropout, dtype))
+        if captured is not None and trained and torch.is_grad_enabled():
+            return captured
         return _Stack(self.bilm, shape, dropout, dtype)
 
 

@@ -11,13 +11,9 @@ from .data.lanes import Lanes
 from .evaluation import Perplexities
 from .output.checkpoints import Checkpoint
 from .output.reporter import TrainRecord
-from .readout import StepResult
 from .schedules import course
 from .settings import PretrainSettings, changes
-
-
-class TrainingError(ValueError):
-    """A run that cannot go on: the message says why and what to do."""
+from .step import StepResult, TrainingError
 
 
 @dataclass
@@ -66,13 +62,13 @@ class Progress:
         for name in sorted({*before["identity"], *self.identity}):
             old, new = before["identity"].get(name), self.identity.get(name)
             if old != new and name != "corpus.dev":
-                found.append(f"{name}: other contents ({old} -> {new})")
+                found.append(f"{name}: different contents ({old} -> {new})")
         if found:
             lines = "\n".join(f"  {line}" for line in found)
             raise TrainingError(
-                f"The run in this folder is at step {checkpoint.step}; expected its "
-                f"own settings and texts to go on with, found changes:\n{lines}\n"
-                "Put them back, or name another output folder."
+                f"The run in this folder is at step {checkpoint.step}; expected the "
+                f"settings and texts that it started with, found changes:\n{lines}\n"
+                "Restore them, or name another output folder."
             )
         kept = {name: value for name, value in before.items() if name in _KEPT}
         ours, theirs = self.settings["training"], settings["training"]

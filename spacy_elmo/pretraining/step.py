@@ -1,6 +1,8 @@
-"""One step: forward, backward, and the exchange between processes."""
+"""One training step: the forward and backward pass, the exchange of gradients between
+processes, and the read-out of the result without waiting for the device."""
 
-from typing import List, Optional, Tuple
+from collections import deque
+from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -8,11 +10,61 @@ from torch.autograd import graph
 
 from ..bilm.lstm import LSTMState
 from ..bilm.softmax import SampledSoftmax
-from .data.batches import DROPOUT, Batch, generator_of
+from .data.batches import Batch
+from .data.lanes import Window
 from .distributed import Group
 from .language_model import LanguageModel, SampledRows, State
-from .progress import TrainingError
 from .settings import TrainingSettings
+
+_RESULT_LAG = 4
+"""Maximum number of steps by which the host runs ahead of a GPU."""
+
+
+class TrainingError(ValueError):
+    """A run that cannot continue; the message says why and what to do."""
+
+
+class StepOutput(NamedTuple):
+    """What the forward and backward pass of a step leave on the device.
+
+    losses (Tensor): Loss of the forward and backward LM in nats per word, averaged
+        over the lanes of all processes, of shape (2,).
+    lane_losses (Tensor): Loss of each lane of this process, summed over the window, of
+        shape (2, B).
+    stop_requests (Tensor): Number of processes that were asked to stop, of shape (1,).
+    rows (Optional[SampledRows]): Rows of a sampled softmax, with their gradients.
+    state (State): LSTM state after the window.
+    """
+
+    losses: Tensor
+    lane_losses: Tensor
+    stop_requests: Tensor
+    rows: Optional[SampledRows]
+    state: State
+
+
+class StepResult(NamedTuple):
+    """The figures of one step, on the host.
+
+    step (int): Number of the step, counted from 0.
+    window (Window): Text of the step.
+    rate (float): Learning rate.
+    forward_loss (float): Nats per word, over the lanes of all processes.
+    backward_loss (float): The same for the backward LM.
+    grad_norm (float): Norm of the gradient before clipping.
+    stop_requests (float): Number of processes that were asked to stop.
+    lane_losses (Tensor): Loss of each lane of this process, summed over the window, of
+        shape (2, B).
+    """
+
+    step: int
+    window: Window
+    rate: float
+    forward_loss: float
+    backward_loss: float
+    grad_norm: float
+    stop_requests: float
+    lane_losses: Tensor
 
 
 def compute_gradient(
@@ -21,100 +73,150 @@ def compute_gradient(
     state: State,
     training: TrainingSettings,
     dtype: torch.dtype,
-    step: int,
-    group: Group,
     *,
-    stop: bool = False,
-) -> Tuple[Tensor, Tensor, Optional[SampledRows], State]:
-    """Forward and backward; afterwards all processes have the whole batch's gradient:
-    that of the window's summed loss, averaged over lanes and directions.
+    stop_requested: bool = False,
+) -> StepOutput:
+    """Run the forward and backward pass over this process's lanes. The gradient is that
+    of the loss summed over the window and averaged over all lanes and both directions.
 
-    RETURNS: the losses of both directions, nats a word, 0 and how many processes were
-        asked to end, (4,); this process's lanes' sums; the output layer's rows; the
-        state after the window.
+    parts (List[Batch]): The lanes of this process, split into batches that are computed
+        one after another.
+    state (State): LSTM state at the start of the window.
+    dtype (torch.dtype): Type of the operands of matrix products.
+    stop_requested (bool): Whether this process was asked to stop.
+    RETURNS (StepOutput): Output of this process alone; see `sum_over_processes`.
     """
-    if training.dropout:
-        generator = generator_of(training.seed, DROPOUT, step, group.rank)
-        torch.manual_seed(generator.initial_seed())
     rows = None
     if isinstance(model.softmax, SampledSoftmax) and parts[0].sample is not None:
         rows = SampledRows(model.softmax, parts[0].sample)
     sums, states, first = [], [], 0
     for part in parts:
-        n_lanes = part.inputs.shape[2]
-        of_part = [
-            LSTMState(*(t[:, first : first + n_lanes] for t in layer))
-            for layer in state
-        ]
+        last = first + part.inputs.shape[2]
+        before = [LSTMState(*(t[:, first:last] for t in layer)) for layer in state]
         losses, after = model(
-            part, of_part, rows=rows, dropout=training.dropout, dtype=dtype
+            part, before, rows=rows, dropout=training.dropout, dtype=dtype
         )
         (losses.sum() / (2 * training.batch_size)).backward()
         sums.append(losses.detach().sum(dim=1))
         states.append(after)
-        first += n_lanes
+        first = last
     lane_losses = torch.cat(sums, dim=1)
-    numbers = lane_losses.new_zeros(4)
-    numbers[:2] = lane_losses.sum(dim=1)
-    numbers[:2] /= training.batch_size * training.unroll_steps
-    numbers[3] = float(stop)
-    leaves = [*model.parameters(), *([rows.weight, rows.bias] if rows else [])]
-    # A cluster of rare words may have no target here, but one in another process. Zeros
-    # in one process too: the optimizer would leave the cluster out, momentum and all.
-    for leaf in leaves:
-        if leaf.requires_grad and leaf.grad is None and not _is_sampled(leaf, model):
-            leaf.grad = torch.zeros_like(leaf)
-    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    group.add_up([*gradients, numbers])
-    if len(states) > 1:
-        states = [[_join(layer) for layer in zip(*states)]]
-    return numbers, lane_losses, rows, states[0]
+    n_words = training.batch_size * training.unroll_steps
+    return StepOutput(
+        losses=lane_losses.sum(dim=1) / n_words,
+        lane_losses=lane_losses,
+        stop_requests=lane_losses.new_full((1,), float(stop_requested)),
+        rows=rows,
+        state=states[0] if len(states) == 1 else _concatenate(states),
+    )
 
 
-def _is_sampled(leaf: Tensor, model: LanguageModel) -> bool:
-    """Whether the gradient comes by rows, which are leaves of their own."""
-    softmax = model.softmax
-    sampled = isinstance(softmax, SampledSoftmax)
-    return sampled and any(leaf is parameter for parameter in softmax.parameters())
+def sum_over_processes(model: LanguageModel, output: StepOutput, group: Group) -> None:
+    """Replace each gradient and figure of a step by its sum over all processes."""
+    rows = output.rows
+    parameters: List[Tensor] = list(model.parameters())
+    if rows is not None:
+        # The gradient of a sampled softmax is that of its rows, which are leaves.
+        dense = {id(parameter) for parameter in model.softmax.parameters()}
+        parameters = [p for p in parameters if id(p) not in dense]
+        parameters += [rows.weight, rows.bias]
+    # A cluster of rare words may have no target in this process but one in another. A
+    # single process needs the zeros too: without a gradient the optimizer would skip
+    # the cluster, momentum and all.
+    for parameter in parameters:
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    group.add_up([*gradients, output.losses, output.stop_requests])
 
 
-def _join(parts: Tuple[LSTMState, ...]) -> LSTMState:
-    return LSTMState(*(torch.cat(tensors, dim=1) for tensors in zip(*parts)))
+def _concatenate(states: List[State]) -> State:
+    """Join the states of a step's parts, each (2, B_part, ...), along the lanes."""
+    return [
+        LSTMState(*(torch.cat(tensors, dim=1) for tensors in zip(*layers)))
+        for layers in zip(*states)
+    ]
 
 
-def freeze(model: LanguageModel, frozen: bool) -> None:
-    """While the output layer is trained alone, the biLM has no gradient."""
-    for parameter in model.bilm.parameters():
-        parameter.requires_grad_(not frozen)
+class ResultQueue:
+    """Copies the figures of each step to the host asynchronously. On a GPU they are
+    read a few steps later, so that the host never waits inside a step.
+
+    device (torch.device): Where steps are computed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+        self._pending: Deque[
+            Tuple[int, Window, float, Tensor, Tensor, Optional[torch.cuda.Event]]
+        ] = deque()
+
+    def put(
+        self, step: int, window: Window, rate: float, output: StepOutput, norm: Tensor
+    ) -> None:
+        """Start copying the figures of a step.
+
+        norm (Tensor): Norm of the gradient, a scalar.
+        """
+        figures = torch.cat([output.losses, norm.view(1), output.stop_requests])
+        lane_losses = output.lane_losses
+        event = None
+        if self.on_gpu:
+            figures, lane_losses = _to_host(figures), _to_host(lane_losses)
+            event = torch.cuda.Event()
+            event.record()
+        self._pending.append((step, window, rate, figures, lane_losses, event))
+
+    def pop(self, *, wait: bool = False) -> Iterator[StepResult]:
+        """The results that have arrived, in order.
+
+        wait (bool): Whether to wait for all of them.
+        """
+        lag = _RESULT_LAG if self.on_gpu and not wait else 0
+        while len(self._pending) > lag:
+            step, window, rate, figures, lane_losses, event = self._pending.popleft()
+            if event is not None:
+                event.synchronize()
+            forward, backward, norm, stop_requests = figures.tolist()
+            yield StepResult(
+                step, window, rate, forward, backward, norm, stop_requests, lane_losses
+            )
 
 
-def record_steps(
+def _to_host(tensor: Tensor) -> Tensor:
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def capture_steps(
     model: LanguageModel, training: TrainingSettings, n_lanes: int, dtype: torch.dtype
 ) -> Optional[str]:
-    """Record the LSTMs' pass as a CUDA graph for windows of this process's lanes.
+    """Capture the forward and backward pass of the LSTMs as CUDA graphs, for windows of
+    this process's lanes.
 
-    RETURNS: why there is none, if the settings do not allow it.
-
-    Raises TrainingError where the GPU cannot.
+    n_lanes (int): Number of lanes of this process.
+    RETURNS (Optional[str]): Why there is no graph, if the settings do not allow one.
+    RAISES: TrainingError if the GPU cannot capture it.
     """
     if training.accumulate_gradient > 1:
-        # Replayed twice before a step, a graph would write over its own gradients.
+        # Replayed twice before an update, a graph would overwrite its own gradients.
         return (
-            "No CUDA graph of the steps, which are slower without one: "
-            f"training.accumulate_gradient is {training.accumulate_gradient}, not 1."
+            "Steps are slower because they are not captured as a CUDA graph, which "
+            f"needs training.accumulate_gradient = 1; it is "
+            f"{training.accumulate_gradient}."
         )
     try:
-        model.record(training.unroll_steps, n_lanes, training.dropout, dtype)
+        model.capture(training.unroll_steps, n_lanes, training.dropout, dtype)
     except torch.cuda.OutOfMemoryError:
-        raise  # a smaller batch would do
+        raise  # A smaller batch would help.
     except RuntimeError as error:
-        # What a broken record leaves behind is no state to train in.
+        # A capture that broke off leaves a state in which nothing can be trained.
         raise TrainingError(
-            "training.cuda_graph: expected a GPU that records a step as a CUDA graph, "
+            "training.cuda_graph: expected a GPU that captures a step as a CUDA graph, "
             f"found: {error}. Run it again with --training.cuda_graph false."
         ) from error
-    # It was recorded on a stream of its own, for which newer versions of PyTorch wait,
-    # and warn, in each way back.
+    # Capturing uses a stream of its own. Newer versions of PyTorch wait for it, and
+    # warn, in every backward pass.
     silence = getattr(graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
     if silence is not None:
         silence(False)

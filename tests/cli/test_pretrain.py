@@ -97,7 +97,7 @@ def test_resume(config: Path, texts: Path, tmp_path: Path) -> None:
     runs.assert_same(output, runs.run(texts, tmp_path / "whole"))
     result = pretrain(config, output)
     assert result.exit_code == 0
-    assert "Training ended at step 12 already." in result.stderr
+    assert "Training already ended at step 12." in result.stderr
 
 
 def test_help() -> None:

@@ -4,25 +4,28 @@ interrupted and compared."""
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from spacy_elmo.pretraining import loop
+from spacy_elmo.pretraining.callbacks import Callback
 from spacy_elmo.pretraining.data.corpus import load_text
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import Perplexities, evaluate
 from spacy_elmo.pretraining.output.model_folder import read_model
 from spacy_elmo.pretraining.output.reporter import read_log
 from spacy_elmo.pretraining.settings import CorpusSettings, PretrainSettings
+from spacy_elmo.pretraining.trainer import Trainer
 
 Values = dict[str, Any]
 
@@ -102,10 +105,36 @@ def settings(texts: Path, **sections: Any) -> PretrainSettings:
     return PretrainSettings.from_dict(values(texts, **sections))
 
 
-def run(texts: Path, output: Path, **sections: Any) -> Path:
-    """In this process, unseen. RETURNS: the output folder."""
-    loop.pretrain(settings(texts, **sections), output, show=False)
+class QuickTrainer(Trainer):
+    """Draws no curves, which takes longer than a small training."""
+
+    def draw_curves(self) -> None:
+        pass
+
+
+def run(
+    texts: Path,
+    output: Path,
+    *,
+    trainer: type[Trainer] = QuickTrainer,
+    callbacks: Sequence[Callback] = (),
+    **sections: Any,
+) -> Path:
+    """Train silently in this process. RETURNS: The output folder."""
+    trainer(settings(texts, **sections), output, show=False, callbacks=callbacks).run()
     return output
+
+
+def scripted(*means: float) -> type[Trainer]:
+    """A trainer whose evaluations find these perplexities, one after another."""
+    values = iter(means)
+
+    class ScriptedTrainer(QuickTrainer):
+        def measure(self) -> Perplexities:
+            mean = next(values)
+            return Perplexities(mean, mean, mean, 0.0, 100)
+
+    return ScriptedTrainer
 
 
 def write_config(path: Path, texts: Path, **sections: Any) -> Path:
@@ -132,30 +161,43 @@ def write_config(path: Path, texts: Path, **sections: Any) -> Path:
 
 
 class Stopped(Exception):
-    """In place of a power failure."""
+    """Stands for a power failure."""
 
 
-def before_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Any = Stopped) -> None:
-    """Have `act` called, or an exception of that class raised, when so many steps are
-    done and the next one begins."""
-    learn_rate = loop.learn_rate
+def on(hook: str, act: Any = Stopped, *, call: int | None = None) -> Callback:
+    """A callback with one hook.
 
-    def patched(base: Any, schedule: Any, number: int, *others: Any) -> float:
-        if number == step:
+    act: An exception to raise, or a function called with the arguments of the hook.
+    call: Act on this call of the hook only, counted from 1.
+    """
+    callback, calls = Callback(), itertools.count(1)
+
+    def run_hook(*arguments: Any) -> None:
+        if call in (None, next(calls)):
+            if isinstance(act, (BaseException, type)):
+                raise act
+            act(*arguments)
+
+    setattr(callback, hook, run_hook)
+    return callback
+
+
+def before_step(step: int, act: Any = Stopped) -> Callback:
+    """Act, or raise an exception, before the step that follows `step` steps."""
+
+    def run_hook(trainer: Trainer) -> None:
+        if trainer.progress.step == step:
             if isinstance(act, type):
                 raise act
             act()
-        return learn_rate(base, schedule, number, *others)
 
-    monkeypatch.setattr(loop, "learn_rate", patched)
+    return on("before_step", run_hook)
 
 
 def stop_at(texts: Path, output: Path, step: int, **sections: Any) -> None:
-    """A run that is gone when so many steps are done."""
-    with pytest.MonkeyPatch.context() as patch:
-        before_step(patch, step)
-        with pytest.raises(Stopped):
-            run(texts, output, **sections)
+    """A run that breaks off when `step` steps are done."""
+    with pytest.raises(Stopped):
+        run(texts, output, callbacks=[before_step(step)], **sections)
 
 
 # What a run has left
@@ -226,6 +268,11 @@ def assert_close(found: Path, expected: Path, rel: float) -> None:
         assert {key: line[key] for key in figures} == pytest.approx(figures, rel=rel)
 
 
+def vocabulary(output: Path) -> list[str]:
+    """Words of the output layer."""
+    return read_model(output / "model-last").vocabulary.words
+
+
 def perplexities(model: Path, text: Path) -> Perplexities:
     """Of all of a text, by a model folder."""
     loaded = read_model(model)
@@ -273,6 +320,20 @@ def finish(process: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int,
         process.kill()
         process.wait()
     return process.returncode, output + errors
+
+
+def wait_for_step(
+    process: subprocess.Popen[str], output: Path, step: int, timeout: float = 120.0
+) -> None:
+    """Wait until the log has this step."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and process.poll() is None:
+        if (output / "log.jsonl").is_file():
+            lines = log(output, "train")
+            if lines and lines[-1]["step"] >= step:
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"not at step {step}: {finish(process, 5.0)}")
 
 
 def complete(*arguments: object, **variables: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers import runs
 
-from spacy_elmo.pretraining import loop, memory
+from spacy_elmo.pretraining import memory, trainer
 
 HAS_GLIBC = hasattr(ctypes.CDLL(None), "malloc_trim")
 
@@ -54,7 +54,7 @@ def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_training_returns_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = runs.make_texts(tmp_path)
     calls: list[None] = []
-    monkeypatch.setattr(loop, "STEPS_BETWEEN_TRIMS", 5)
-    monkeypatch.setattr(loop, "return_holes", lambda: calls.append(None))
+    monkeypatch.setattr(trainer, "STEPS_BETWEEN_TRIMS", 5)
+    monkeypatch.setattr(trainer, "return_holes", lambda: calls.append(None))
     runs.run(texts, tmp_path / "out")
     assert len(calls) == 12 // 5

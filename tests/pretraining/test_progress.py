@@ -16,14 +16,14 @@ from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.output.checkpoints import Checkpoint
-from spacy_elmo.pretraining.progress import Progress, TrainingError
-from spacy_elmo.pretraining.readout import StepResult
+from spacy_elmo.pretraining.progress import Progress
 from spacy_elmo.pretraining.settings import (
     CorpusSettings,
     PretrainSettings,
     ScheduleSettings,
     TrainingSettings,
 )
+from spacy_elmo.pretraining.step import StepResult, TrainingError
 
 IDENTITY = {"corpus.train": "a1", "corpus.dev": "b2", "vocabulary": "c3"}
 SETTINGS = PretrainSettings(
@@ -53,7 +53,7 @@ def result_of(lanes: Lanes, step: int = 0, **changes: Any) -> StepResult:
         forward_loss=4.0 + step,
         backward_loss=6.0 + step,
         grad_norm=0.5 * step,
-        stop=0.0,
+        stop_requests=0.0,
         lane_losses=torch.ones(2, 2),
     )
     return result._replace(**changes)
@@ -121,16 +121,16 @@ def test_a_changed_run_is_refused(progress: Progress) -> None:
     with pytest.raises(TrainingError) as caught:
         new.resumed(checkpoint_of(progress), 9)
     message = str(caught.value)
-    assert "is at step 8; expected its own settings and texts" in message
+    assert "is at step 8; expected the settings and texts" in message
     assert "found changes:\n" in message
     lines = [line.strip() for line in message.split("\n")[1:-1]]
     assert sorted(lines) == [
-        "corpus.train: other contents (a1 -> other)",
+        "corpus.train: different contents (a1 -> other)",
         "training.dropout: 0.1 -> 0.2",
         "training.seed: 0 -> 3",
-        "vocabulary: other contents (c3 -> another)",
+        "vocabulary: different contents (c3 -> another)",
     ]
-    assert message.endswith("Put them back, or name another output folder.")
+    assert message.endswith("Restore them, or name another output folder.")
 
 
 WSD = {"name": "warmup_stable_decay", "decay_steps": 4}
@@ -180,7 +180,7 @@ def test_a_run_may_end_elsewhere_if_no_step_had_another_rate(
 @pytest.mark.parametrize("name", ["corpus.train", "vocabulary"])
 def test_one_change_is_enough(progress: Progress, name: str) -> None:
     new = Progress.new(SETTINGS, {**IDENTITY, name: "other"})
-    with pytest.raises(TrainingError, match=f"{name}: other contents"):
+    with pytest.raises(TrainingError, match=f"{name}: different contents"):
         new.resumed(checkpoint_of(progress), 9)
 
 

@@ -1,69 +1,114 @@
-"""What a GPU may not be able to do, on a CPU that says so in its place."""
+"""One training step: read-out of results, CUDA graph capture."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from helpers import runs
 
-from spacy_elmo.pretraining import loop
-from spacy_elmo.pretraining.progress import TrainingError
+from spacy_elmo.pretraining.data.lanes import Window
 from spacy_elmo.pretraining.settings import TrainingSettings
-from spacy_elmo.pretraining.step import record_steps
+from spacy_elmo.pretraining.step import (
+    ResultQueue,
+    StepOutput,
+    TrainingError,
+    capture_steps,
+)
+
+# Results
+
+
+def put(queue: ResultQueue, step: int, *, loss: float = 0.25) -> None:
+    window = Window(0, step, np.full((2, 3, 5), step), np.zeros((2, 3), dtype=int))
+    output = StepOutput(
+        losses=torch.tensor([step + loss, step + 0.5]),
+        lane_losses=torch.full((2, 3), float(step)),
+        stop_requests=torch.tensor([float(step % 2)]),
+        rows=None,
+        state=[],
+    )
+    queue.put(step, window, step / 8, output, torch.tensor(step + 0.75))
+
+
+def test_on_a_cpu_results_arrive_at_once() -> None:
+    queue = ResultQueue(torch.device("cpu"))
+    assert list(queue.pop()) == []
+    for step in range(3):
+        put(queue, step)
+        (result,) = queue.pop()
+        assert result.step == step
+        assert result.window.step == step
+        assert result.rate == step / 8
+        assert result.forward_loss == step + 0.25
+        assert result.backward_loss == step + 0.5
+        assert result.grad_norm == step + 0.75
+        assert result.stop_requests == step % 2
+        assert torch.equal(result.lane_losses, torch.full((2, 3), float(step)))
+        assert list(queue.pop(wait=True)) == []
+
+
+def test_results_arrive_once_and_in_order() -> None:
+    queue = ResultQueue(torch.device("cpu"))
+    for step in range(5):
+        put(queue, step)
+    results = queue.pop()
+    assert next(results).step == 0
+    put(queue, 5)
+    assert [result.step for result in results] == [1, 2, 3, 4, 5]
+    assert list(queue.pop(wait=True)) == []
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_results_that_are_not_finite_arrive(loss: float) -> None:
+    queue = ResultQueue(torch.device("cpu"))
+    put(queue, 0, loss=loss)
+    (result,) = queue.pop()
+    assert result.forward_loss == pytest.approx(loss, nan_ok=True)
+
+
+# CUDA graphs, on a CPU that stands for a GPU
 
 TRAINING = TrainingSettings(max_steps=1, dropout=0.1)
-NO_MEMORY = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
 
-class Model:
-    """Takes the language model's place. error: what a record ends in."""
+class FakeModel:
+    """Takes the place of the language model. error: Raised when capturing."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.recorded: list[Any] = []
+        self.captured: list[Any] = []
 
-    def record(self, *arguments: Any) -> None:
-        self.recorded.append(arguments)
+    def capture(self, *arguments: Any) -> None:
+        self.captured.append(arguments)
         if self.error is not None:
             raise self.error
 
 
-def test_steps_are_recorded() -> None:
-    model: Any = Model()
-    assert record_steps(model, TRAINING, 5, torch.bfloat16) is None
-    assert model.recorded == [(TRAINING.unroll_steps, 5, 0.1, torch.bfloat16)]
+def test_steps_are_captured() -> None:
+    model: Any = FakeModel()
+    assert capture_steps(model, TRAINING, 5, torch.bfloat16) is None
+    assert model.captured == [(TRAINING.unroll_steps, 5, 0.1, torch.bfloat16)]
 
 
-def test_batches_in_parts_are_not_recorded_and_it_is_told() -> None:
-    model: Any = Model()
+def test_accumulated_steps_are_not_captured() -> None:
+    model: Any = FakeModel()
     training = TRAINING.model_copy(update={"accumulate_gradient": 2})
-    told = record_steps(model, training, 5, torch.float32)
-    assert told is not None
-    assert "accumulate_gradient is 2, not 1" in told
-    assert model.recorded == []
+    message = capture_steps(model, training, 5, torch.float32)
+    assert message is not None
+    assert "needs training.accumulate_gradient = 1; it is 2" in message
+    assert model.captured == []
 
 
-def test_a_gpu_that_records_nothing() -> None:
-    model: Any = Model(RuntimeError("capture is not permitted"))
+def test_a_gpu_that_cannot_capture() -> None:
+    model: Any = FakeModel(RuntimeError("capture is not permitted"))
     with pytest.raises(TrainingError, match=r"not permitted.*cuda_graph false"):
-        record_steps(model, TRAINING, 5, torch.float32)
+        capture_steps(model, TRAINING, 5, torch.float32)
 
 
-def test_too_little_memory_is_no_fault_of_the_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model: Any = Model(NO_MEMORY)
+def test_capturing_does_not_hide_a_lack_of_memory() -> None:
+    model: Any = FakeModel(torch.cuda.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        record_steps(model, TRAINING, 5, torch.float32)
-    texts = runs.make_texts(tmp_path)
-
-    def compute(*_: Any, **__: Any) -> Any:
-        raise NO_MEMORY
-
-    monkeypatch.setattr(loop, "compute_gradient", compute)
-    with pytest.raises(TrainingError, match="Tried to allocate 9 GiB") as told:
-        runs.run(texts, tmp_path / "out")
-    assert "accumulate_gradient" in str(told.value)
+        capture_steps(model, TRAINING, 5, torch.float32)

@@ -74,9 +74,9 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if path == paths[0]:
                 raise ValueError(
-                    f"{folder}: expected a checkpoint that is whole, found damaged "
-                    f"ones only ({path.name}: {error}). Put a copy back, or name "
-                    "another output folder to begin anew."
+                    f"{folder}: expected an intact checkpoint, found only damaged ones "
+                    f"({path.name}: {error}). Restore a copy, or name another output "
+                    "folder to start over."
                 ) from error
             damaged = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(damaged, ignore_errors=True)

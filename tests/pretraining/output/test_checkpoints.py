@@ -198,7 +198,7 @@ def test_all_are_damaged(tmp_path: Path) -> None:
     path = tmp_path / "step-00000002" / META
     data = path.read_bytes()
     path.unlink()
-    with pytest.raises(ValueError, match="expected a checkpoint that is whole"):
+    with pytest.raises(ValueError, match="expected an intact checkpoint"):
         checkpoints.load_newest(tmp_path, silent)
     path.write_bytes(data)
     assert_is(checkpoints.load_newest(tmp_path, silent), 2)

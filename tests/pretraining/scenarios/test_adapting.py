@@ -1,4 +1,4 @@
-"""Runs that start from trained weights, of any format: `initialize.weights`."""
+"""Runs that start from pretrained weights of any format (`initialize.weights`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import torch
 from helpers import manylangs_folder, numpy_bilm, runs
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.pretraining.output import log as records
-from spacy_elmo.pretraining.progress import TrainingError
+from spacy_elmo.pretraining.step import TrainingError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds", "!"]]
 OPTIONS: dict[str, Any] = {
@@ -36,20 +35,9 @@ OPTIONS: dict[str, Any] = {
 FORMATS = ("published", "pair", "ours", "many", "many with words")
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the steps."""
-    monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
-
-
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.make_texts(tmp_path_factory.mktemp("texts"))
-
-
 @pytest.fixture(scope="module")
 def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A random model in each format: the value of initialize.weights."""
+    """A random model in each format, as values of initialize.weights."""
     folder = tmp_path_factory.mktemp("starts")
     rng = np.random.default_rng(0)
     weights = numpy_bilm.random_weights(OPTIONS, rng)
@@ -65,10 +53,10 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         table.astype("f"),
         projection.astype("f"),
     )
-    found: dict[str, Any] = {name: str(folder / name) for name in FORMATS}
+    starts: dict[str, Any] = {name: str(folder / name) for name in FORMATS}
     files = {path.suffix: str(path) for path in published.iterdir()}
-    found["pair"] = [files[".json"], files[".hdf5"]]
-    return found
+    starts["pair"] = [files[".json"], files[".hdf5"]]
+    return starts
 
 
 def adapt(texts: Path, output: Path, weights: Any, **sections: Any) -> Path:
@@ -91,7 +79,7 @@ def bilm_of(output: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 def same(state: dict[str, torch.Tensor], bilm: BiLM) -> dict[str, bool]:
-    """By name of the weight, whether it is the same to the last bit."""
+    """By name of the weight, whether it is identical."""
     expected = bilm.state_dict()
     assert state.keys() == expected.keys()
     return {name: torch.equal(state[name], tensor) for name, tensor in expected.items()}
@@ -101,7 +89,7 @@ def same(state: dict[str, torch.Tensor], bilm: BiLM) -> dict[str, bool]:
 def test_a_run_starts_from_the_weights(
     texts: Path, tmp_path: Path, starts: dict[str, Any], name: str
 ) -> None:
-    """Nothing is learned: the same vectors come out."""
+    """Without learning, the exported model gives the same vectors."""
     optimizer = {"name": "adagrad", "learn_rate": 1e-30}
     training = {"optimizer": optimizer}
     output = adapt(texts, tmp_path, starts[name], training=training)
@@ -117,7 +105,7 @@ def test_a_run_starts_from_the_weights(
 def test_each_format_is_trained(
     texts: Path, tmp_path: Path, starts: dict[str, Any], name: str
 ) -> None:
-    training: runs.Values = {"max_steps": 40, "eval_frequency": 8}
+    training = {"max_steps": 40, "eval_frequency": 8, "checkpoint_frequency": 40}
     output = adapt(texts, tmp_path, starts[name], training=training)
     found = [line["perplexity"] for line in runs.log(output, "dev")]
     assert found[-1] < 0.9 * found[0]
@@ -133,7 +121,7 @@ def test_each_format_is_trained(
 def test_published_weights(
     texts: Path, tmp_path: Path, shared: Path, name: str
 ) -> None:
-    """As they were published."""
+    """Published files, unmodified."""
     folder = shared / "fixtures" / name
     weights: Any = str(folder)
     if name == "bilm_tf":
@@ -156,14 +144,14 @@ def test_published_weights(
     [{"type": "sampled"}, {"type": "full"}, {"type": "adaptive", "cutoffs": [6]}],
     ids=str,
 )
-def test_the_output_layer_is_first_trained_alone(
+def test_the_output_layer_is_trained_alone_at_first(
     texts: Path,
     tmp_path: Path,
     starts: dict[str, Any],
     softmax: runs.Values,
     optimizer: str,
 ) -> None:
-    """The biLM stays as it is to the last bit: no weight decay, no late step."""
+    """The biLM stays identical: no weight decay, no delayed update."""
     training: runs.Values = {
         "max_steps": 10,
         "checkpoint_frequency": 1,
@@ -192,7 +180,7 @@ def test_the_output_layer_is_first_trained_alone(
         assert not all(torch.equal(now[name], then[name]) for name in names), step
 
 
-def test_the_warm_up_begins_afterwards(
+def test_the_warmup_follows_the_softmax_steps(
     texts: Path, tmp_path: Path, starts: dict[str, Any]
 ) -> None:
     training = {"schedule": {"name": "constant", "warmup_steps": 4}}
@@ -208,9 +196,10 @@ def test_the_warm_up_begins_afterwards(
     assert rates == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("optimizer", ["adagrad", "adamw"])
-@pytest.mark.parametrize("step", [2, 5, 6, 7])
-def test_it_resumes_on_either_side(
+@pytest.mark.parametrize(
+    ("step", "optimizer"), [(2, "adagrad"), (5, "adamw"), (6, "adagrad"), (7, "adamw")]
+)
+def test_resumes_before_and_after_the_softmax_steps(
     texts: Path, tmp_path: Path, starts: dict[str, Any], step: int, optimizer: str
 ) -> None:
     chosen: runs.Values = {
@@ -233,9 +222,9 @@ def test_it_resumes_on_either_side(
 def test_export_as_published(
     texts: Path, tmp_path: Path, starts: dict[str, Any]
 ) -> None:
-    """Weights of another scheme of characters have no such form: that is known before
-    the first step."""
-    with pytest.raises(TrainingError, match=r"export\.hdf5: expected weights of the"):
+    """Weights that use a vocabulary of characters cannot be exported, and that is
+    reported before the first step."""
+    with pytest.raises(TrainingError, match=r"export\.hdf5: expected weights that"):
         adapt(texts, tmp_path / "many", starts["many"], export={"hdf5": True})
     assert not (tmp_path / "many" / "checkpoints").exists()
     output = adapt(texts, tmp_path / "ours", starts["ours"], export={"hdf5": True})
@@ -244,6 +233,6 @@ def test_export_as_published(
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_weights_that_are_not_there(texts: Path, tmp_path: Path) -> None:
+def test_missing_weights(texts: Path, tmp_path: Path) -> None:
     with pytest.raises((OSError, ValueError), match="found nothing there"):
         adapt(texts, tmp_path / "out", str(tmp_path / "none"))

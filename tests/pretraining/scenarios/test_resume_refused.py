@@ -1,8 +1,9 @@
-"""A run whose settings or texts have changed is refused, with what changed; what does
-not alter its course may change."""
+"""A run is not resumed with other settings or texts, unless they do not affect the
+steps that are done."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,37 @@ from helpers import runs
 from helpers.corpora import contents
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.pretraining.output import log as records
-from spacy_elmo.pretraining.progress import TrainingError
+from spacy_elmo.pretraining.step import TrainingError
 
 NO_DEV: runs.Values = {"corpus": {"dev": None}}
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the steps."""
-    monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
-
-
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.make_texts(tmp_path_factory.mktemp("texts"))
+def interrupted(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that broke off after 9 of 12 steps, with a checkpoint at step 8."""
+    output = tmp_path_factory.mktemp("interrupted")
+    runs.stop_at(texts, output, 9)
+    return output
 
 
 @pytest.fixture
-def stopped(texts: Path, tmp_path: Path) -> Path:
-    """A run that was gone after 9 of 12 steps: its newest checkpoint is of step 8."""
-    runs.stop_at(texts, tmp_path / "out", 9)
-    return tmp_path / "out"
+def stopped(interrupted: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may resume."""
+    return Path(shutil.copytree(interrupted, tmp_path / "out"))
 
 
 def assert_refused(
     texts: Path, output: Path, changes: list[str], **sections: Any
 ) -> None:
-    """Nothing is written; the message has these lines, and no others."""
+    """Nothing is written, and the message lists exactly these changes."""
     before = contents(output)
     with pytest.raises(TrainingError) as caught:
         runs.run(texts, output, **sections)
-    first, *found, last = str(caught.value).splitlines()
+    first, *lines, last = str(caught.value).splitlines()
     assert "at step 8" in first
-    assert "expected its own settings and texts" in first
+    assert "expected the settings and texts" in first
     assert "found changes" in first
-    assert [line.strip() for line in found] == changes
+    assert [line.strip() for line in lines] == changes
     assert "name another output folder" in last
     after = contents(output)
     for name in {*before, *after}:
@@ -54,7 +50,7 @@ def assert_refused(
             assert after[name] == before[name], name
 
 
-def test_settings_that_alter_the_course(texts: Path, stopped: Path) -> None:
+def test_settings_that_affect_training(texts: Path, stopped: Path) -> None:
     assert_refused(
         texts,
         stopped,
@@ -69,36 +65,36 @@ def test_settings_that_alter_the_course(texts: Path, stopped: Path) -> None:
         softmax={"n_samples": 9},
         training={"seed": 7, "dropout": 0.1, "optimizer": {"learn_rate": 0.02}},
     )
-    # Put back, it goes on.
+    # With the original settings, it resumes.
     runs.run(texts, stopped)
     assert runs.log(stopped, "train")[-1]["step"] == 12
 
 
 def test_another_text(texts: Path, stopped: Path, tmp_path: Path) -> None:
-    """Of the same words, so that the vocabulary stays."""
+    """With the same words, so that the vocabulary is unchanged."""
     *lines, last = (texts / "train.txt").read_text(encoding="utf8").splitlines()
     lines.append(" ".join(reversed(last.split())))
     (tmp_path / "other.txt").write_text("\n".join(lines) + "\n", encoding="utf8")
     with pytest.raises(TrainingError) as caught:
         runs.run(texts, stopped, corpus={"train": str(tmp_path / "other.txt")})
-    assert "corpus.train: other contents (" in str(caught.value)
+    assert "corpus.train: different contents (" in str(caught.value)
     assert "vocabulary" not in str(caught.value)
 
 
 def test_another_vocabulary(texts: Path, stopped: Path, tmp_path: Path) -> None:
-    """As a file, of the same text."""
+    """A vocabulary file, for the same text."""
     lines = (texts / "train.txt").read_text(encoding="utf8").split()
     ready = tmp_path / "vocabulary.txt"
     words = ["<S>", "</S>", "<UNK>", *sorted(set(lines))]
     ready.write_text("".join(f"{word}\t9\n" for word in words), encoding="utf8")
     with pytest.raises(TrainingError) as caught:
         runs.run(texts, stopped, vocabulary={"path": str(ready)})
-    assert "vocabulary: other contents (" in str(caught.value)
+    assert "vocabulary: different contents (" in str(caught.value)
     assert "corpus.train" not in str(caught.value)
 
 
-def test_other_weights_to_start_from(texts: Path, tmp_path: Path) -> None:
-    """Under the same path."""
+def test_other_initial_weights(texts: Path, tmp_path: Path) -> None:
+    """At the same path."""
     start = tmp_path / "start"
     chosen: runs.Values = {"bilm": None, "initialize": {"weights": str(start)}}
     bilm = load_bilm(runs.run(texts, tmp_path / "first", **NO_DEV) / "model-last")
@@ -106,12 +102,12 @@ def test_other_weights_to_start_from(texts: Path, tmp_path: Path) -> None:
     runs.stop_at(texts, tmp_path / "out", 9, **chosen)
     bilm.forward_layers[0].bias.data += 1
     save_bilm(bilm, start)
-    with pytest.raises(TrainingError, match=r"initialize\.weights: other contents"):
+    with pytest.raises(TrainingError, match=r"initialize\.weights: different contents"):
         runs.run(texts, tmp_path / "out", **chosen)
 
 
 def test_the_same_text_elsewhere(texts: Path, stopped: Path, tmp_path: Path) -> None:
-    """It is known by what it is; so are ready shards."""
+    """Texts and prepared shards are compared by their contents, not by their path."""
     folder = tmp_path / "moved"
     runs.make_texts(folder)
     runs.stop_at(folder, stopped, 10)
@@ -147,10 +143,10 @@ HARMLESS: list[runs.Values] = [
 
 
 @pytest.mark.parametrize("sections", HARMLESS, ids=str)
-def test_what_may_change(
+def test_settings_that_may_change(
     texts: Path, stopped: Path, tmp_path: Path, sections: runs.Values
 ) -> None:
-    """The steps are then those of a run that had it so from the beginning."""
+    """The run continues as if it had had these settings from the beginning."""
     whole = runs.run(texts, tmp_path / "whole", **sections)
     runs.run(texts, stopped, **sections)
     step = runs.checkpoints(whole)[-1]
@@ -160,7 +156,7 @@ def test_what_may_change(
         assert found[name].equal(tensor), name
 
 
-def test_the_end_of_a_falling_rate(texts: Path, tmp_path: Path) -> None:
+def test_the_end_of_a_decaying_learning_rate(texts: Path, tmp_path: Path) -> None:
     training: runs.Values = {"max_steps": 12, "schedule": {"name": "linear"}}
     runs.stop_at(texts, tmp_path, 9, training=training)
     changed = {**training, "max_steps": 20}
@@ -169,7 +165,7 @@ def test_the_end_of_a_falling_rate(texts: Path, tmp_path: Path) -> None:
 
 
 def test_another_held_out_text(texts: Path, stopped: Path, tmp_path: Path) -> None:
-    """It is no part of the course; the best so far is no measure for it."""
+    """It does not affect training, and the best evaluation so far is forgotten."""
     assert [line["best"] for line in runs.log(stopped, "dev")] == [True]
     dev = runs.write_text(tmp_path / "dev.txt", 5, seed=2)
     runs.run(texts, stopped, corpus={"dev": str(dev)}, training={"eval_frequency": 10})
@@ -179,12 +175,12 @@ def test_another_held_out_text(texts: Path, stopped: Path, tmp_path: Path) -> No
     assert lines[1]["n_words"] == len(dev.read_text(encoding="utf8").split())
 
 
-def test_held_out_text_goes(texts: Path, stopped: Path) -> None:
+def test_removing_the_held_out_text(texts: Path, stopped: Path) -> None:
     runs.run(texts, stopped, **NO_DEV)
     assert [line["step"] for line in runs.log(stopped, "dev")] == [6]
 
 
-def test_a_log_that_is_no_log(texts: Path, tmp_path: Path) -> None:
+def test_a_foreign_log_file(texts: Path, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("my notes\n", encoding="utf8")
     with pytest.raises(ValueError, match=r"log\.jsonl, line 1: expected a JSON object"):
         runs.run(texts, tmp_path)

@@ -1,5 +1,5 @@
-"""Several processes on one machine, by gloo: `torchrun --nproc-per-node 2` follows one
-process with the whole batch, and a run may go on with another number of processes."""
+"""Several processes with gloo: under torchrun two processes compute what one process
+computes with the whole batch, and a run may resume with another number of processes."""
 
 from __future__ import annotations
 
@@ -31,44 +31,39 @@ pytestmark = pytest.mark.skipif(
 ADAGRAD: runs.Values = {"optimizer": {"name": "adagrad", "learn_rate": 0.2}}
 
 
-@pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return runs.make_texts(tmp_path_factory.mktemp("texts"))
-
-
 def start_two(config: Path, output: Path, *options: object) -> subprocess.Popen[str]:
     return runs.start(*TORCHRUN, *MODULE, config, output, *options)
 
 
 def run_two(folder: Path, texts: Path, output: Path, **sections: Any) -> Path:
     config = runs.write_config(folder / "run.cfg", texts, **sections)
-    status, shown = finish(start_two(config, output, "--quiet"))
-    assert status == 0, shown
+    status, printed = finish(start_two(config, output, "--quiet"))
+    assert status == 0, printed
     return output
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     try:
-        shown = process.communicate(timeout=180)
+        printed = process.communicate(timeout=180)
     finally:
         kill(process)
-    return process.returncode, "".join(shown)
+    return process.returncode, "".join(printed)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """With SIGKILL; torchrun's own processes would outlive it."""
+    """Kill torchrun and its workers, which would outlive it."""
     workers = children(process.pid)
     process.kill()
     for worker in workers:
         with suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-    while any(is_there(worker) for worker in workers):
+    while any(is_running(worker) for worker in workers):
         time.sleep(0.01)
     process.communicate()
 
 
-def is_there(pid: int) -> bool:
-    """A zombie, for which nobody has waited yet, has no files any more."""
+def is_running(pid: int) -> bool:
+    """A zombie, which nobody has waited for yet, does not count."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf8")
     except (FileNotFoundError, ProcessLookupError):
@@ -84,17 +79,6 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def wait_for_step(process: subprocess.Popen[str], output: Path, step: int) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        if (output / "log.jsonl").is_file():
-            lines = runs.log(output, "train")
-            if lines and lines[-1]["step"] >= step:
-                return
-        time.sleep(0.02)
-    raise AssertionError(finish(process))
-
-
 @pytest.mark.parametrize(
     "sections",
     [
@@ -102,7 +86,7 @@ def wait_for_step(process: subprocess.Popen[str], output: Path, step: int) -> No
         pytest.param({"training": ADAGRAD}, marks=pytest.mark.slow),
         pytest.param({"softmax": {"type": "full"}}, marks=pytest.mark.slow),
         pytest.param(
-            # With a cluster of which many steps have no word.
+            # Many steps have no word of the last cluster.
             {"softmax": {"type": "adaptive", "cutoffs": [6, 17], "div_value": 2.0}},
             marks=pytest.mark.slow,
         ),
@@ -112,13 +96,12 @@ def wait_for_step(process: subprocess.Popen[str], output: Path, step: int) -> No
     ],
     ids=str,
 )
-def test_two_processes_follow_one(
+def test_two_processes_equal_one(
     texts: Path, tmp_path: Path, sections: runs.Values
 ) -> None:
     chosen = runs.merged(STEPS, sections)
     alone = runs.run(texts, tmp_path / "alone", **chosen)
     two = run_two(tmp_path, texts, tmp_path / "two", **chosen)
-    # The whole loss and both, at each step; both norms; perplexities.
     assert len(runs.losses(two)) == 50
     assert runs.losses(two) == pytest.approx(runs.losses(alone), abs=1e-4)
     runs.assert_close(two, alone, rel=1e-3)
@@ -131,8 +114,8 @@ def test_two_processes_follow_one(
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_with_the_run_of_one(texts: Path, tmp_path: Path) -> None:
-    """With the state of its lanes, dealt anew."""
+def test_two_processes_resume_the_run_of_one(texts: Path, tmp_path: Path) -> None:
+    """The state of its lanes is divided between them."""
     alone = runs.run(texts, tmp_path / "alone", **STEPS)
     output = tmp_path / "out"
     runs.stop_at(texts, output, 33, **STEPS)
@@ -143,19 +126,18 @@ def test_two_processes_go_on_with_the_run_of_one(texts: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_with_the_run_of_two(texts: Path, tmp_path: Path) -> None:
-    """That was killed."""
+def test_one_process_resumes_the_killed_run_of_two(texts: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     config = runs.write_config(tmp_path / "run.cfg", texts, **LONG)
     process = start_two(config, output)
-    wait_for_step(process, output, 23)
+    runs.wait_for_step(process, output, 23)
     kill(process)
     step = runs.checkpoints(output)[-1]
-    assert_goes_on_as_one(texts, tmp_path, output, step)
+    assert_resumes_as_one(texts, tmp_path, output, step)
 
 
-def assert_goes_on_as_one(texts: Path, folder: Path, output: Path, step: int) -> None:
-    """A process alone, from this step on, is at the losses of one that always was."""
+def assert_resumes_as_one(texts: Path, folder: Path, output: Path, step: int) -> None:
+    """Resumed by one process, the run has the losses of a run by one process."""
     last = runs.merged(LONG, {"training": {"max_steps": step + 10}})
     alone = runs.run(texts, folder / "alone", **last)
     runs.run(texts, output, **last)
@@ -165,54 +147,54 @@ def assert_goes_on_as_one(texts: Path, folder: Path, output: Path, step: int) ->
 
 
 @pytest.mark.slow
-def test_lanes_that_cannot_be_dealt(texts: Path, tmp_path: Path) -> None:
+def test_lanes_that_cannot_be_divided(texts: Path, tmp_path: Path) -> None:
     config = runs.write_config(tmp_path / "run.cfg", texts, training={"batch_size": 5})
-    status, shown = finish(start_two(config, tmp_path / "out"))
+    status, printed = finish(start_two(config, tmp_path / "out"))
     assert status == 1
-    assert "training.batch_size: expected a multiple of 2 processes" in shown
+    assert "training.batch_size: expected a multiple of 2 processes" in printed
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 @pytest.mark.slow
-def test_a_text_that_is_not_there(texts: Path, tmp_path: Path) -> None:
-    """One process finds out, both end."""
+def test_a_missing_text(texts: Path, tmp_path: Path) -> None:
+    """The first process fails, and both end."""
     config = runs.write_config(tmp_path / "run.cfg", texts)
     none = tmp_path / "none.txt"
     process = start_two(config, tmp_path / "out", "--corpus.train", none)
-    status, shown = finish(process)
+    status, printed = finish(process)
     assert status == 1
-    assert str(none) in shown
-    # A traceback of torchrun's own, none of ours.
-    assert "loop.py" not in shown
+    assert str(none) in printed
+    # torchrun prints a traceback of its own.
+    assert "trainer.py" not in printed
 
 
 @pytest.mark.slow
-def test_sigterm_ends_with_a_checkpoint(texts: Path, tmp_path: Path) -> None:
-    """torchrun hands it on to both; the rest of the run is that of one process."""
+def test_sigterm_stops_with_a_checkpoint(texts: Path, tmp_path: Path) -> None:
+    """torchrun forwards it to both; one process resumes the run."""
     output = tmp_path / "out"
     config = runs.write_config(tmp_path / "run.cfg", texts, **LONG)
     process = start_two(config, output)
-    wait_for_step(process, output, 23)
+    runs.wait_for_step(process, output, 23)
     process.send_signal(signal.SIGTERM)
-    status, shown = finish(process)
+    status, printed = finish(process)
     assert status != 0
-    assert "run it again to go on" in shown
+    assert "run the same command again to resume" in printed
     step = runs.log(output, "train")[-1]["step"]
     assert runs.checkpoints(output)[-1] == step
     assert runs.weights(output / "model-last")
-    assert_goes_on_as_one(texts, tmp_path, output, step)
+    assert_resumes_as_one(texts, tmp_path, output, step)
 
 
 @pytest.mark.slow
-def test_one_process_that_is_asked_ends_both(texts: Path, tmp_path: Path) -> None:
-    """As where a machine among several is shut down."""
+def test_a_signal_to_one_process_stops_both(texts: Path, tmp_path: Path) -> None:
+    """As when one of several machines is shut down."""
     output = tmp_path / "out"
     config = runs.write_config(tmp_path / "run.cfg", texts, **LONG)
     process = start_two(config, output)
-    wait_for_step(process, output, 23)
+    runs.wait_for_step(process, output, 23)
     os.kill(children(process.pid)[-1], signal.SIGTERM)
-    status, shown = finish(process)
+    status, printed = finish(process)
     assert status != 0
-    assert "run it again to go on" in shown
+    assert "run the same command again to resume" in printed
     step = runs.log(output, "train")[-1]["step"]
     assert runs.checkpoints(output)[-1] == step

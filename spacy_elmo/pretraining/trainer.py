@@ -1,0 +1,555 @@
+"""The training loop."""
+
+import signal
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from ..bilm import BiLM
+from ..bilm.backends import cpu as kernels
+from ..bilm.lstm import LSTMState
+from ..bilm.precision import resolve_precision
+from ..bilm.softmax import FullSoftmax, SampledSoftmax
+from ..files import hash_files, recover_folder
+from ..formats import load_bilm
+from .callbacks import Callback
+from .data.batches import DROPOUT, WEIGHTS, Batch, Batches, each, generator_of
+from .data.corpus import Corpus, load_corpus
+from .data.lanes import Lanes
+from .data.noise import Noise
+from .distributed import Group
+from .evaluation import Perplexities, evaluate
+from .language_model import LanguageModel, make_softmax
+from .lock import alone_in
+from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
+from .optimizers import Optimizer, clip
+from .output import checkpoints
+from .output.log import Records
+from .output.model_folder import write_model
+from .output.reporter import DevRecord
+from .progress import Progress
+from .schedules import learn_rate, total_steps
+from .settings import PretrainSettings
+from .signals import Interrupted, Requests
+from .step import (
+    ResultQueue,
+    StepOutput,
+    TrainingError,
+    capture_steps,
+    compute_gradient,
+    sum_over_processes,
+)
+from .weight_average import WeightAverage
+
+OUT_OF_MEMORY = """\
+training: expected batches that fit into the GPU's memory, found: {error}
+Use a new output folder and raise training.accumulate_gradient, which computes a batch
+in parts with the same gradient, or lower training.batch_size. The run in this folder
+can be resumed on a GPU with more memory."""
+
+
+def pretrain(
+    settings: PretrainSettings,
+    output: Path,
+    *,
+    gpu_id: int = -1,
+    show: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train a biLM, or resume a run that stopped early.
+
+    settings (PretrainSettings): Settings of the run.
+    output (Path): Folder of the run. A run that is in it is resumed.
+    gpu_id (int): GPU, or -1 for the CPU. Under torchrun, any GPU means that each
+        process uses its own.
+    show (bool): Show progress on stderr.
+    callbacks (Sequence[Callback]): Hooks into the run.
+    RAISES: Interrupted after SIGTERM or Ctrl-C; TrainingError if a loss is not finite,
+        the GPU's memory is too small, or the folder holds a different run; CorpusError
+        if the text cannot be read; OSError if the final checkpoint or model cannot be
+        written.
+    """
+    if gpu_id < 0:
+        keep_freed_memory()
+    group = Group.join(gpu_id)
+    try:
+        with alone_in(Path(output)) if group.is_first else nullcontext():
+            Trainer(settings, output, group=group, show=show, callbacks=callbacks).run()
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError(OUT_OF_MEMORY.format(error=error)) from error
+    finally:
+        group.leave()
+
+
+class Trainer:
+    """A pretraining run: what it trains, on which text, and how far it is.
+
+    settings (PretrainSettings): Settings of the run.
+    output (Path): Folder of the run. A run that is in it is resumed. `pretrain` also
+        locks the folder; Trainer does not.
+    group (Optional[Group]): The processes that train together; by default this one
+        alone, on the CPU.
+    show (bool): Show progress on stderr.
+    callbacks (Sequence[Callback]): Hooks into the run.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        output: Path,
+        *,
+        group: Optional[Group] = None,
+        show: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        training = settings.training
+        self.settings, self.training = settings, training
+        self.output, self.show = Path(output), show
+        self.group = group or Group(0, 1, torch.device("cpu"))
+        self.callbacks = list(callbacks)
+        self.notes: List[str] = []
+
+        # The random state must be the same whether or not text has to be tokenized, and
+        # loading a tokenizer may draw random numbers.
+        bilm = self.make_bilm()
+        with torch.random.fork_rng(devices=[]):
+            self.corpus = self.load_corpus(bilm)
+        self.model = self.make_model(bilm)
+        self.dtype = resolve_precision(training.precision, self.group.device)
+        self.optimizer = Optimizer(self.model, training.optimizer)
+        self.average = WeightAverage(self.model, training.ema_decay)
+
+        self.own = self.group.own(training.batch_size, training.accumulate_gradient)
+        self.lanes = Lanes(
+            self.corpus.train.shards,
+            training.batch_size,
+            training.unroll_steps,
+            training.seed,
+        )
+        self.notes += self.lanes.notes()
+        self.batches = self.make_batches()
+        self.n_steps = total_steps(
+            training.max_steps, training.max_epochs, self.lanes.steps_per_epoch
+        )
+        self.state = self.model.zero_state(self.own.stop - self.own.start)
+        self.progress = Progress.new(settings, self.identity())
+        self.resume()
+        self.results = ResultQueue(self.group.device)
+        self.signals = Requests()
+        self.stop_requested = False
+        self.reporter = Records(
+            self.output,
+            self.group,
+            settings,
+            total_steps=self.n_steps,
+            steps_per_epoch=self.lanes.steps_per_epoch,
+            first_step=self.progress.step,
+            show=show,
+        )
+
+    def make_bilm(self) -> BiLM:
+        """A new network, or the one of `initialize.weights`."""
+        weights = self.settings.initialize.weights
+        generator = generator_of(self.training.seed, WEIGHTS)
+        torch.manual_seed(generator.initial_seed())
+        if weights is None:
+            assert self.settings.bilm is not None, "checked by the settings"
+            return BiLM(self.settings.bilm)
+        bilm = load_bilm(*weights)
+        if self.settings.export.hdf5 and bilm.config.characters != "bytes":
+            raise TrainingError(
+                "export.hdf5: expected weights that encode words as bytes, found "
+                f"{', '.join(weights)}, which use a vocabulary of characters. The "
+                "published format cannot represent them: remove the setting."
+            )
+        return bilm
+
+    def load_corpus(self, bilm: BiLM) -> Corpus:
+        """The texts and the output vocabulary. The first process prepares them."""
+        return load_corpus(
+            self.settings.corpus,
+            self.settings.vocabulary,
+            bilm.characters,
+            self.output / "corpus",
+            group=self.group,
+            show=self.show,
+            say=self.notes.append,
+        )
+
+    def make_model(self, bilm: BiLM) -> LanguageModel:
+        """The network with a new output layer, on this process's device."""
+        vocabulary, width = self.corpus.vocabulary, bilm.config.projection_dim
+        softmax = make_softmax(self.settings.softmax, len(vocabulary), width)
+        if isinstance(softmax, FullSoftmax):
+            softmax.start_from(vocabulary.counts)
+        return LanguageModel(bilm, softmax).to(self.group.device)
+
+    def make_batches(self) -> Batches:
+        """The batches of this process, by step."""
+        softmax, text, noise = self.model.softmax, self.corpus.train, None
+        if self.training.noise:
+            noise = Noise(
+                self.training.noise,
+                text.shards.types(),
+                text.shards.counts,
+                self.model.bilm.characters,
+            )
+        return Batches(
+            self.lanes,
+            self.own,
+            text.table,
+            self.corpus.vocabulary,
+            softmax if isinstance(softmax, SampledSoftmax) else None,
+            noise=noise,
+            seed=self.training.seed,
+            n_parts=self.training.accumulate_gradient,
+        )
+
+    def identity(self) -> Dict[str, Any]:
+        """Hashes of the texts and of the initial weights, which a resumed run must
+        find unchanged."""
+        paths = [Path(path) for path in self.settings.initialize.weights or ()]
+        files = [path for path in paths if path.is_file()]
+        for folder in paths:
+            files += sorted(path for path in folder.rglob("*") if path.is_file())
+        initial = {"initialize.weights": hash_files(files)} if files else {}
+        return {**self.corpus.identity(), **initial}
+
+    # The loop
+
+    def run(self) -> None:
+        """Train until the last step, until held-out perplexity has not improved for
+        `training.patience` steps, or until a signal asks to stop.
+
+        RAISES: Interrupted after such a signal, when everything is written.
+        """
+        # Until here a signal ends the process at once: there is nothing to save.
+        with self.reporter, self.signals, closing(self.steps()) as steps:
+            self.start()
+            for parts in steps:
+                self.train_step(parts)
+                self.report()
+                if self.evaluation_due() or self.checkpoint_due():
+                    self.report(wait=True)
+                    if self.evaluation_due():
+                        self.evaluate()
+                    if self.checkpoint_due():
+                        self.save()
+                if self.stop_requested:
+                    self.stop()
+            last = self.progress.last_evaluation()
+            self.export("model-last", last, must_succeed=True)
+            self.draw_curves()
+
+    def start(self) -> None:
+        """Report what was found while loading, and capture steps on a GPU."""
+        for name in ("model-best", "model-last"):
+            if self.group.is_first:
+                recover_folder(self.output / name)
+        for note in self.notes:
+            self.reporter.say(note)
+        device = self.group.device
+        if self.training.cuda_graph and device.type == "cuda":
+            n_lanes = self.own.stop - self.own.start
+            missing = capture_steps(self.model, self.training, n_lanes, self.dtype)
+            if missing:
+                self.reporter.say(missing)
+        missing = kernels.why_absent() if device.type == "cpu" else None
+        if missing:
+            self.reporter.say(
+                f"Training is slower without compiled kernels: {missing}."
+            )
+        if self.is_finished():
+            self.reporter.say(f"Training already ended at step {self.progress.step}.")
+        self.clock = self.progress.start_clock()
+
+    def steps(self) -> Generator[List[Batch], None, None]:
+        """The batches of each remaining step, on this process's device."""
+        device = self.group.device
+        make = self.batches.__getitem__
+        with closing(each(make, self.progress.step, self.n_steps, device)) as source:
+            while not self.is_finished():
+                yield [part.to(device) for part in next(source)]
+
+    def train_step(self, parts: List[Batch]) -> None:
+        """Compute a step's gradient and update the weights; on a GPU, without waiting
+        for either."""
+        step = self.progress.step
+        if step % self.lanes.steps_per_epoch == 0:
+            self.state = self.model.zero_state(self.own.stop - self.own.start)
+        self.notify("before_step")
+        rate = learn_rate(
+            self.training.optimizer.learn_rate,
+            self.training.schedule,
+            step,
+            self.n_steps,
+            self.settings.initialize.softmax_steps,
+        )
+        output = self.forward_backward(parts)
+        self.state = output.state
+        self.notify("after_backward", output)
+        gradients = self.optimizer.gradients(output.rows)
+        norm = clip(gradients, self.training.optimizer.grad_clip)
+        self.optimizer.step(rate, step, output.rows)
+        self.average.update(output.rows)
+        self.results.put(step, parts[0].window, rate, output, norm)
+        self.progress.step += 1
+        self.reporter.advance()
+        on_cpu = self.group.device.type == "cpu"
+        if on_cpu and self.progress.step % STEPS_BETWEEN_TRIMS == 0:
+            return_holes()
+
+    def forward_backward(self, parts: List[Batch]) -> StepOutput:
+        """The gradient of a step, summed over all processes."""
+        step = self.progress.step
+        self.model.freeze_bilm(step < self.settings.initialize.softmax_steps)
+        if self.training.dropout:
+            seeds = self.training.seed, DROPOUT, step, self.group.rank
+            torch.manual_seed(generator_of(*seeds).initial_seed())
+        output = compute_gradient(
+            self.model,
+            parts,
+            self.state,
+            self.training,
+            self.dtype,
+            stop_requested=self.signals.received is not None,
+        )
+        sum_over_processes(self.model, output, self.group)
+        return output
+
+    def report(self, *, wait: bool = False) -> None:
+        """Check and log the results that have arrived.
+
+        wait (bool): Wait for the results of all steps so far.
+        RAISES: TrainingError if a loss or gradient is not finite.
+        """
+        n_words = self.training.batch_size * self.training.unroll_steps
+        for result in self.results.pop(wait=wait):
+            self.progress.check(result, self.lanes, self.own)
+            self.progress.add(result, n_words)
+            if self.progress.unlogged_steps >= self.training.log_frequency:
+                steps_per_epoch = self.lanes.steps_per_epoch
+                record = self.progress.record(steps_per_epoch, self.clock())
+                self.reporter.train(record)
+            self.stop_requested |= result.stop_requests > 0
+            self.notify("after_step", result)
+
+    # What is due
+
+    def is_finished(self) -> bool:
+        # Patience may only run out where an evaluation was due, not when a run is
+        # resumed between two of them.
+        patience = self.training.patience
+        evaluated = _is_due(self.progress.step, self.training.eval_frequency)
+        return self.progress.is_finished(self.n_steps, patience if evaluated else 0)
+
+    def evaluation_due(self) -> bool:
+        step = self.progress.step
+        return step == self.n_steps or _is_due(step, self.training.eval_frequency)
+
+    def checkpoint_due(self) -> bool:
+        step = self.progress.step
+        return (
+            self.stop_requested
+            or self.is_finished()
+            or self.progress.best_step == step
+            or _is_due(step, self.training.checkpoint_frequency)
+        )
+
+    # Evaluation and output
+
+    def evaluate(self) -> None:
+        """Measure held-out perplexity, and export the model if it is the best so far.
+
+        A best model that cannot be written does not count as best, so that the next one
+        that beats the exported one replaces it.
+        """
+        if self.corpus.dev is None:
+            return
+        perplexities = self.measure()
+        self.notify("after_evaluation", perplexities)
+        # After the last evaluation there is no other chance to export the best model.
+        must_succeed = self.stop_requested or self.progress.step == self.n_steps
+        seconds, is_best = self.clock(), False
+
+        def export_best() -> bool:
+            return self.progress.is_best(perplexities) and self.export(
+                "model-best", perplexities, must_succeed=must_succeed
+            )
+
+        try:
+            is_best = self.group.from_first(export_best)
+            self.progress.evaluated(perplexities, best=is_best)
+        finally:
+            self.reporter.dev(
+                DevRecord(
+                    step=self.progress.step,
+                    epoch=self.progress.step / self.lanes.steps_per_epoch,
+                    forward_perplexity=perplexities.forward,
+                    backward_perplexity=perplexities.backward,
+                    perplexity=perplexities.mean,
+                    oov_rate=perplexities.oov_rate,
+                    n_words=perplexities.n_words,
+                    seconds=seconds,
+                    best=is_best,
+                )
+            )
+
+    def measure(self) -> Perplexities:
+        """Perplexities of the held-out text."""
+        assert self.corpus.dev is not None
+        with self.average.applied():
+            return evaluate(
+                self.model,
+                self.corpus.dev.shards,
+                self.corpus.dev.table,
+                self.corpus.vocabulary,
+                group=self.group,
+                n_words=self.training.n_evaluated,
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint and remove old ones."""
+        tensors = self.state_dict()
+        if not self.group.is_first:
+            return
+        folder, step = self.output / "checkpoints", self.progress.step
+        must_succeed = self.stop_requested or self.is_finished()
+        with self.writing("checkpoint", must_succeed):
+            self.notify("before_checkpoint")
+            self.progress.seconds = self.clock()
+            path = checkpoints.save(folder, step, tensors, self.progress.to_meta())
+            best_step = self.progress.best_step
+            checkpoints.prune(folder, self.training.keep_checkpoints, best_step)
+            self.notify("after_checkpoint", path)
+
+    def export(
+        self, name: str, perplexities: Optional[Perplexities], *, must_succeed: bool
+    ) -> bool:
+        """Write the model as a folder that `load_bilm` reads.
+
+        name (str): Name of the folder.
+        perplexities (Optional[Perplexities]): Its last evaluation, stored with it.
+        must_succeed (bool): Whether a failure to write ends the run.
+        RETURNS (bool): Whether it was written; only the first process writes.
+        """
+        if not self.group.is_first:
+            return False
+        meta = {
+            **self.corpus.tokenization.to_json(),
+            "step": self.progress.step,
+            "words": self.progress.words,
+            "held_out": None if perplexities is None else perplexities.to_json(),
+        }
+        with self.writing(name, must_succeed), self.average.applied():
+            self.notify("before_export", name)
+            write_model(
+                self.output / name,
+                self.model,
+                self.corpus.vocabulary,
+                self.settings.softmax,
+                meta,
+                hdf5=self.settings.export.hdf5,
+            )
+            self.notify("after_export", self.output / name)
+            return True
+        return False
+
+    @contextmanager
+    def writing(self, what: str, must_succeed: bool) -> Iterator[None]:
+        """Report a failure to write instead of raising it, unless it `must_succeed`: a
+        full disk does not end a run that has more steps to do."""
+        try:
+            yield
+        except OSError as error:
+            if must_succeed:
+                raise
+            self.reporter.say(
+                f"No {what} was written at step {self.progress.step}: {error}. "
+                "Training continues."
+            )
+
+    def draw_curves(self) -> None:
+        self.reporter.finish()
+
+    def stop(self) -> None:
+        """End the run early; the checkpoint is written."""
+        last = self.progress.last_evaluation()
+        self.export("model-last", last, must_succeed=True)
+        number = self.signals.received or signal.SIGTERM
+        message = (
+            f"Stopped on request at step {self.progress.step}; run the same command "
+            "again to resume."
+        )
+        self.reporter.say(message)
+        raise Interrupted(number, message)
+
+    def notify(self, hook: str, *arguments: Any) -> None:
+        """Call a hook of each callback."""
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    # Checkpoints
+
+    def state_dict(self) -> Dict[str, Tensor]:
+        """All tensors of a checkpoint. Every process must call this, as the LSTM state
+        is gathered from all of them."""
+        tensors = {
+            f"model.{name}": value for name, value in self.model.state_dict().items()
+        }
+        for name, value in self.optimizer.state_dict().items():
+            tensors[f"optimizer.{name}"] = value
+        for name, value in self.average.state_dict().items():
+            tensors[f"average.{name}"] = value
+        for number, layer in enumerate(self.state):
+            tensors[f"state.{number}.hidden"] = self.group.gather_lanes(layer.hidden)
+            tensors[f"state.{number}.cell"] = self.group.gather_lanes(layer.cell)
+        return tensors
+
+    def load_state_dict(self, tensors: Dict[str, Tensor]) -> None:
+        """The inverse of `state_dict`, for any number of processes."""
+
+        def section(prefix: str) -> Dict[str, Tensor]:
+            names = [name for name in tensors if name.startswith(prefix)]
+            return {name[len(prefix) :]: tensors[name] for name in names}
+
+        self.model.load_state_dict(section("model."))
+        self.optimizer.load_state_dict(section("optimizer."))
+        note = self.average.load_state_dict(section("average."))
+        if note:
+            self.notes.append(note)
+        state = section("state.")
+        self.state = [
+            LSTMState(
+                *(
+                    state[f"{number}.{name}"][:, self.own].clone().to(self.model.device)
+                    for name in ("hidden", "cell")
+                )
+            )
+            for number in range(self.model.bilm.config.n_layers)
+        ]
+
+    def resume(self) -> None:
+        """Load the newest checkpoint, if there is one. The first process chooses it."""
+        folder = self.output / "checkpoints"
+        loaded: List[checkpoints.Checkpoint] = []
+
+        def choose() -> Optional[int]:
+            newest = checkpoints.load_newest(folder, self.notes.append)
+            if newest is not None:
+                loaded.append(newest)
+            return newest and newest.step
+
+        step = self.group.from_first(choose)
+        if step is None:
+            return
+        checkpoint = loaded[0] if loaded else checkpoints.load_step(folder, step)
+        self.progress = self.progress.resumed(checkpoint, self.lanes.steps_per_epoch)
+        self.load_state_dict(checkpoint.tensors)
+
+
+def _is_due(step: int, frequency: int) -> bool:
+    return bool(frequency) and step % frequency == 0
