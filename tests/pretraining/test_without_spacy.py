@@ -51,7 +51,7 @@ def test_text_between_blanks(texts: Path, tmp_path: Path, bare: str) -> None:
     assert any("No curves.png" in text for text in runs.messages(output))
     runs.assert_same(output, runs.run(texts, tmp_path / "with"))
     shown = runs.complete(*runs.PROGRAM, *arguments, PYTHONPATH=bare)
-    assert "Training ended at step 12 already." in shown
+    assert "Training already ended at step 12." in shown
 
 
 def test_ready_shards(texts: Path, tmp_path: Path, bare: str) -> None:
