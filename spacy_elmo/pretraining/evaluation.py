@@ -7,11 +7,12 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 import numpy as np
 import torch
 
-from .data.batches import Batches, each
+from .data.batches import Batches
 from .data.lanes import Lanes
+from .data.prefetch import stream_batches
 from .data.shards import Shards
 from .data.vocabulary import Vocabulary
-from .data.word_table import TypeTable
+from .data.word_table import WordTable
 from .distributed import Group
 from .language_model import LanguageModel
 
@@ -53,7 +54,7 @@ class Perplexities(NamedTuple):
 def evaluate(
     model: LanguageModel,
     shards: Shards,
-    table: TypeTable,
+    table: WordTable,
     vocabulary: Vocabulary,
     *,
     group: Group,
@@ -77,7 +78,7 @@ def evaluate(
     if own.stop > own.start:
         batches = Batches(lanes, own, table, vocabulary)
         state = model.zero_state(own.stop - own.start)
-        for (batch,) in each(
+        for (batch,) in stream_batches(
             batches.__getitem__, 0, lanes.steps_per_epoch, model.device
         ):
             counted = torch.from_numpy(_counted(lanes, batch.window.step, own))

@@ -16,10 +16,12 @@ from ..bilm.softmax import FullSoftmax, SampledSoftmax
 from ..files import hash_files, recover_folder
 from ..formats import load_bilm
 from .callbacks import Callback
-from .data.batches import DROPOUT, WEIGHTS, Batch, Batches, each, generator_of
+from .data.batches import Batch, Batches
 from .data.corpus import Corpus, load_corpus
 from .data.lanes import Lanes
 from .data.noise import Noise
+from .data.prefetch import stream_batches
+from .data.random_streams import DROPOUT, WEIGHTS, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .language_model import LanguageModel, make_softmax
@@ -153,7 +155,7 @@ class Trainer:
     def make_bilm(self) -> BiLM:
         """A new network, or the one of `initialize.weights`."""
         weights = self.settings.initialize.weights
-        generator = generator_of(self.training.seed, WEIGHTS)
+        generator = make_generator(self.training.seed, WEIGHTS)
         torch.manual_seed(generator.initial_seed())
         if weights is None:
             assert self.settings.bilm is not None, "checked by the settings"
@@ -270,7 +272,7 @@ class Trainer:
         """The batches of each remaining step, on this process's device."""
         device = self.group.device
         make = self.batches.__getitem__
-        with closing(each(make, self.progress.step, self.n_steps, device)) as source:
+        with closing(stream_batches(make, self.progress.step, self.n_steps, device)) as source:
             while not self.is_finished():
                 yield [part.to(device) for part in next(source)]
 
@@ -308,7 +310,7 @@ class Trainer:
         self.model.freeze_bilm(step < self.settings.initialize.softmax_steps)
         if self.training.dropout:
             seeds = self.training.seed, DROPOUT, step, self.group.rank
-            torch.manual_seed(generator_of(*seeds).initial_seed())
+            torch.manual_seed(make_generator(*seeds).initial_seed())
         output = compute_gradient(
             self.model,
             parts,

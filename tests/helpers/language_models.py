@@ -14,7 +14,7 @@ from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.characters import ByteCharacters, Characters, VocabularyCharacters
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter
 from spacy_elmo.pretraining.data.vocabulary import Vocabulary
-from spacy_elmo.pretraining.data.word_table import TypeTable
+from spacy_elmo.pretraining.data.word_table import WordTable
 from spacy_elmo.pretraining.language_model import LanguageModel, make_softmax
 from spacy_elmo.pretraining.settings import SoftmaxSettings
 from spacy_elmo.text.tokenizers import tokenize_whitespace
@@ -46,7 +46,7 @@ class Text:
     """A corpus in all its forms; ids are those of the shards, one after the other."""
 
     shards: Shards
-    table: TypeTable
+    table: WordTable
     vocabulary: Vocabulary
     characters: Characters
 
@@ -98,7 +98,7 @@ def make_text(
     vocabulary = Vocabulary.from_counts(
         shards.types(), shards.counts, len(sentences), max_size=max_size
     )
-    table = TypeTable.of(shards, characters, folder / "table")
+    table = WordTable.from_shards(shards, characters, folder / "table")
     return Text(shards, table, vocabulary, characters)
 
 

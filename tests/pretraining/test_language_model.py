@@ -25,8 +25,9 @@ from torch import Tensor
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState
 from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
-from spacy_elmo.pretraining.data.batches import NEGATIVES, Batch, Batches, generator_of
+from spacy_elmo.pretraining.data.batches import Batch, Batches
 from spacy_elmo.pretraining.data.lanes import Lanes, Window
+from spacy_elmo.pretraining.data.random_streams import NEGATIVES, make_generator
 from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
 from spacy_elmo.pretraining.language_model import (
     LanguageModel,
@@ -94,7 +95,7 @@ class Slow:
         settings = SOFTMAXES[self.softmax]
         if self.softmax == "sampled":
             layer = SampledSoftmax(len(self.text.vocabulary), 1, settings.n_samples)
-            draw = layer.sample(generator_of(0, NEGATIVES, step))
+            draw = layer.sample(make_generator(0, NEGATIVES, step))
             return self.model.sampled_loss(
                 hidden, target, draw.words.tolist(), draw.n_tries
             )

@@ -1,1 +1,1 @@
-"""From raw text to the batches that the network reads."""
+"""From raw text to the batches that the network is trained on."""

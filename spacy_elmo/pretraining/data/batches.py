@@ -1,9 +1,7 @@
-"""Windows of text -> what the network reads, prepared beside the running step."""
+"""Windows of text -> the tensors of a training step."""
 
-import queue
-import threading
 from dataclasses import dataclass
-from typing import Any, Callable, Generator, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -12,18 +10,22 @@ from torch import Tensor
 from ...bilm.softmax import SampledSoftmax
 from .lanes import Lanes, Window
 from .noise import Noise, NoisePlan
+from .random_streams import NEGATIVES, NOISE, make_generator
 from .vocabulary import BEGIN, Vocabulary
-from .word_table import TypeTable
+from .word_table import WordTable
 
 
 class Sample(NamedTuple):
-    """What a sampled softmax computes with.
+    """Targets and negatives of a sampled softmax, for B lanes of U steps.
 
-    rows: the output layer's rows that this step touches in any process, (n_rows,).
-    correction: the log of each one's chance to be drawn, (n_rows,).
-    true: which of the rows is the target, (2, U, B). drawn: the negatives',
-    (n_samples,).
-    columns: 0, or which of the drawn rows, from 1, is the target's, (2, U, B).
+    rows (Tensor): The rows of the output layer that the step touches, in any process,
+        of shape (n_rows,).
+    correction (Tensor): Log probability that a draw contains each row, of shape
+        (n_rows,).
+    true (Tensor): Index into `rows` of each target, of shape (2, U, B).
+    drawn (Tensor): Index into `rows` of each negative, of shape (n_samples,).
+    columns (Tensor): One plus the index into `drawn` of each target, or 0 for a target
+        that is not among the negatives, of shape (2, U, B).
     """
 
     rows: Tensor
@@ -35,14 +37,17 @@ class Sample(NamedTuple):
 
 @dataclass
 class Batch:
-    """One step of some lanes: B lanes, U steps, both directions.
+    """One step of B lanes of U words, in both directions. Characters are stored once
+    for each of the n distinct words, shortest first.
 
-    window: the text of all lanes.
-    char_ids, word_ids, lengths: of the n distinct words, shortest first: (n, longest),
-        (n,), (n,).
-    inputs: which of the distinct words, (2, U, B).
-    targets: words of the output vocabulary, (2, U, B).
-    sample: if the softmax is sampled.
+    window (Window): The text of all lanes, those of other processes included.
+    char_ids (Tensor): Character ids of shape (n, max_characters).
+    word_ids (Tensor): Ids in a biLM's own word vocabulary, of shape (n,).
+    lengths (ndarray): Number of character ids before the padding, of shape (n,).
+    inputs (Tensor): Index of each input word among the distinct words, of shape
+        (2, U, B).
+    targets (Tensor): Output ids, of shape (2, U, B).
+    sample (Optional[Sample]): Negatives, if the softmax is sampled.
     """
 
     window: Window
@@ -54,7 +59,7 @@ class Batch:
     sample: Optional[Sample] = None
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device, without a wait for the copy."""
+        """Copy to a device without waiting for it."""
         if device.type == "cpu":
             return self
 
@@ -73,20 +78,24 @@ class Batch:
 
 
 class Batches:
-    """Makes the batches of any step; the same step gives the same ones.
+    """Makes the batches of any step. A step's batches do not depend on those before.
 
-    lanes: of all processes. own: the lanes of this one.
-    table, vocabulary: what words are to the network and to its output layer.
-    softmax: a sampled one, whose draws are the same in each process, or None.
-    noise: of the words that are read, or None.
-    seed: of the draws. n_parts: batches of equal size into which a step is split.
+    lanes (Lanes): The lanes of all processes.
+    local_lanes (slice): The lanes of this process.
+    table (WordTable): Characters of the corpus's words.
+    vocabulary (Vocabulary): Words that the output layer predicts.
+    softmax (Optional[SampledSoftmax]): Output layer to draw negatives for, the same
+        ones in each process. None if it is not sampled.
+    noise (Optional[Noise]): Noise in the input words.
+    seed (int): Seed of negatives and noise.
+    n_parts (int): Number of batches of equal size that a step is split into.
     """
 
     def __init__(
         self,
         lanes: Lanes,
-        own: slice,
-        table: TypeTable,
+        local_lanes: slice,
+        table: WordTable,
         vocabulary: Vocabulary,
         softmax: Optional[SampledSoftmax] = None,
         *,
@@ -95,56 +104,43 @@ class Batches:
         n_parts: int = 1,
     ) -> None:
         self.lanes = lanes
-        self.noise = noise
-        bounds = np.linspace(own.start, own.stop, n_parts + 1).astype(int).tolist()
+        bounds = np.linspace(local_lanes.start, local_lanes.stop, n_parts + 1)
+        bounds = bounds.astype(int).tolist()
         self.parts = [slice(*pair) for pair in zip(bounds, bounds[1:])]
         self.table = table
         self.softmax = softmax
+        self.noise = noise
         self.seed = seed
         self._forward_targets = vocabulary.lookup(lanes.shards.types())
-        # What a sentence's end is to the one, its beginning is to the other.
+        # Id 0 is the end of a sentence to the forward LM, its beginning to the
+        # backward.
         self._backward_targets = self._forward_targets.copy()
         self._backward_targets[0] = vocabulary.index[BEGIN]
 
     def __getitem__(self, step: int) -> List[Batch]:
         window = self.lanes.window(step)
-        # Time first: a row of the packed sequences is t * B + lane.
+        # Time first: row t * B + lane of the packed sequences.
         tokens = window.tokens.transpose(0, 2, 1)
+        inputs = tokens[:, :-1]
         targets = np.stack(
             [
                 self._forward_targets[tokens[0, 1:]],
                 self._backward_targets[tokens[1, 1:]],
             ]
         )
-        inputs = tokens[:, :-1]
-        # Drawn for the lanes of all processes, so that their number does not matter.
         plan = None
         if self.noise is not None:
+            # Drawn for the lanes of all processes, so that their number does not
+            # matter.
             plan = self.noise.plan(inputs, self.seed, NOISE, step)
         batches = [
-            self._read(window, inputs, targets, part, plan) for part in self.parts
+            self._make_batch(window, inputs, targets, part, plan) for part in self.parts
         ]
         if self.softmax is not None:
-            draw = self.softmax.sample(generator_of(self.seed, NEGATIVES, step))
-            both = np.concatenate([targets.ravel(), draw.words.numpy()])
-            rows, where = np.unique(both, return_inverse=True)
-            true, drawn = np.split(where, [targets.size])
-            column = np.zeros(len(rows), dtype=np.int64)
-            column[drawn] = np.arange(1, len(drawn) + 1)
-            true = true.reshape(targets.shape)
-            for part, batch in zip(self.parts, batches):
-                batch.sample = Sample(
-                    rows=torch.from_numpy(rows),
-                    correction=self.softmax.log_expected_count(
-                        torch.from_numpy(rows), draw.n_tries
-                    ),
-                    true=_copy(true[:, :, part]),
-                    drawn=torch.from_numpy(drawn),
-                    columns=_copy(column[true[:, :, part]]),
-                )
+            self._add_samples(batches, targets, self.softmax, step)
         return batches
 
-    def _read(
+    def _make_batch(
         self,
         window: Window,
         inputs: np.ndarray,
@@ -157,8 +153,8 @@ class Batches:
         inputs[1][inputs[1] == 0] = n_types - 1
         changed = []
         if self.noise is not None and plan is not None:
-            own = NoisePlan(*(array[:, :, part] for array in plan))
-            places, words = self.noise.change(inputs, own)
+            part_plan = NoisePlan(*(array[:, :, part] for array in plan))
+            places, words = self.noise.change(inputs, part_plan)
             inputs = np.where(places < 0, inputs, n_types + places)
             changed = self.noise.spell(words)
         distinct, index = np.unique(inputs, return_inverse=True)
@@ -171,82 +167,42 @@ class Batches:
             word_ids = np.append(word_ids, [word.word_id for word in changed])
             lengths = np.append(lengths, [word.length for word in changed])
         order = np.argsort(lengths, kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
         return Batch(
             window,
             torch.from_numpy(char_ids[order]),
             torch.from_numpy(word_ids[order]),
             lengths[order],
-            torch.from_numpy(place[index].reshape(inputs.shape)),
-            _copy(targets[:, :, part]),
+            torch.from_numpy(rank[index].reshape(inputs.shape)),
+            _to_tensor(targets[:, :, part]),
         )
 
+    def _add_samples(
+        self,
+        batches: List[Batch],
+        targets: np.ndarray,
+        softmax: SampledSoftmax,
+        step: int,
+    ) -> None:
+        draw = softmax.sample(make_generator(self.seed, NEGATIVES, step))
+        ids = np.concatenate([targets.ravel(), draw.words.numpy()])
+        rows, index = np.unique(ids, return_inverse=True)
+        true, drawn = np.split(index, [targets.size])
+        true = true.reshape(targets.shape)
+        columns = np.zeros(len(rows), dtype=np.int64)
+        columns[drawn] = np.arange(1, len(drawn) + 1)
+        row_ids = torch.from_numpy(rows)
+        correction = softmax.log_expected_count(row_ids, draw.n_tries)
+        for part, batch in zip(self.parts, batches):
+            batch.sample = Sample(
+                rows=row_ids,
+                correction=correction,
+                true=_to_tensor(true[:, :, part]),
+                drawn=torch.from_numpy(drawn),
+                columns=_to_tensor(columns[true[:, :, part]]),
+            )
 
-def _copy(array: np.ndarray) -> Tensor:
+
+def _to_tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-WEIGHTS, NEGATIVES, DROPOUT, NOISE = range(4)
-"""What randomness is for, after the seed."""
-
-
-def generator_of(*numbers: int) -> torch.Generator:
-    """Randomness that belongs to these numbers, whatever was drawn before."""
-    # It passes over zeros at the end: (7, 0) would be (7).
-    state = np.random.SeedSequence([*numbers, 1]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-
-def each(
-    make: Callable[[int], List[Batch]], first: int, end: int, device: torch.device
-) -> Generator[List[Batch], None, None]:
-    """make(first), make(first + 1), ... up to end, ahead of a device's steps.
-
-    On a CPU they are made between the steps: a thread of its own would take from those
-    of the matrix products far more than it gives.
-    """
-    if device.type != "cpu":
-        yield from prefetch(make, first, end)
-        return
-    for step in range(first, end):
-        yield make(step)
-
-
-def prefetch(
-    make: Callable[[int], List[Batch]], first: int, end: int, depth: int = 2
-) -> Generator[List[Batch], None, None]:
-    """make(first), make(first + 1), ... up to end, made ahead in a thread.
-
-    An error in the thread is raised here, at its step.
-    """
-    ready: queue.Queue[Any] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for step in range(first, end):
-                if stop.is_set():
-                    return
-                put(make(step))
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, name="batches", daemon=True)
-    thread.start()
-    try:
-        for _ in range(first, end):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

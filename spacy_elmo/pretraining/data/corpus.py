@@ -1,9 +1,9 @@
-"""The texts of a run, ready to be read: shards, the table of types, the vocabulary."""
+"""The texts of a run: shards, word tables and the vocabulary."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -15,19 +15,28 @@ from ..settings import CorpusSettings, VocabularySettings
 from .prepare import prepare
 from .shards import META, Shards
 from .vocabulary import Vocabulary
-from .word_table import TypeTable
+from .word_table import WordTable
 
 
 class Text(NamedTuple):
-    """shards: of it. table: its types, as the network reads them."""
+    """A text and the characters of its distinct words.
+
+    shards (Shards): The text.
+    table (WordTable): Its words, as the network reads them.
+    """
 
     shards: Shards
-    table: TypeTable
+    table: WordTable
 
 
 class Corpus(NamedTuple):
-    """train, dev: the texts; dev is None where there is no held-out text.
-    vocabulary: of the output layer. tokenization: of the training text."""
+    """The texts of a run.
+
+    train (Text): Training text.
+    dev (Optional[Text]): Held-out text, or None.
+    vocabulary (Vocabulary): Words that the output layer predicts.
+    tokenization (Tokenization): How the training text was tokenized.
+    """
 
     train: Text
     dev: Optional[Text]
@@ -35,14 +44,30 @@ class Corpus(NamedTuple):
     tokenization: Tokenization
 
     def identity(self) -> Dict[str, Any]:
-        """What a resumed run must find unchanged."""
-        found = {
+        """Hashes that must be the same when a run is resumed."""
+        hashes = {
             "corpus.train": self.train.shards.identity,
             "vocabulary": self.vocabulary.identity(),
         }
         if self.dev is not None:
-            found["corpus.dev"] = self.dev.shards.identity
-        return found
+            hashes["corpus.dev"] = self.dev.shards.identity
+        return hashes
+
+    def describe(self) -> List[str]:
+        """Describe the size of each text and how much of it the vocabulary covers."""
+        lines = []
+        for name, text in (("train", self.train), ("dev", self.dev)):
+            if text is None:
+                continue
+            shards = text.shards
+            coverage = self.vocabulary.coverage(shards.types(), shards.counts)
+            lines.append(
+                f"{name}: {coverage.n_words:,} words, "
+                f"{shards.meta['n_sentences']:,} sentences, "
+                f"{len(shards.counts):,} types; out of the vocabulary's "
+                f"{len(self.vocabulary):,}: {coverage.oov_rate:.2%} of the words"
+            )
+        return lines
 
 
 def load_shards(
@@ -53,12 +78,15 @@ def load_shards(
     name: str,
     show: bool = False,
 ) -> Shards:
-    """The shards of a text; prepared only where that was not done before.
+    """Load a text as shards, which are prepared if the cache does not have them.
 
-    paths: files, folders and globs, or one folder of ready shards.
-    name: what to call it. show: with a progress bar on stderr.
+    paths (Sequence[str]): Files, folders and globs, or one folder of ready shards.
+    settings (CorpusSettings): Tokenizer and cache.
+    cache (Path): Folder for shards if the settings do not name one.
+    name (str): Name of the text in the progress bar.
+    show (bool): Show a progress bar on stderr.
     """
-    ready = _ready(paths)
+    ready = _load_ready(paths)
     if ready is not None:
         return ready
     with tqdm(
@@ -68,7 +96,7 @@ def load_shards(
         disable=not show,
         leave=False,
         mininterval=0.5,
-        delay=0.5,  # nothing where the shards are there already
+        delay=0.5,  # not shown if the cache has the shards
     ) as bar:
 
         def progress(n_bytes: int, total: int) -> None:
@@ -78,7 +106,7 @@ def load_shards(
         return prepare(
             paths,
             Path(settings.cache) if settings.cache else cache,
-            _configured(settings),
+            Tokenization(settings.tokenizer, settings.sentences),
             shard_tokens=settings.shard_tokens,
             n_process=settings.n_process,
             progress=progress,
@@ -94,17 +122,22 @@ def load_text(
     name: str,
     show: bool = False,
 ) -> Text:
-    """`load_shards`, and what the network reads of their types.
+    """Load a text as shards, with the characters of its words.
 
-    characters: of the network. cache: folder for both.
+    characters (Characters): The network's character scheme.
+    cache (Path): Folder for word tables, and for shards if the settings do not name
+        one.
     """
     shards = load_shards(paths, settings, cache, name=name, show=show)
-    tables = cache / "tables" / f"{shards.identity}-{_describe(characters)}"
-    return Text(shards, TypeTable.of(shards, characters, tables))
+    vocabularies = json.dumps(characters.vocabularies()).encode()
+    scheme = hashlib.blake2b(vocabularies, digest_size=4).hexdigest()
+    folder = f"{shards.identity}-{characters.max_characters}-{scheme}"
+    table = WordTable.from_shards(shards, characters, cache / "tables" / folder)
+    return Text(shards, table)
 
 
 def load_vocabulary(shards: Shards, settings: VocabularySettings) -> Vocabulary:
-    """The configured file, or what is counted in the training text."""
+    """Read the configured vocabulary, or select it from the training text."""
     if settings.path is not None:
         return Vocabulary.read(settings.path)
     return Vocabulary.from_counts(
@@ -126,85 +159,72 @@ def load_corpus(
     show: bool,
     say: Callable[[str], None],
 ) -> Corpus:
-    """All texts of a run. The first process prepares them, the others read the result.
+    """Load all texts of a run. They are prepared by the first process.
 
-    cache: where shards go if the settings name no place.
-    say: told how much text there is and how much of it the vocabulary knows.
-
-    Raises CorpusError for a text that cannot be read or has nothing to learn from, and
-    for a held-out text whose words are others than those of ready shards.
+    settings (CorpusSettings): Paths, tokenizer and cache.
+    vocabulary (VocabularySettings): Size or path of the vocabulary.
+    characters (Characters): The network's character scheme.
+    cache (Path): Folder for shards if the settings do not name one.
+    group (Group): The processes of the run.
+    show (bool): Show progress bars on stderr.
+    say (Callable[[str], None]): Called with a description of each text.
+    RAISES: CorpusError if a text cannot be read, there is nothing to learn from, or the
+        held-out text is tokenized differently from the training text.
     """
+    show = show and group.is_first
 
     def load(paths: Sequence[str], name: str) -> Text:
-        showing = show and group.is_first
-        return load_text(paths, settings, cache, characters, name=name, show=showing)
+        return load_text(paths, settings, cache, characters, name=name, show=show)
 
     def load_all() -> Corpus:
         _check_tokenization(settings)
         train = load(settings.train, "train")
         dev = None if settings.dev is None else load(settings.dev, "dev")
-        return Corpus(
-            train,
-            dev,
-            load_vocabulary(train.shards, vocabulary),
-            _tokenization(train.shards, settings),
-        )
+        output_words = load_vocabulary(train.shards, vocabulary)
+        return Corpus(train, dev, output_words, _tokenization(train.shards, settings))
 
     corpus = group.first_then_others(load_all)
     if corpus.train.shards.n_ids < 2:
         raise CorpusError("corpus.train: expected text, found less than a sentence.")
     if group.is_first:
-        for name, text in (("train", corpus.train), ("dev", corpus.dev)):
-            if text is not None:
-                shards = text.shards
-                known = corpus.vocabulary.coverage(shards.types(), shards.counts)
-                say(
-                    f"{name}: {known.n_words:,} words, "
-                    f"{shards.meta['n_sentences']:,} sentences, "
-                    f"{len(shards.counts):,} types; out of the vocabulary's "
-                    f"{len(corpus.vocabulary):,}: {known.oov_rate:.2%} of the words"
-                )
+        for line in corpus.describe():
+            say(line)
     return corpus
 
 
-def _ready(paths: Sequence[str]) -> Optional[Shards]:
+def _load_ready(paths: Sequence[str]) -> Optional[Shards]:
     if len(paths) == 1 and (Path(paths[0]) / META).is_file():
         return Shards(paths[0])
     return None
 
 
-def _configured(settings: CorpusSettings) -> Tokenization:
-    return Tokenization(settings.tokenizer, settings.sentences)
-
-
 def _tokenization(shards: Shards, settings: CorpusSettings) -> Tokenization:
-    """The shards' own; its tokenizer as the settings name it, where both mean the
-    same: a path of another machine is of no use here."""
-    configured = _configured(settings)
-    made = shards.tokenization or configured
-    if configured.has_tokenizer_of(made):
-        return made._replace(tokenizer=configured.tokenizer)
-    return made
+    configured = Tokenization(settings.tokenizer, settings.sentences)
+    stored = shards.tokenization or configured
+    if configured.has_tokenizer_of(stored):
+        # A path stored on another machine is of no use here.
+        return stored._replace(tokenizer=configured.tokenizer)
+    return stored
 
 
 def _check_tokenization(settings: CorpusSettings) -> None:
-    """Before any work: ready shards are not made again where the settings have
-    another tokenizer."""
+    """Check that both texts are tokenized in the same way, before any work. Ready
+    shards keep the tokenization that they were made with, whatever the settings say."""
     if settings.dev is None:
         return
-    ready, ready_dev = _ready(settings.train), _ready(settings.dev)
-    configured = _configured(settings)
+    ready, ready_dev = _load_ready(settings.train), _load_ready(settings.dev)
+    configured = Tokenization(settings.tokenizer, settings.sentences)
     train = ready.tokenization if ready else configured
     if train is None:
         return
     if ready_dev is not None:
         dev = ready_dev.tokenization or train
         if not dev.has_tokenizer_of(train):
-            remedy = "" if ready else f"give --corpus.tokenizer {dev.tokenizer}, or "
+            option = "" if ready else f"give --corpus.tokenizer {dev.tokenizer}, or "
             raise CorpusError(
                 "corpus.dev: expected ready shards made by the tokenizer of "
                 f"corpus.train, {train.tokenizer!r}, found ones made by "
-                f"{dev.tokenizer!r}. Their words are others: {remedy}prepare the "
+                f"{dev.tokenizer!r}. Their words would differ: {option}prepare the "
                 "shards of one text again, by the other's tokenizer."
             )
         return
@@ -215,15 +235,9 @@ def _check_tokenization(settings: CorpusSettings) -> None:
         options.append(f"--corpus.sentences {train.sentences}")
     if options:
         raise CorpusError(
-            "corpus.dev: expected text to be tokenised as the ready shards of "
-            f"corpus.train were, tokenizer {train.tokenizer!r} and sentences "
+            "corpus.dev: expected text to be tokenized like the ready shards of "
+            f"corpus.train, by the tokenizer {train.tokenizer!r} with sentences = "
             f"{train.sentences!r}, found the settings {configured.tokenizer!r} and "
-            f"{configured.sentences!r}. Its words would be others: give "
-            f"{' '.join(options)}, or name ready shards that were made like those."
+            f"{configured.sentences!r}. The words would differ: give "
+            f"{' '.join(options)}, or name ready shards that were made in the same way."
         )
-
-
-def _describe(characters: Characters) -> str:
-    vocabularies = json.dumps(characters.vocabularies()).encode()
-    digest = hashlib.blake2b(vocabularies, digest_size=4).hexdigest()
-    return f"{characters.max_characters}-{digest}"

@@ -1,5 +1,5 @@
-"""Raw text -> shards, in parallel, once: the result is kept under a hash of the text
-and the settings."""
+"""Raw text -> shards, in parallel. The result is cached under a hash of the text and
+the settings."""
 
 import hashlib
 import json
@@ -14,14 +14,11 @@ from typing import Callable, Deque, Iterable, Iterator, Optional, Sequence, Tupl
 from ...files import hash_files, replace_folder
 from ...text.files import Chunk, CorpusError, find_files, read_chunks
 from ...text.tokenization import Tokenization
-from ...text.tokenizers import (
-    Tokenized,
-    Tokenizer,
-)
+from ...text.tokenizers import Tokenized, Tokenizer
 from .shards import META, Shards, ShardWriter
 
 LAYOUT = 2
-"""Part of the hash: changes with the files' layout."""
+"""Version of the files' layout. Part of the hash."""
 
 
 def prepare(
@@ -33,64 +30,67 @@ def prepare(
     n_process: int = 1,
     progress: Optional[Callable[[int, int], None]] = None,
 ) -> Shards:
-    """The shards of a corpus; made only where the cache has none of this text and these
-    settings.
+    """Tokenize a corpus into shards, unless the cache has them.
 
-    paths: files, folders and globs (see `text.find_files`).
-    cache: folder in which each corpus has one.
-    tokenization: how the text becomes sentences of words; by default by white space.
-    shard_tokens: ids a shard, about; 4 bytes each.
-    n_process: tokenisers at work beside this process; 1: none, all is done here. The
-        result is the same.
-    progress: called with the bytes read since the last call and the bytes in all.
-
-    Raises CorpusError for text that cannot be read and where a tokeniser is killed,
-    ValueError for unknown settings.
+    paths (Sequence[Union[str, Path]]): Files, folders and globs, as for `find_files`.
+    cache (Union[str, Path]): Folder with one subfolder per corpus.
+    tokenization (Optional[Tokenization]): How text becomes sentences of words. Defaults
+        to splitting lines at whitespace.
+    shard_tokens (int): Approximate number of ids per shard, of 4 bytes each.
+    n_process (int): Number of tokenizer processes, which does not change the result. If
+        1, this process does the work.
+    progress (Optional[Callable]): Called with the number of bytes read since the last
+        call, and the total.
+    RETURNS (Shards): The corpus.
+    RAISES: CorpusError if the text cannot be read or a tokenizer process is killed,
+        ValueError if the tokenization is unknown.
     """
     tokenization = tokenization or Tokenization()
     settings = {**tokenization.to_json(), "shard_tokens": shard_tokens}
     files = find_files(paths)
-    key = _key(files, tokenization, settings)
-    folder = Path(cache) / key
+    folder = Path(cache) / _cache_key(files, tokenization, settings)
     if (folder / META).is_file():
         return Shards(folder)
-    # Fails before any work where the settings are wrong.
+    # Raises for wrong settings before anything is written.
     tokenizer = tokenization.make_tokenizer()
     with replace_folder(folder, overwrite=False) as unfinished:
         writer = ShardWriter(unfinished, shard_tokens)
         total = sum(path.stat().st_size for path in files)
         chunks = read_chunks(files)
         if n_process > 1:
-            pairs = _in_processes(chunks, tokenization, n_process)
+            tokenized_chunks = _tokenize_in_processes(chunks, tokenization, n_process)
         else:
-            pairs = ((chunk, tokenizer(chunk.lines)) for chunk in chunks)
-        for chunk, tokenized in pairs:
+            tokenized_chunks = ((chunk, tokenizer(chunk.lines)) for chunk in chunks)
+        for chunk, tokenized in tokenized_chunks:
             writer.add(tokenized)
             if progress is not None:
                 progress(chunk.n_bytes, total)
-        pipeline = tokenization.hash_pipeline()
-        writer.close(
-            {
-                "layout": LAYOUT,
-                "files": [path.name for path in files],
-                "settings": settings,
-                **({} if pipeline is None else {"pipeline": pipeline}),
-            }
-        )
+        meta = {
+            "layout": LAYOUT,
+            "files": [path.name for path in files],
+            "settings": settings,
+        }
+        pipeline_hash = tokenization.hash_pipeline()
+        if pipeline_hash is not None:
+            meta["pipeline"] = pipeline_hash
+        writer.close(meta)
         if not (folder / META).is_file():
             shutil.rmtree(folder, ignore_errors=True)
     return Shards(folder)
 
 
-def _key(files: Sequence[Path], tokenization: Tokenization, settings: object) -> str:
-    # The names' endings say how the contents are read.
-    endings = [path.suffixes[-2:] for path in files]
+def _cache_key(
+    files: Sequence[Path], tokenization: Tokenization, settings: object
+) -> str:
+    # File extensions determine how the contents are read.
+    extensions = [path.suffixes[-2:] for path in files]
     tokenizer = tokenization.identify_tokenizer()
-    described = json.dumps([LAYOUT, hash_files(files), endings, tokenizer, settings])
-    return hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
+    key = json.dumps([LAYOUT, hash_files(files), extensions, tokenizer, settings])
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 _tokenizer: Tokenizer
+"""Of a worker process."""
 
 
 def _start_worker(tokenization: Tokenization) -> None:
@@ -98,16 +98,16 @@ def _start_worker(tokenization: Tokenization) -> None:
     _tokenizer = tokenization.make_tokenizer()
 
 
-def _work(chunk: Chunk) -> Tokenized:
+def _tokenize(chunk: Chunk) -> Tokenized:
     return _tokenizer(chunk.lines)
 
 
-def _in_processes(
+def _tokenize_in_processes(
     chunks: Iterable[Chunk], tokenization: Tokenization, n_process: int
 ) -> Iterator[Tuple[Chunk, Tokenized]]:
-    """In the order of the chunks, with few of them in memory."""
+    """Yield tokenized chunks in order, with few of them in memory."""
     context = multiprocessing.get_context("spawn")
-    waiting: Deque[Tuple[Chunk, Future[Tokenized]]] = deque()
+    pending: Deque[Tuple[Chunk, Future[Tokenized]]] = deque()
     try:
         with ProcessPoolExecutor(
             n_process,
@@ -116,17 +116,16 @@ def _in_processes(
             initargs=(tokenization,),
         ) as pool:
             for chunk in chunks:
-                waiting.append((chunk, pool.submit(_work, chunk)))
-                if len(waiting) > 2 * n_process:
-                    first, result = waiting.popleft()
-                    yield first, result.result()
-            while waiting:
-                first, result = waiting.popleft()
-                yield first, result.result()
+                pending.append((chunk, pool.submit(_tokenize, chunk)))
+                if len(pending) > 2 * n_process:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            for first, future in pending:
+                yield first, future.result()
     except BrokenProcessPool as error:
         raise CorpusError(
-            f"corpus: expected {n_process} tokenisers that work to the text's end, "
-            "found that a tokeniser process was ended from outside, probably for want "
-            "of memory: lower corpus.n_process, or free memory. If it has written an "
-            "error of its own, that is the reason."
+            f"corpus: expected {n_process} tokenizer processes to run to the end of "
+            "the text, found one that was killed, probably for lack of memory. Lower "
+            "corpus.n_process or free some memory. If the process printed an error, "
+            "that is the reason."
         ) from error

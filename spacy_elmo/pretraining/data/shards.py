@@ -1,11 +1,11 @@
 """Memory-mapped shards of type ids: the form in which training reads a corpus.
 
-A folder holds
-  meta.json           what it was made from, and how much it is; written last
-  types.txt           the words, one a line: line i is type i + 1
-  counts.npy          how often each type occurs, (n_types,) int64
-  tokens-00000.npy    type ids, a 0 after each sentence, uint32; a shard ends with one
-  documents-00000.npy where documents end in that shard, int64
+A folder contains
+  meta.json           the corpus's settings and sizes; written last
+  types.txt           the distinct words, one a line: line i, from 1, is the type i
+  counts.npy          number of occurrences of each type, (n_types,) int64
+  tokens-00000.npy    type ids, with a 0 after each sentence, uint32; ends with a 0
+  documents-00000.npy positions in that shard where documents end, int64
 """
 
 import hashlib
@@ -26,10 +26,10 @@ TYPES, COUNTS = "types.txt", "counts.npy"
 
 
 class ShardWriter:
-    """Writes a corpus, chunk by chunk; what is in memory is one shard and the types.
+    """Writes a corpus chunk by chunk, with one shard and the types in memory.
 
-    folder: an empty one.
-    shard_tokens: ids a shard, about.
+    folder (Path): An empty folder.
+    shard_tokens (int): Approximate number of ids per shard.
     """
 
     def __init__(self, folder: Path, shard_tokens: int) -> None:
@@ -44,18 +44,15 @@ class ShardWriter:
         self._hash = hashlib.blake2b(digest_size=8)
 
     def add(self, chunk: Tokenized) -> None:
-        """Number the chunk's words by the types of the whole corpus."""
-        known = self.types
+        """Add a chunk, whose type ids are replaced by those of the corpus."""
+        types = self.types
         lookup = np.zeros(len(chunk.types) + 1, dtype=np.uint32)
         for i, word in enumerate(chunk.types, start=1):
-            lookup[i] = known.setdefault(word, len(known) + 1)
-        if len(known) > len(self.counts):
-            grown = np.zeros(2 * len(known), dtype=np.int64)
-            grown[: len(self.counts)] = self.counts
-            self.counts = grown
-        often = np.bincount(chunk.ids, minlength=len(lookup))[1:]
-        self.counts[lookup[1:] - 1] += often
-        # An end where the chunk begins is that of the last document before it.
+            lookup[i] = types.setdefault(word, len(types) + 1)
+        if len(types) > len(self.counts):
+            self.counts = np.pad(self.counts, (0, 2 * len(types) - len(self.counts)))
+        self.counts[lookup[1:] - 1] += np.bincount(chunk.ids, minlength=len(lookup))[1:]
+        # A document that ends at the chunk's beginning belongs to the shard before it.
         if len(chunk.documents) and chunk.documents[0] == 0:
             self._end_document(0)
         if len(chunk.ids) and self._size >= self.shard_tokens:
@@ -66,9 +63,11 @@ class ShardWriter:
         self._size += len(chunk.ids)
 
     def close(self, meta: Dict[str, Any]) -> None:
-        """Write the rest, the types and, last, what tells that all is there.
+        """Write the rest of the corpus and, last, meta.json, which marks it as
+        complete.
 
-        Raises CorpusError where no word has come in.
+        meta (Dict[str, Any]): Further entries of meta.json.
+        RAISES: CorpusError if there are no words.
         """
         if self._size:
             self._write_shard()
@@ -92,7 +91,7 @@ class ShardWriter:
         )
 
     def _end_document(self, end: int) -> None:
-        """Several empty lines end one document, once."""
+        """End a document, unless several empty lines have ended it already."""
         place = self._size + end
         if place > (self._documents[-1] if self._documents else 0):
             self._documents.append(place)
@@ -115,12 +114,11 @@ class ShardWriter:
 
 
 class Shards:
-    """A prepared corpus, read through memory maps.
+    """A prepared corpus, read through memory maps. Its `identity` is a hash of all ids
+    and types, wherever the folder is.
 
-    folder: written by `ShardWriter`.
-    identity: a hash of all ids and types: equal text, equal hash, wherever it lies.
-
-    Raises CorpusError where the folder is not one, or is not complete.
+    folder (Union[str, Path]): A folder written by `ShardWriter`.
+    RAISES: CorpusError if the folder is incomplete, damaged, or something else.
     """
 
     def __init__(self, folder: Union[str, Path]) -> None:
@@ -128,8 +126,9 @@ class Shards:
         meta = self.folder / META
         if not meta.is_file():
             raise CorpusError(
-                f"{folder}: expected a folder of shards, found no {META} in it. It was "
-                "not finished, or is of another kind: prepare the corpus again."
+                f"{folder}: expected a folder of shards, found no {META} in it. Its "
+                "preparation was not finished, or it is a folder of something else: "
+                "prepare the corpus again."
             )
         try:
             self.meta: Dict[str, Any] = json.loads(meta.read_text(encoding="utf8"))
@@ -140,8 +139,8 @@ class Shards:
             self.identity: str = self.meta["identity"]
         except (KeyError, TypeError, ValueError) as error:
             raise CorpusError(
-                f"{meta}: expected the JSON that was written when the shards were, "
-                f"found {error!r}: prepare the corpus again."
+                f"{meta}: expected the JSON written with the shards, found {error!r}: "
+                "prepare the corpus again."
             ) from error
         self.counts = self._load(COUNTS, n_types)
         self.tokens: List[np.ndarray] = []
@@ -154,7 +153,7 @@ class Shards:
 
     @property
     def tokenization(self) -> Optional[Tokenization]:
-        """How the text was tokenised; None where the folder does not say."""
+        """How the text was tokenized, or None if the folder does not say."""
         try:
             stored = Tokenization.from_json(self.meta["settings"])
             return stored._replace(pipeline_hash=self.meta.get("pipeline"))
@@ -163,11 +162,11 @@ class Shards:
 
     @property
     def n_ids(self) -> int:
-        """Words and sentence ends."""
+        """Number of words and ends of sentences."""
         return sum(len(tokens) for tokens in self.tokens)
 
     def types(self) -> List[str]:
-        """The words; types()[i - 1] is the type i."""
+        """Read the distinct words. The type i is `types()[i - 1]`."""
         try:
             text = (self.folder / TYPES).read_bytes().decode("utf8")
         except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +178,7 @@ class Shards:
         if len(types) != self.meta["n_types"]:
             raise CorpusError(
                 f"{self.folder / TYPES}: expected {self.meta['n_types']} lines, found "
-                f"{len(types)}. The file was changed: prepare the corpus again."
+                f"{len(types)}. The file has changed: prepare the corpus again."
             )
         return types
 
@@ -201,12 +200,12 @@ class Shards:
 
 
 def read_sentences(shards: Shards, ids: Iterable[int]) -> List[List[str]]:
-    """Type ids with sentence ends -> sentences of words, to look at."""
+    """Convert type ids back to sentences of words, for inspection."""
     types = shards.types()
     sentences: List[List[str]] = [[]]
-    for number in ids:
-        if number == END_OF_SENTENCE:
+    for type_id in ids:
+        if type_id == END_OF_SENTENCE:
             sentences.append([])
         else:
-            sentences[-1].append(types[number - 1])
+            sentences[-1].append(types[type_id - 1])
     return [sentence for sentence in sentences if sentence]

@@ -1,5 +1,5 @@
-"""The vocabulary of the language model's output layer. Characters have none: a word
-that is not in it still has its own vector."""
+"""The vocabulary of the language model's output layer. Words outside of it are not
+predicted, but are read, by their characters."""
 
 import hashlib
 from pathlib import Path
@@ -15,9 +15,10 @@ SPECIALS = (BEGIN, END, UNKNOWN)
 
 
 class Coverage(NamedTuple):
-    """How much of a corpus a vocabulary knows.
+    """How much of a corpus a vocabulary covers.
 
-    n_words: in the corpus. n_unknown: of them, not in the vocabulary.
+    n_words (int): Number of words in the corpus.
+    n_unknown (int): Number of those words that are not in the vocabulary.
     """
 
     n_words: int
@@ -25,19 +26,18 @@ class Coverage(NamedTuple):
 
     @property
     def oov_rate(self) -> float:
-        """The share of unknown words, in [0, 1]."""
+        """Share of words that are not in the vocabulary, in [0, 1]."""
         return self.n_unknown / self.n_words if self.n_words else 0.0
 
 
 class Vocabulary:
-    """Words that the output layer can predict, the most frequent first: sampling by
-    rank (log-uniform) is right for no other order.
+    """Words that the output layer can predict, the most frequent first. The sampled
+    softmax draws words by rank (log-uniformly), which assumes that order.
 
-    words: with the three specials <S>, </S> and <UNK> among them.
-    counts: how often each is a target, (n_words,), never rising.
-
-    Raises CorpusError where the specials are missing, a word stands twice, or a count
-    rises.
+    words (Sequence[str]): The words, including <S>, </S> and <UNK>.
+    counts (Sequence[int]): Number of times each word is a target, in descending order.
+    RAISES: CorpusError if a special word is missing, a word occurs twice, or a count is
+        larger than the one before.
     """
 
     def __init__(self, words: Sequence[str], counts: Sequence[int]) -> None:
@@ -46,19 +46,19 @@ class Vocabulary:
         self.index: Dict[str, int] = {word: i for i, word in enumerate(self.words)}
         missing = [word for word in SPECIALS if word not in self.index]
         if missing or len(self.index) != len(self.words):
-            what = f"no {', '.join(missing)}" if missing else "a word twice"
+            problem = f"no {', '.join(missing)}" if missing else "a word twice"
             raise CorpusError(
-                f"vocabulary: expected each word once and {', '.join(SPECIALS)} among "
-                f"them, found {what}."
+                "vocabulary: expected each word once, including "
+                f"{', '.join(SPECIALS)}, found {problem}."
             )
         rises = np.flatnonzero(np.diff(self.counts) > 0)
         if len(self.counts) != len(self.words) or len(rises):
-            where = (
-                f"a rise at {self.words[rises[0] + 1]!r}" if len(rises) else "others"
-            )
+            problem = f"{len(self.counts)} counts for {len(self.words)} words"
+            if len(rises):
+                problem = f"a larger count at {self.words[rises[0] + 1]!r}"
             raise CorpusError(
-                "vocabulary: expected one count a word, the most frequent word first, "
-                f"found {where}. Sampling by rank needs that order."
+                "vocabulary: expected one count per word, the most frequent word "
+                f"first, found {problem}. Sampling by rank depends on that order."
             )
 
     def __len__(self) -> int:
@@ -74,22 +74,23 @@ class Vocabulary:
         min_count: int = 1,
         max_size: Optional[int] = None,
     ) -> "Vocabulary":
-        """Cut a corpus's types.
+        """Select the frequent words of a corpus.
 
-        types, counts: of the corpus.
-        n_sentences: as often, <S> and </S> are targets.
-        min_count: how often a word must occur to get in.
-        max_size: words at most, the specials included; None: no bound.
-
-        Raises CorpusError for a max_size that leaves no room for a word.
+        types (Sequence[str]): The corpus's distinct words.
+        counts (ndarray): Number of occurrences of each, of shape (n_types,).
+        n_sentences (int): Number of sentences: how often <S> and </S> are targets.
+        min_count (int): Minimum number of occurrences.
+        max_size (Optional[int]): Maximum number of words, including the three special
+            ones. None for no limit.
+        RAISES: CorpusError if `max_size` leaves no room for any word.
         """
         if max_size is not None and max_size <= len(SPECIALS):
             raise CorpusError(
-                f"max_size: expected more than {len(SPECIALS)}, the specials, found "
-                f"{max_size}."
+                f"max_size: expected more than the {len(SPECIALS)} special words, "
+                f"found {max_size}."
             )
         order = np.argsort(-counts, kind="stable")
-        # A corpus may contain the specials as words: they then mean the specials.
+        # Words of the corpus that are spelled like special ones are counted as those.
         frequent = order[counts[order] >= min_count]
         kept = [int(i) for i in frequent if types[i] not in SPECIALS]
         if max_size is not None:
@@ -104,29 +105,28 @@ class Vocabulary:
         return cls([word for _, word in entries], [count for count, _ in entries])
 
     def lookup(self, types: Sequence[str]) -> np.ndarray:
-        """Type ids -> output ids: entry i is that of types[i - 1], entry 0 that of
-        </S>, (len(types) + 1,) int64."""
+        """Make an array that maps type ids to output ids.
+
+        types (Sequence[str]): Distinct words. The type i is `types[i - 1]`.
+        RETURNS (ndarray): Output ids of shape (len(types) + 1,), int64. Entry 0 is the
+            id of </S>.
+        """
         unknown = self.index[UNKNOWN]
         ids = [self.index[END], *(self.index.get(word, unknown) for word in types)]
         return np.asarray(ids, dtype=np.int64)
 
     def coverage(self, types: Sequence[str], counts: np.ndarray) -> Coverage:
-        """How much of a corpus it knows."""
-        known = [
-            int(count)
-            for word, count in zip(types, counts)
-            if word in self.index and word != UNKNOWN
-        ]
-        n_words = int(counts.sum())
-        return Coverage(n_words, n_words - sum(known))
+        """Count the words of a corpus that are not in the vocabulary."""
+        unknown = self.lookup(types)[1:] == self.index[UNKNOWN]
+        return Coverage(int(counts.sum()), int(counts[unknown].sum()))
 
     def identity(self) -> str:
-        """A hash of the words in their order."""
+        """Hash the words, in order."""
         text = "\n".join(self.words)
         return hashlib.blake2b(text.encode("utf8"), digest_size=8).hexdigest()
 
     def write(self, path: Union[str, Path]) -> None:
-        """Lines of word<TAB>count."""
+        """Write lines of word<TAB>count."""
         lines: List[str] = [
             f"{word}\t{count}\n" for word, count in zip(self.words, self.counts)
         ]
@@ -134,7 +134,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Union[str, Path]) -> "Vocabulary":
-        """Raises CorpusError for a line that is not word<TAB>count."""
+        """Read a file written by `write`. RAISES: CorpusError if it is malformed."""
         words, counts = [], []
         try:
             text = Path(path).read_bytes().decode("utf8")

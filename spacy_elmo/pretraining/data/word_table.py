@@ -1,7 +1,7 @@
-"""What the network reads of each word type of a corpus: its characters."""
+"""Characters of each distinct word of a corpus, encoded once."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
@@ -9,14 +9,17 @@ from ...bilm.characters import Characters, count_characters
 from ...files import replace_file
 from .shards import Shards
 
-_AT_ONCE = 1 << 16
+_BLOCK = 1 << 16
 
 
-class TypeTable(NamedTuple):
-    """Row i is the type i; row 0 begins a sentence, the last row ends one.
+class WordTable(NamedTuple):
+    """What the network reads of each type. Row i is the type i, row 0 the beginning of
+    a sentence and the last row its end.
 
-    char_ids: (n_types + 2, max_characters), int32, mapped from a file.
-    word_ids, lengths: (n_types + 2,); lengths are without padding.
+    char_ids (ndarray): Character ids of shape (n_types + 2, max_characters), int32,
+        mapped from a file.
+    word_ids (ndarray): Ids in a biLM's own word vocabulary, of shape (n_types + 2,).
+    lengths (ndarray): Number of character ids before the padding, of the same shape.
     """
 
     char_ids: np.ndarray
@@ -24,39 +27,41 @@ class TypeTable(NamedTuple):
     lengths: np.ndarray
 
     @classmethod
-    def of(cls, shards: Shards, characters: Characters, cache: Path) -> "TypeTable":
-        """Formed once for a corpus, kept in a file of the folder `cache`.
+    def from_shards(
+        cls, shards: Shards, characters: Characters, cache: Path
+    ) -> "WordTable":
+        """Encode the types of a corpus, or read them from the cache.
 
-        cache: belongs to this corpus and these characters alone.
+        cache (Path): Folder for this corpus and these characters alone.
         """
         path = cache / "characters.npy"
         begin, end = characters.boundaries
         words = [begin, *shards.types(), end]
-        if not _is_complete(path, (len(words), characters.max_characters)):
-            with replace_file(path) as beside:
+        blocks = range(0, len(words), _BLOCK)
+        shape = len(words), characters.max_characters
+        if not _is_complete(path, shape):
+            with replace_file(path) as part:
                 table = np.lib.format.open_memmap(
-                    beside,
-                    mode="w+",
-                    dtype=np.int32,
-                    shape=(len(words), characters.max_characters),
+                    part, mode="w+", dtype=np.int32, shape=shape
                 )
-                for first in range(0, len(words), _AT_ONCE):
-                    part = characters(words[first : first + _AT_ONCE])
-                    table[first : first + len(part)] = part
+                for first in blocks:
+                    table[first : first + _BLOCK] = characters(
+                        words[first : first + _BLOCK]
+                    )
                 table.flush()
                 del table
         char_ids = np.asarray(np.load(path, mmap_mode="r"))
         lengths = [
-            count_characters(char_ids[first : first + _AT_ONCE], characters.padding)
-            for first in range(0, len(words), _AT_ONCE)
+            count_characters(char_ids[first : first + _BLOCK], characters.padding)
+            for first in blocks
         ]
         return cls(char_ids, characters.word_ids(words), np.concatenate(lengths))
 
 
-def _is_complete(path: Path, shape: "tuple[int, int]") -> bool:
+def _is_complete(path: Path, shape: Tuple[int, int]) -> bool:
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r")
+        table: np.ndarray = np.load(path, mmap_mode="r")
     except Exception:
-        # A damaged header is read as Python and may raise anything.
+        # NumPy evaluates the header as Python, so a damaged one can raise anything.
         return False
-    return found.shape == shape and found.dtype == np.int32
+    return table.shape == shape and table.dtype == np.int32

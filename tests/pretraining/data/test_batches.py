@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import pytest
@@ -21,15 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.softmax import SampledSoftmax
-from spacy_elmo.pretraining.data.batches import (
-    NEGATIVES,
-    Batch,
-    Batches,
-    each,
-    generator_of,
-    prefetch,
-)
+from spacy_elmo.pretraining.data.batches import Batch, Batches
 from spacy_elmo.pretraining.data.lanes import Lanes
+from spacy_elmo.pretraining.data.random_streams import NEGATIVES, make_generator
 from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
 
 N_LANES, UNROLL_STEPS = 6, 5
@@ -167,7 +158,7 @@ def test_a_sample_covers_all_targets_and_negatives(text: Text, n_samples: int) -
         (batch,) = batches[step]
         sample = batch.sample
         assert sample is not None
-        draw = batches.softmax.sample(generator_of(3, NEGATIVES, step))
+        draw = batches.softmax.sample(make_generator(3, NEGATIVES, step))
         rows = sample.rows.tolist()
         assert rows == sorted({*batch.targets.flatten().tolist(), *draw.words.tolist()})
         assert torch.equal(sample.rows[sample.true], batch.targets)
@@ -239,7 +230,7 @@ def test_negatives_change_with_step_and_seed(text: Text) -> None:
 
 def test_a_generator_belongs_to_its_numbers() -> None:
     def numbers(*seed: int) -> list[float]:
-        return torch.rand(3, generator=generator_of(*seed)).tolist()
+        return torch.rand(3, generator=make_generator(*seed)).tolist()
 
     assert numbers(3, 4) == numbers(3, 4)
     seeds = [(3, 4), (4, 3), (3, 5), (34,), (3, 4, 1), (0, 3, 4), (2**40, 1)]
@@ -249,109 +240,3 @@ def test_a_generator_belongs_to_its_numbers() -> None:
 def test_on_the_cpu_nothing_is_copied(text: Text) -> None:
     (batch,) = make_batches(text)[0]
     assert batch.to(torch.device("cpu")) is batch
-
-
-# each, prefetch
-
-
-def test_on_a_cpu_each_is_made_when_it_is_asked_for() -> None:
-    made: list[int] = []
-
-    def make(step: int) -> list[Batch]:
-        made.append(step)
-        return []
-
-    source = each(make, 2, 5, torch.device("cpu"))
-    assert made == []
-    assert next(source) == []
-    assert (made, n_threads()) == ([2], 0)
-    assert list(source) == [[], []]
-    assert made == [2, 3, 4]
-
-
-def test_for_another_device_they_are_made_ahead(text: Text) -> None:
-    batches = make_batches(text)
-    source = each(batches.__getitem__, 3, 9, torch.device("meta"))
-    (first,) = next(source)
-    assert n_threads() == 1
-    steps = [first.window, *(batch.window for (batch,) in source)]
-    assert [window.step for window in steps] == list(range(3, 9))
-    assert n_threads() == 0
-
-
-def n_threads() -> int:
-    return sum(thread.name == "batches" for thread in threading.enumerate())
-
-
-def test_prefetch_keeps_the_order(text: Text) -> None:
-    batches = make_batches(text)
-    steps = [batch.window.tokens for (batch,) in prefetch(batches.__getitem__, 3, 9)]
-    assert len(steps) == 6
-    for step, tokens in enumerate(steps, start=3):
-        np.testing.assert_array_equal(tokens, batches.lanes.window(step).tokens)
-    assert n_threads() == 0
-    assert list(prefetch(batches.__getitem__, 3, 3)) == []
-
-
-def test_prefetch_is_ahead_by_its_depth_at_most() -> None:
-    made: list[int] = []
-
-    def make(step: int) -> list[Batch]:
-        made.append(step)
-        return []
-
-    source = prefetch(make, 0, 100, depth=3)
-    assert made == []
-    next(source)
-    wait_until(lambda: len(made) == 5)
-    time.sleep(0.15)
-    # One is used, three are ready, one waits for room.
-    assert made == [0, 1, 2, 3, 4]
-    source.close()
-    assert n_threads() == 0
-    assert len(made) == 5
-
-
-def test_prefetch_passes_an_error_on_at_its_step() -> None:
-    class Problem(Exception):
-        pass
-
-    def make(step: int) -> list[Batch]:
-        if step == 4:
-            raise Problem("at step 4")
-        return []
-
-    found: list[object] = []
-    with pytest.raises(Problem, match="at step 4"):
-        found.extend(prefetch(make, 2, 100))
-    assert len(found) == 2
-    assert n_threads() == 0
-
-
-@pytest.mark.parametrize("end", ["closed", "error", "dropped"])
-def test_prefetch_ends_its_thread_with_its_reader(end: str) -> None:
-    def read(source: Iterator[object]) -> None:
-        for _ in source:
-            if end == "error":
-                raise KeyError
-            return
-
-    source = prefetch(lambda step: [], 0, 10**9)
-    if end == "error":
-        with pytest.raises(KeyError):
-            read(source)
-        source.close()
-    else:
-        read(source)
-        assert n_threads() == 1
-        if end == "closed":
-            source.close()
-    del source
-    assert n_threads() == 0
-
-
-def wait_until(condition: object) -> None:
-    end = time.monotonic() + 10
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.001)

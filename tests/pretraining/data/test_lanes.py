@@ -116,7 +116,7 @@ def test_a_text_of_less_than_a_step(
     assert len(notes) == (found is not None)
     for note in notes:
         assert str(found) in note
-        assert "the text has 24" in note
+        assert "the text has only 24" in note
         assert f"reads them {batch_size * 4 / 24:,.1f} times" in note
         assert "Lower training.batch_size or unroll_steps." in note
 

@@ -148,7 +148,7 @@ def test_processes_change_nothing(
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
-def test_a_tokeniser_that_is_killed(
+def test_a_killed_tokenizer_process(
     longer_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a system does that has no memory left."""
@@ -159,7 +159,7 @@ def test_a_tokeniser_that_is_killed(
         for process in multiprocessing.active_children():
             process.kill()
 
-    with corpus_refused("2 tokenisers", "lower corpus.n_process"):
+    with corpus_refused("2 tokenizer processes", "lower corpus.n_process"):
         prepare([longer_corpus], tmp_path / "cache", n_process=2, progress=kill)
     assert not list((tmp_path / "cache").iterdir())
 

@@ -69,7 +69,7 @@ def test_only_the_specials_may_be_left() -> None:
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
 def test_a_max_size_without_room(size: int) -> None:
-    with corpus_refused("max_size:", "more than 3", size):
+    with corpus_refused("max_size:", "more than the 3", size):
         Vocabulary.from_counts(TYPES, COUNTS, 4, max_size=size)
 
 
@@ -249,8 +249,8 @@ def test_a_line_that_is_no_entry(tmp_path: Path, line: str) -> None:
         (GOOD.replace("<UNK>", "<unk>"), "no <UNK>"),
         ("", "no <S>, </S>, <UNK>"),
         (GOOD + "a\t0\n", "a word twice"),
-        ("<UNK>\t0\na\t5\n<S>\t3\n</S>\t3\n", "a rise at 'a'"),
-        (GOOD + "b\t1\n", "a rise at 'b'"),
+        ("<UNK>\t0\na\t5\n<S>\t3\n</S>\t3\n", "a larger count at 'a'"),
+        (GOOD + "b\t1\n", "a larger count at 'b'"),
     ],
 )
 def test_a_file_that_is_no_vocabulary(tmp_path: Path, text: str, found: str) -> None:
@@ -278,7 +278,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "counts", "found"),
     [
-        (["a", *SPECIALS], [1, 2, 1, 0], "a rise at '<S>'"),
+        (["a", *SPECIALS], [1, 2, 1, 0], "a larger count at '<S>'"),
         (["a", *SPECIALS], [3, 2, 1], "found"),
         (["a", *SPECIALS], [3, 2, 1, 1, 0], "found"),
         (["a", "a", *SPECIALS], [3, 2, 1, 1, 0], "a word twice"),

@@ -1,4 +1,4 @@
-"""TypeTable: the characters of each type of a corpus, formed once."""
+"""WordTable: the characters of each type of a corpus, formed once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.language_models import make_shards, random_sentences, vocabulary_ch
 from spacy_elmo.bilm.characters import ByteCharacters, Characters
 from spacy_elmo.pretraining.data import word_table as types
 from spacy_elmo.pretraining.data.shards import Shards
-from spacy_elmo.pretraining.data.word_table import TypeTable
+from spacy_elmo.pretraining.data.word_table import WordTable
 
 BYTES = ByteCharacters(12)
 NAME = "characters.npy"
@@ -25,7 +25,7 @@ def shards(tmp_path: Path) -> Shards:
     return make_shards(tmp_path / "shards", sentences)
 
 
-def assert_holds(table: TypeTable, shards: Shards, characters: Characters) -> None:
+def assert_holds(table: WordTable, shards: Shards, characters: Characters) -> None:
     """Word by word."""
     begin, end = characters.boundaries
     words = [begin, *shards.types(), end]
@@ -43,13 +43,13 @@ def assert_holds(table: TypeTable, shards: Shards, characters: Characters) -> No
 def test_rows_are_the_characters_of_the_words(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(types, "_AT_ONCE", at_once)
-    assert_holds(TypeTable.of(shards, BYTES, tmp_path / "t"), shards, BYTES)
+    monkeypatch.setattr(types, "_BLOCK", at_once)
+    assert_holds(WordTable.from_shards(shards, BYTES, tmp_path / "t"), shards, BYTES)
 
 
 def test_the_scheme_of_manylangs(shards: Shards, tmp_path: Path) -> None:
     characters = vocabulary_characters(shards.types())
-    table = TypeTable.of(shards, characters, tmp_path / "t")
+    table = WordTable.from_shards(shards, characters, tmp_path / "t")
     assert_holds(table, shards, characters)
     assert table.word_ids[0] == characters.words["<oov>"]
     assert len(set(table.word_ids.tolist())) > 5
@@ -58,27 +58,27 @@ def test_the_scheme_of_manylangs(shards: Shards, tmp_path: Path) -> None:
 def test_first_and_last_rows_are_the_sentences_boundaries(
     shards: Shards, tmp_path: Path
 ) -> None:
-    table = TypeTable.of(shards, BYTES, tmp_path / "t")
+    table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
     # Begin of word, begin or end of sentence, end of word; ids are one more.
     assert table.char_ids[0, :4].tolist() == [259, 257, 260, 261]
     assert table.char_ids[-1, :4].tolist() == [259, 258, 260, 261]
 
 
 def test_read_from_its_file(shards: Shards, tmp_path: Path) -> None:
-    table = TypeTable.of(shards, BYTES, tmp_path / "t")
+    table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
     assert isinstance(table.char_ids.base, np.memmap)
     assert not table.char_ids.flags.writeable
     assert [path.name for path in (tmp_path / "t").iterdir()] == [NAME]
 
 
 def test_the_file_is_used_again(shards: Shards, tmp_path: Path) -> None:
-    TypeTable.of(shards, BYTES, tmp_path / "t")
+    WordTable.from_shards(shards, BYTES, tmp_path / "t")
     path = tmp_path / "t" / NAME
     stored = np.load(path)
     stored[3, 1] += 1
     np.save(path, stored)
     before = path.stat()
-    table = TypeTable.of(shards, BYTES, tmp_path / "t")
+    table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
     np.testing.assert_array_equal(table.char_ids, stored)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert path.stat().st_ino == before.st_ino
@@ -103,23 +103,23 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 def test_a_damaged_file_is_written_anew(
     shards: Shards, tmp_path: Path, damage: str
 ) -> None:
-    TypeTable.of(shards, BYTES, tmp_path / "t")
+    WordTable.from_shards(shards, BYTES, tmp_path / "t")
     path = tmp_path / "t" / NAME
     data = path.read_bytes()
     path.write_bytes(DAMAGES[damage](data))
     assert path.read_bytes() != data
-    assert_holds(TypeTable.of(shards, BYTES, tmp_path / "t"), shards, BYTES)
+    assert_holds(WordTable.from_shards(shards, BYTES, tmp_path / "t"), shards, BYTES)
     assert path.read_bytes() == data
 
 
 def test_a_file_of_another_shape_is_written_anew(
     shards: Shards, tmp_path: Path
 ) -> None:
-    TypeTable.of(shards, BYTES, tmp_path / "t")
+    WordTable.from_shards(shards, BYTES, tmp_path / "t")
     longer = ByteCharacters(20)
-    assert_holds(TypeTable.of(shards, longer, tmp_path / "t"), shards, longer)
+    assert_holds(WordTable.from_shards(shards, longer, tmp_path / "t"), shards, longer)
     more = make_shards(tmp_path / "more", [shards.types(), ["more"]])
-    assert_holds(TypeTable.of(more, longer, tmp_path / "t"), more, longer)
+    assert_holds(WordTable.from_shards(more, longer, tmp_path / "t"), more, longer)
 
 
 def test_a_writer_that_was_killed_leaves_nothing_to_be_read(
@@ -131,6 +131,6 @@ def test_a_writer_that_was_killed_leaves_nothing_to_be_read(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         with pytest.raises(OSError, match="No space"):
-            TypeTable.of(shards, BYTES, tmp_path / "t")
+            WordTable.from_shards(shards, BYTES, tmp_path / "t")
     assert list((tmp_path / "t").iterdir()) == []
-    assert_holds(TypeTable.of(shards, BYTES, tmp_path / "t"), shards, BYTES)
+    assert_holds(WordTable.from_shards(shards, BYTES, tmp_path / "t"), shards, BYTES)
