@@ -159,7 +159,7 @@ def test_a_killed_tokenizer_process(
         for process in multiprocessing.active_children():
             process.kill()
 
-    with corpus_refused("2 tokenizer processes", "lower corpus.n_process"):
+    with corpus_refused("2 tokenizer processes", "Lower corpus.n_process"):
         prepare([longer_corpus], tmp_path / "cache", n_process=2, progress=kill)
     assert not list((tmp_path / "cache").iterdir())
 
