@@ -1,6 +1,7 @@
 """Windows of text -> the tensors of a training step."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import List, NamedTuple, Optional
 
 import numpy as np
@@ -106,7 +107,7 @@ class Batches:
         self.lanes = lanes
         bounds = np.linspace(local_lanes.start, local_lanes.stop, n_parts + 1)
         bounds = bounds.astype(int).tolist()
-        self.parts = [slice(*pair) for pair in zip(bounds, bounds[1:])]
+        self.parts = [slice(*pair) for pair in pairwise(bounds)]
         self.table = table
         self.softmax = softmax
         self.noise = noise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def test_windows_go_on_from_one_another(tmp_path: Path, seed: int | None) -> Non
     for epoch in range(3):
         windows = read_epoch(lanes, epoch)
         assert len(windows) == 6
-        for one, following in zip(windows, windows[1:]):
+        for one, following in pairwise(windows):
             np.testing.assert_array_equal(
                 one.tokens[:, :, -1], following.tokens[:, :, 0]
             )
