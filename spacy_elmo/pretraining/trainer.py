@@ -272,7 +272,9 @@ class Trainer:
         """The batches of each remaining step, on this process's device."""
         device = self.group.device
         make = self.batches.__getitem__
-        with closing(stream_batches(make, self.progress.step, self.n_steps, device)) as source:
+        with closing(
+            stream_batches(make, self.progress.step, self.n_steps, device)
+        ) as source:
             while not self.is_finished():
                 yield [part.to(device) for part in next(source)]
 
