@@ -1,5 +1,5 @@
-"""python -m spacy elmo ...: one module a command, imported by spaCy at every start, so
-none of them imports PyTorch before it runs."""
+"""python -m spacy elmo: one command a module. spaCy imports them at every start, so
+none imports PyTorch before it runs."""
 
 import typer
 from spacy.cli._util import app
@@ -13,7 +13,7 @@ from .neighbors import neighbors_cli
 
 elmo_cli = typer.Typer(
     name="elmo",
-    help="Pretrain ELMo biLMs, evaluate, convert and look at them; vectors of texts.",
+    help="Pretrain, evaluate, convert and inspect ELMo biLMs, and embed text.",
     no_args_is_help=True,
     add_completion=False,
 )

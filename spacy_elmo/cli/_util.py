@@ -1,31 +1,163 @@
-"""What the commands share."""
+"""Options and helpers that commands share."""
 
+import io
+import sys
 from contextlib import contextmanager
-from typing import Iterator, List
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Iterator, List, Optional
 
 import typer
 
+if TYPE_CHECKING:
+    from ..bilm import BiLM
+    from ..text.tokenization import Tokenization
+
+TEXT_HELP = (
+    "Plain text or JSON lines, compressed or not (.gz, .xz, .bz2, .zst): a file, a "
+    "folder, or a quoted glob"
+)
+WEIGHTS_HELP = (
+    "Weights in any supported format: a folder, an NLPL archive, or "
+    "OPTIONS.json,WEIGHTS.hdf5"
+)
+
+
+class Precision(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    auto = "auto"
+
+
+ModelOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="WEIGHTS",
+        help=f"{WEIGHTS_HELP}. Default: the English weights that ship with spacy-elmo",
+    ),
+]
+TokenizerOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--tokenizer",
+        help="whitespace, a language code, or a spaCy pipeline. Default: the tokenizer "
+        "of the training text if the weights store it, else whitespace",
+    ),
+]
+SentencesOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--sentences",
+        help="lines (one sentence per line) or split (lines are paragraphs). Default: "
+        "as in the training text",
+    ),
+]
+LAYER_HELP = "top, mean, or a layer's number, 0 being the context-free word vectors"
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", "-p", help="Precision of matrix products")
+]
+BatchTokensOption = Annotated[
+    int, typer.Option("--batch-tokens", "-b", help="Maximum tokens per batch")
+]
+GPUOption = Annotated[int, typer.Option("--gpu-id", "-g", help="GPU ID or -1 for CPU")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", "-F", help="Overwrite existing output")
+]
+
 
 @contextmanager
-def errors_as_messages() -> Iterator[None]:
-    """A bad input ends the command with its message and status 1, not a traceback."""
+def command() -> Iterator[None]:
+    """Run the body of a command. Invalid input ends it with a message and status 1
+    instead of a traceback. Characters that the terminal cannot show become "?"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         yield
     except (OSError, ValueError) as error:
-        # Not by wasabi, which would join the lines of a message that has several.
+        # wasabi would join the lines of a multi-line message.
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error
 
 
 def split_pair(argument: str) -> List[str]:
-    """ "options.json,weights.hdf5" -> its two paths; any other path -> itself.
+    """Split "options.json,weights.hdf5" into its two paths. Any other path is returned
+    as it is, in a list.
 
-    Raises ValueError where there is more than one comma.
+    RAISES: ValueError if there is more than one comma, or an empty path.
     """
     parts = argument.split(",")
     if len(parts) > 2 or not all(parts):
         raise ValueError(
-            f"{argument}: expected a path, or two with a comma between "
+            f"{argument}: expected a path, or two paths separated by a comma "
             f"(options.json,weights.hdf5), found {len(parts)}."
         )
     return parts
+
+
+def weights_paths(model: Optional[str]) -> List[str]:
+    """The paths to pass to `load_bilm`.
+
+    model (Optional[str]): The --model option, or None for the weights that ship.
+    RAISES: WeightsError if none ship with this version.
+    """
+    from ..formats import WeightsError
+    from ..layers.weights import BUNDLED
+
+    if model is not None:
+        return split_pair(model)
+    if not BUNDLED.is_dir():
+        raise WeightsError(
+            f"{BUNDLED}: expected the weights that ship with spacy-elmo, found no such "
+            "folder: this version ships none. Choose weights with --model WEIGHTS."
+        )
+    return [str(BUNDLED)]
+
+
+def stored_tokenization(paths: List[str]) -> Optional["Tokenization"]:
+    """How the training text of these weights was tokenized, or None if unknown."""
+    from ..layers.weights import BUNDLED
+    from ..text.tokenization import Tokenization, read_tokenization, weights_folder
+
+    stored = read_tokenization(paths[0])
+    if stored is None and weights_folder(paths[0]).resolve() == BUNDLED.resolve():
+        return Tokenization("en")
+    return stored
+
+
+def choose_tokenization(
+    paths: List[str], tokenizer: Optional[str], sentences: Optional[str]
+) -> "Tokenization":
+    """Complete the --tokenizer and --sentences options from what the weights store."""
+    from ..text.tokenization import Tokenization
+
+    default = stored_tokenization(paths) or Tokenization()
+    if tokenizer == "whitespace" and sentences is None:
+        sentences = "lines"  # a default of "split" belonged to another tokenizer
+    return Tokenization(tokenizer or default.tokenizer, sentences or default.sentences)
+
+
+def load_model(paths: List[str], gpu_id: int) -> "BiLM":
+    """Load a biLM onto its device. RAISES: ValueError if there is no such GPU."""
+    from ..formats import load_bilm
+    from ..pretraining.distributed import Group
+
+    return load_bilm(*paths).to(Group.join(gpu_id).device)
+
+
+@contextmanager
+def read_text(
+    text: List[str], tokenization: "Tokenization"
+) -> Iterator[Iterator[List[str]]]:
+    """Stream the sentences of text files, with a progress bar on a terminal."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    is_shown = sys.stderr.isatty()
+    with tqdm(unit="B", unit_scale=True, disable=not is_shown, leave=False) as bar:
+
+        def progress(n_bytes: int, total: int) -> None:
+            bar.total = total
+            bar.update(n_bytes)
+
+        yield tokenization.read_sentences(text, progress)

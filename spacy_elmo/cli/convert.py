@@ -1,4 +1,4 @@
-"""python -m spacy elmo convert: from one weight format to another."""
+"""python -m spacy elmo convert."""
 
 from enum import Enum
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Annotated, List, Optional, Tuple
 import typer
 from wasabi import msg
 
-from ._text import known_tokenization
-from ._util import errors_as_messages, split_pair
+from ._util import WEIGHTS_HELP, ForceOption, command, split_pair, stored_tokenization
 
 
 class Format(str, Enum):
@@ -22,76 +21,64 @@ class DType(str, Enum):
 
 
 def convert_cli(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN",
-            help="Weights of any known format: a folder, an NLPL zip, or "
-            "OPTIONS.json,WEIGHTS.hdf5",
-        ),
-    ],
+    source: Annotated[str, typer.Argument(metavar="IN", help=WEIGHTS_HELP)],
     target: Annotated[
         str,
         typer.Argument(
-            metavar="OUT",
-            help="Folder to write, or OPTIONS.json,WEIGHTS.hdf5 for the published pair",
+            metavar="OUT", help="Output folder, or OPTIONS.json,WEIGHTS.hdf5"
         ),
     ],
     to: Annotated[
-        Format, typer.Option("--to", "-t", help="Format to write into a folder")
+        Format, typer.Option("--to", "-t", help="Format of the output folder")
     ] = Format.safetensors,
     dtype: Annotated[
-        DType, typer.Option("--dtype", "-d", help="Number format of the safetensors")
+        DType, typer.Option("--dtype", "-d", help="Data type of safetensors weights")
     ] = DType.float32,
-    force: Annotated[
-        bool, typer.Option("--force", "-F", help="Write over what is there")
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """
-    Convert a biLM from one weight format to another.
+    Convert weights between formats.
 
-    Reads the published HDF5 pair (bilm-tf, AllenNLP), NLPL archives,
-    ELMoForManyLangs folders and spacy-elmo's own; writes spacy-elmo's own
-    (safetensors) or the published pair. A folder of our own keeps how the training
-    text was tokenised.
+    Reads HDF5 weights as published (bilm-tf, AllenNLP), NLPL archives, ELMoForManyLangs
+    folders, and spacy-elmo's own folders. Writes spacy-elmo's own format (safetensors)
+    or HDF5 with options.json. A folder in spacy-elmo's format also stores how the
+    training text was tokenized, if known.
     """
     from ..formats import load_bilm, published, save_bilm
     from ..text.tokenization import weights_folder, write_tokenization
 
-    with errors_as_messages():
-        written, folder = _targets(target, to)
-        is_published = len(written) == 2
+    with command():
+        outputs, folder = _output_paths(target, to)
+        is_published = len(outputs) == 2
         if is_published and dtype is not DType.float32:
             raise ValueError(
-                f"--dtype: expected float32, which is what the published format holds, "
-                f"found {dtype.value}."
+                "--dtype: expected float32, the only one that the published format "
+                f"has, found {dtype.value}."
             )
-        for path in written:
-            if not force and path.exists() and not (path.is_dir() and _is_empty(path)):
+        for path in outputs:
+            is_empty_folder = path.is_dir() and not any(path.iterdir())
+            if path.exists() and not is_empty_folder and not force:
                 raise FileExistsError(
-                    f"{path}: expected a path that is free, found something there. "
-                    "Name another, or write over it with --force."
+                    f"{path}: expected a path that does not exist, found one that "
+                    "does. Choose another, or overwrite it with --force."
                 )
         paths = split_pair(source)
         bilm = load_bilm(*paths)
         if folder is None:
-            published.write(bilm, *written)
+            published.write(bilm, *outputs)
         else:
-            known = known_tokenization(paths)
+            tokenization = stored_tokenization(paths)
             save_bilm(bilm, folder, format=to.value, dtype=dtype.value)
+            # A folder converted in place keeps all that pretraining wrote.
             in_place = folder.resolve() == weights_folder(paths[0]).resolve()
-            # In place, what pretraining wrote stays true, and `evaluate` needs it.
             if not is_published and not in_place:
-                write_tokenization(folder, known)
-    msg.good(f"Converted {source}", ", ".join(map(str, written)))
+                write_tokenization(folder, tokenization)
+        msg.good(f"Converted {source}", ", ".join(map(str, outputs)))
 
 
-def _targets(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:
-    """What is to be written, the published pair or a folder of ours; and the folder,
-    None where the pair's own paths are given.
-
-    Raises ValueError for a pair that is one path twice.
-    """
+def _output_paths(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:
+    """The paths to write, two for the published format, and the folder they are in, or
+    None if OUT names two files. RAISES: ValueError if both are the same."""
     from ..formats import options, published
 
     paths = [Path(part) for part in split_pair(target)]
@@ -103,10 +90,6 @@ def _targets(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:
     if paths[0].resolve() == paths[1].resolve():
         raise ValueError(
             f"{target}: expected two paths (options.json,weights.hdf5), found the same "
-            "one twice. Name another file for one of them."
+            "path twice. Choose another name for one of them."
         )
     return paths, None
-
-
-def _is_empty(folder: Path) -> bool:
-    return not any(folder.iterdir())

@@ -1,4 +1,4 @@
-"""python -m spacy elmo embed: the vectors of each word of a text, as a file."""
+"""python -m spacy elmo embed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,49 +6,42 @@ from typing import Annotated
 import typer
 from wasabi import msg
 
-from ._text import (
+from ._util import (
+    LAYER_HELP,
+    TEXT_HELP,
     BatchTokensOption,
+    ForceOption,
     GPUOption,
     ModelOption,
     Precision,
     PrecisionOption,
     SentencesOption,
     TokenizerOption,
+    choose_tokenization,
+    command,
     load_model,
-    reading,
-    tokenization,
+    read_text,
     weights_paths,
 )
-from ._util import errors_as_messages
 
 
 def embed_cli(
-    text: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN", help="File, folder or glob (.txt, .jsonl, compressed)"
-        ),
-    ],
+    text: Annotated[str, typer.Argument(metavar="IN", help=TEXT_HELP)],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="HDF5 file to write (.hdf5, .h5)")
+        Path, typer.Argument(metavar="OUT", help="Output file (.hdf5 or .h5)")
     ],
     model: ModelOption = None,
     layers: Annotated[
-        str,
-        typer.Option(
-            "--layers",
-            "-l",
-            help="all, top, mean, or one by its number, 0 for the words by themselves",
-        ),
+        str, typer.Option("--layers", "-l", help=f"all, {LAYER_HELP}")
     ] = "all",
     half: Annotated[
-        bool, typer.Option("--half", "-H", help="Write float16, in half the space")
+        bool, typer.Option("--half", "-H", help="Write float16 instead of float32")
     ] = False,
     forget_sentences: Annotated[
         bool,
         typer.Option(
             "--forget-sentences",
-            help="Without sentence_to_index, whose memory grows with the text",
+            help="Omit sentence_to_index, which is held in memory until the end",
         ),
     ] = False,
     tokenizer: TokenizerOption = None,
@@ -56,28 +49,27 @@ def embed_cli(
     precision: PrecisionOption = Precision.float32,
     batch_tokens: BatchTokensOption = 4096,
     gpu_id: GPUOption = -1,
-    force: Annotated[
-        bool, typer.Option("--force", "-F", help="Write over what is there")
-    ] = False,
+    force: ForceOption = False,
 ) -> None:
     """
-    Write the vectors of each word of a text to an HDF5 file, as AllenNLP's elmo command
-    did.
+    Write the vectors of each word of a text to an HDF5 file, in the layout of
+    AllenNLP's elmo command.
 
-    The sentences are the datasets "0", "1", ... (empty lines are none): (layers, words,
-    width), or (words, width) for one layer, with the words as JSON in the attribute
-    "words". "sentence_to_index" is JSON of each sentence and its number.
+    Each sentence is a dataset ("0", "1", ...; empty lines are skipped) of shape
+    (layers, words, width), or (words, width) for a single layer. Its attribute "words"
+    is a JSON list. The dataset "sentence_to_index" is JSON that maps each sentence to
+    its number.
     """
     from ..embedding.encoding import ALL, MEAN, TOP, check_layer, encode_stream
     from ..embedding.vector_file import check_target, write_vectors
 
-    with errors_as_messages():
+    with command():
         check_target(output, force)
         paths = weights_paths(model)
-        how = tokenization(paths, tokenizer, sentences)
+        tokenization = choose_tokenization(paths, tokenizer, sentences)
         bilm = load_model(paths, gpu_id)
         check_layer(layers, bilm, (ALL, TOP, MEAN))
-        with reading([text], how) as stream:
+        with read_text([text], tokenization) as stream:
             written = write_vectors(
                 output,
                 encode_stream(
@@ -87,8 +79,8 @@ def embed_cli(
                 dtype="float16" if half else "float32",
                 index=not forget_sentences,
             )
-    msg.good(
-        f"{written.n_sentences:,} sentences, {written.n_words:,} words (tokenizer: "
-        f"{how.tokenizer}, sentences: {how.sentences})",
-        str(output),
-    )
+        msg.good(
+            f"{written.n_sentences:,} sentences, {written.n_words:,} words (tokenizer: "
+            f"{tokenization.tokenizer}, sentences: {tokenization.sentences})",
+            str(output),
+        )

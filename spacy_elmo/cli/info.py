@@ -1,19 +1,17 @@
-"""python -m spacy elmo info: what a biLM, or a pipeline with one, is made of."""
+"""python -m spacy elmo info."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Annotated, Any, List, Tuple
 
 import typer
 from wasabi import msg
 
-from ._util import errors_as_messages, split_pair
+from ._util import WEIGHTS_HELP, command, split_pair
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
     from ..bilm import BiLM
-
-Row = Tuple[str, Any]
 
 
 def info_cli(
@@ -21,50 +19,45 @@ def info_cli(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Weights (folder, zip, OPTIONS.json,WEIGHTS.hdf5), or a spaCy "
-            "pipeline (folder or installed package)",
+            help=f"{WEIGHTS_HELP}. Or a spaCy pipeline: a folder or a package name",
         ),
     ],
 ) -> None:
     """
-    Print the sizes, options and format of a biLM; for a trained pipeline also the mix
-    (s and gamma) that each head has learned.
+    Print the sizes, options and format of a biLM and, for a trained pipeline, the layer
+    weights (s) and the scale (gamma) that each head has learned.
     """
     from spacy.util import is_package
 
-    with errors_as_messages():
-        is_pipeline = (Path(model) / "meta.json").is_file() and (
-            Path(model) / "config.cfg"
-        ).is_file()
-        if is_pipeline or (not Path(model).exists() and is_package(model)):
-            _print_pipeline(_load(model, is_pipeline))
-            return
-        _print_weights(split_pair(model))
+    with command():
+        path = Path(model)
+        is_folder = all((path / name).is_file() for name in ("meta.json", "config.cfg"))
+        if is_folder or (not path.exists() and is_package(model)):
+            _print_pipeline(_load_pipeline(model, is_folder))
+        else:
+            _print_weights(split_pair(model))
 
 
-def _load(model: str, is_folder: bool) -> "Language":
-    """A pipeline.
-
-    Raises ValueError for an installed package that is none, and where a package that
-    the pipeline needs is not installed.
-    """
+def _load_pipeline(model: str, is_folder: bool) -> "Language":
+    """Load a pipeline. RAISES: ValueError if a package it needs is not installed, or if
+    the name is that of a package which is not a pipeline."""
     from spacy.util import load_model
 
     from ..text.tokenizers import is_unrelated_package
 
     if not is_folder and is_unrelated_package(model):
         raise ValueError(
-            f"{model}: expected weights, or a spaCy pipeline (a folder or an installed "
-            "package), found what is installed but no pipeline's module, as "
-            "en_core_web_sm is. Name a path or another package."
+            f"{model}: expected weights, or a spaCy pipeline (a folder or a package), "
+            "found an installed package that is not a pipeline. Give another path or "
+            "package."
         )
     try:
-        # As a Path: spaCy takes a string for a package of that name, if there is one.
+        # If this were a string, a package of the same name would win over the folder.
         return load_model(Path(model) if is_folder else model)
     except ImportError as error:
         raise ValueError(
             f"{model}: expected a pipeline whose packages are installed, found one "
-            f"that lacks one: {error}"
+            f"that needs a missing package: {error}"
         ) from error
 
 
@@ -72,86 +65,68 @@ def _print_weights(paths: List[str]) -> None:
     from ..formats import load_bilm, published, recognise
 
     if len(paths) == 2:
-        name, by = published.NAME, "two paths given"
+        name, evidence = published.NAME, "two paths"
     else:
-        name, by = recognise(paths[0])
+        name, evidence = recognise(paths[0])
+    bilm = load_bilm(*paths)
     msg.divider(", ".join(paths))
-    msg.table([("format", name), ("recognised by", by), *describe(load_bilm(*paths))])
+    msg.table([("format", name), ("recognised by", evidence), *describe(bilm)])
 
 
 def _print_pipeline(nlp: "Language") -> None:
+    from thinc.api import Model
+
     from ..layers.mix import learned_mix
 
-    for name, bilm in _bilms(nlp):
-        msg.divider(f"biLM of {name!r}")
-        msg.table(describe(bilm))
     rows = []
-    for name, mix in _mixes(nlp):
-        settings = mix.attrs["settings"]
-        kind = settings.mix if isinstance(settings.mix, str) else "given"
-        try:
-            weights, gamma = learned_mix(mix)
-        except ValueError:
-            rows.append((name, kind, "not initialised", ""))
-            continue
-        shown = "  ".join(f"{weight:.4f}" for weight in weights)
-        rows.append((name, kind, shown, f"{gamma:.4f}"))
-    if rows:
-        msg.divider("Mix of the layers in each head")
-        msg.table(
-            rows,
-            header=("component", "mix", "s (layer 0, 1, ...)", "gamma"),
-            divider=True,
-        )
-    else:
+    for name, pipe in nlp.components:
+        model = getattr(pipe, "model", None)
+        for node in model.walk() if isinstance(model, Model) else ():
+            if node.name == "bilm":
+                bilm = getattr(node.shims[0], "bilm", None)
+                if bilm is not None:
+                    msg.divider(f"biLM of {name!r}")
+                    msg.table(describe(bilm))
+            elif node.name == "elmo_mix":
+                mix = node.attrs["settings"].mix
+                kind = mix if isinstance(mix, str) else "given"
+                try:
+                    s, gamma = learned_mix(node)
+                except ValueError:
+                    rows.append((name, kind, "not initialised", ""))
+                    continue
+                weights = "  ".join(f"{weight:.4f}" for weight in s)
+                rows.append((name, kind, weights, f"{gamma:.4f}"))
+    if not rows:
         msg.info("No component of this pipeline mixes the layers of a biLM.")
+        return
+    header = ("component", "mix", "s (layer 0, 1, ...)", "gamma")
+    msg.divider("Mix of layers in each head")
+    msg.table(rows, header=header, divider=True)
 
 
-def describe(bilm: "BiLM") -> List[Row]:
-    """Sizes and options as rows of a table."""
+def describe(bilm: "BiLM") -> List[Tuple[str, Any]]:
+    """The sizes and options of a biLM, as rows of a table."""
     from ..bilm.backends.cpu.lstm import describe
 
     config = bilm.config
-    parts: Dict[str, int] = {"characters": 0, "LSTMs": 0}
-    for name, parameter in bilm.named_parameters():
-        part = "characters" if name.startswith("character_encoder") else "LSTMs"
-        parts[part] += parameter.numel()
-    split = ", ".join(f"{name} {number:,}" for name, number in parts.items())
+    n_encoder = sum(p.numel() for p in bilm.character_encoder.parameters())
     filters = " ".join(f"{width}:{number}" for width, number in config.filters)
     return [
-        ("parameters", f"{bilm.n_parameters:,} ({split})"),
-        ("layers", f"{config.n_layers} + 1, each {config.width} wide"),
+        (
+            "parameters",
+            f"{bilm.n_parameters:,} (characters {n_encoder:,}, "
+            f"LSTMs {bilm.n_parameters - n_encoder:,})",
+        ),
+        ("layers", f"{config.n_layers} + 1, of width {config.width}"),
         ("LSTM", f"{config.dim}, projected to {config.projection_dim}"),
-        ("its steps, on a CPU", describe(config.dim, config.projection_dim)),
+        ("LSTM on a CPU", describe(config.dim, config.projection_dim)),
         ("clips", f"cell {config.cell_clip}, projection {config.proj_clip}"),
         ("skip connections", config.use_skip_connections),
         ("characters", f"{config.characters}, {config.n_characters} ids"),
-        ("a word", f"at most {config.max_characters_per_token} ids"),
+        ("longest word", f"{config.max_characters_per_token} ids"),
         ("character width", config.char_dim),
         ("filters", f"{filters} ({config.n_filters}), {config.activation}"),
         ("highways", config.n_highway),
         ("word embedding", f"{config.n_words} x {config.word_dim}"),
     ]
-
-
-def _bilms(nlp: "Language") -> List[Tuple[str, "BiLM"]]:
-    return [
-        (name, node.shims[0].bilm)
-        for name, node in _nodes(nlp)
-        if node.name == "bilm" and node.shims[0].bilm is not None
-    ]
-
-
-def _mixes(nlp: "Language") -> List[Tuple[str, Any]]:
-    return [(name, node) for name, node in _nodes(nlp) if node.name == "elmo_mix"]
-
-
-def _nodes(nlp: "Language") -> List[Tuple[str, Any]]:
-    from thinc.api import Model
-
-    nodes = []
-    for name, pipe in nlp.components:
-        model = getattr(pipe, "model", None)
-        if isinstance(model, Model):
-            nodes += [(name, node) for node in model.walk()]
-    return nodes

@@ -1,16 +1,18 @@
-"""python -m spacy elmo neighbors: a word in its sentence, and what is nearest to it."""
+"""python -m spacy elmo neighbors."""
 
 import sys
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Dict, Iterable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Optional
 
 import typer
 from wasabi import color, msg
 from wasabi.util import supports_ansi
 
-from ._text import (
+from ._util import (
+    LAYER_HELP,
+    TEXT_HELP,
     BatchTokensOption,
     GPUOption,
     ModelOption,
@@ -18,21 +20,21 @@ from ._text import (
     PrecisionOption,
     SentencesOption,
     TokenizerOption,
+    choose_tokenization,
+    command,
     load_model,
-    reading,
-    tokenization,
+    read_text,
     weights_paths,
 )
-from ._util import errors_as_messages
 
 if TYPE_CHECKING:
-    from ..embedding.neighbors import Neighbors, Occurrence
+    from ..embedding.neighbors import Neighbors, Occurrence, Occurrences
     from ..text.tokenization import Tokenization
 
 CONTEXT = 8
-"""Words shown at each side."""
-_WIDEST = 100
-"""Letters of a column's line."""
+"""Number of words shown on each side."""
+_MAX_COLUMN = 100
+"""Maximum width of a table column, in characters."""
 
 
 class Among(str, Enum):
@@ -42,37 +44,32 @@ class Among(str, Enum):
 
 
 def neighbors_cli(
-    word: Annotated[str, typer.Argument(metavar="WORD", help="In upper or lower case")],
-    text: Annotated[
-        List[str],
-        typer.Argument(
-            metavar="TEXT", help="Files, folders or globs (.txt, .jsonl, compressed)"
-        ),
+    word: Annotated[
+        str, typer.Argument(metavar="WORD", help="The word; its case is ignored")
     ],
+    text: Annotated[List[str], typer.Argument(metavar="TEXT", help=TEXT_HELP)],
     at: Annotated[
         Optional[str],
-        typer.Option("--at", "-a", help="A sentence of yours with the word"),
+        typer.Option("--at", "-a", help="A sentence that contains the word"),
     ] = None,
     number: Annotated[
         Optional[int],
-        typer.Option("--sentence", "-s", help="Or the text's sentence of this number"),
+        typer.Option(
+            "--sentence", "-s", help="Number of a sentence of the text, instead of --at"
+        ),
     ] = None,
     nth: Annotated[
-        int, typer.Option("--nth", help="Which one, if the word is there several times")
+        int, typer.Option("--nth", help="Which occurrence of the word in the sentence")
     ] = 1,
-    n: Annotated[int, typer.Option("--n", "-n", help="Neighbors to show")] = 10,
-    layer: Annotated[
-        str,
-        typer.Option(
-            "--layer",
-            "-l",
-            help="top, mean, or one by its number, 0 for the words by themselves",
-        ),
-    ] = "top",
+    n: Annotated[int, typer.Option("--n", "-n", help="Number of neighbors")] = 10,
+    layer: Annotated[str, typer.Option("--layer", "-l", help=LAYER_HELP)] = "top",
     among: Annotated[
         Among,
         typer.Option(
-            "--words", "-w", help="Neighbors: all words, the same word, other words"
+            "--words",
+            "-w",
+            help="Words to compare with: all, the same word in other sentences, or "
+            "other words",
         ),
     ] = Among.all,
     model: ModelOption = None,
@@ -82,34 +79,41 @@ def neighbors_cli(
     batch_tokens: BatchTokensOption = 4096,
     gpu_id: GPUOption = -1,
     output: Annotated[
-        Optional[Path], typer.Option("--json", "-j", help="Write them as JSON too")
+        Optional[Path], typer.Option("--json", "-j", help="Output JSON file")
     ] = None,
 ) -> None:
     """
-    Print the words of a text that are nearest, in their sentences, to a word in its
-    sentence, by the cosine of a layer (Peters et al. 2018, table 4).
+    Find the words of a text that are nearest to a word in its sentence, by the cosine
+    similarity of a layer's vectors (Peters et al. 2018, table 4).
 
-    Without --at and --sentence: the sentences of the text that have the word, with
-    their numbers, which count from 0.
+    Without --at or --sentence, list the sentences of the text that contain the word,
+    with their numbers, starting from 0.
     """
-    from ..embedding.neighbors import find_neighbors
+    from ..embedding.neighbors import find_neighbors, list_occurrences
     from ..files import write_json
 
-    with errors_as_messages():
+    with command():
         if n < 1:
-            raise ValueError(f"--n: expected a whole number from 1, found {n}.")
+            raise ValueError(f"--n: expected a positive number, found {n}.")
         paths = weights_paths(model)
-        how = tokenization(paths, tokenizer, sentences)
-        figures: Dict[str, Any] = {"word": word, **how.to_json()}
+        tokenization = choose_tokenization(paths, tokenizer, sentences)
+        figures: Dict[str, Any] = {"word": word, **tokenization.to_json()}
         if at is None and number is None:
-            found, n_found = _list(word, text, how, n)
-            figures["n_occurrences"] = n_found
-            figures["occurrences"] = [occurrence.to_json() for occurrence in found]
-            _print_list(word, found, n_found)
+            with read_text(text, tokenization) as stream:
+                listed = list_occurrences(word, stream, n)
+            if not listed.first:
+                raise ValueError(
+                    f"{word!r}: expected a word of the text, found it in none of the "
+                    f"{listed.n_sentences:,} sentences ({_describe(tokenization)}). "
+                    "Give a word as the tokenizer splits it."
+                )
+            figures["n_occurrences"] = listed.n_occurrences
+            figures["occurrences"] = [found.to_json() for found in listed.first]
+            _print_occurrences(word, listed)
         else:
-            query = _query(word, text, how, at, number, nth)
+            query = _find_query(word, text, tokenization, at, number, nth)
             bilm = load_model(paths, gpu_id)
-            with reading(text, how) as stream:
+            with read_text(text, tokenization) as stream:
                 result = find_neighbors(
                     bilm,
                     query,
@@ -132,116 +136,90 @@ def neighbors_cli(
                     for cosine, occurrence in result.nearest
                 ],
             )
-            _print_neighbors(query, result, layer, how)
+            _print_neighbors(query, result, layer, tokenization)
         if output is not None:
             write_json(output, figures)
 
 
-def _list(
-    word: str, text: List[str], how: "Tokenization", n: int
-) -> Tuple[List["Occurrence"], int]:
-    """The first n occurrences, and how many there are."""
-    from ..embedding.neighbors import occurrences
-
-    found: List[Occurrence] = []
-    n_found = n_sentences = 0
-    with reading(text, how) as stream:
-        for number, words in enumerate(stream):
-            n_sentences += 1
-            for occurrence in occurrences(word, words, number):
-                n_found += 1
-                if len(found) < n:
-                    found.append(occurrence)
-    if not found:
-        raise ValueError(
-            f"{word!r}: expected a word of the text, found it in none of its "
-            f"{n_sentences:,} sentences (tokenizer: {how.tokenizer}, sentences: "
-            f"{how.sentences}). Name a word as the tokenizer cuts it."
-        )
-    return found, n_found
-
-
-def _query(
+def _find_query(
     word: str,
     text: List[str],
-    how: "Tokenization",
+    tokenization: "Tokenization",
     at: Optional[str],
     number: Optional[int],
     nth: int,
 ) -> "Occurrence":
-    """The occurrence that the options name."""
+    """The occurrence that --at or --sentence, and --nth, select."""
     from ..embedding.neighbors import occurrences
 
     if at is not None and number is not None:
-        raise ValueError("Expected --at or --sentence, found both. Leave one out.")
+        raise ValueError("Expected --at or --sentence, found both. Remove one of them.")
     if at is not None:
-        found = [o for words in how.split_text(at) for o in occurrences(word, words)]
-        where, shown = "--at", repr(at)
+        sentences = tokenization.split_text(at)
+        option, shown = "--at", repr(at)
     else:
-        words = _sentence(text, how, number or 0)
-        found = list(occurrences(word, words, number))
-        where, shown = f"--sentence {number}", repr(" ".join(words))
+        with read_text(text, tokenization) as stream:
+            start = -1 if number is None else number
+            sentences = list(islice(stream, start, start + 1)) if start >= 0 else []
+        if not sentences:
+            raise ValueError(
+                "--sentence: expected the number of a sentence of the text, starting "
+                f"from 0, found {number}. Omit --sentence to list the numbers."
+            )
+        option, shown = f"--sentence {number}", repr(" ".join(sentences[0]))
+    found = [o for words in sentences for o in occurrences(word, words, number)]
     if not 1 <= nth <= len(found):
         raise ValueError(
-            f"{where}: expected a sentence with the word {word!r}, its occurrence "
-            f"number {nth} (--nth), found {len(found)} of them in {shown} (tokenizer: "
-            f"{how.tokenizer})."
+            f"{option}: expected a sentence with at least {nth} occurrences of {word!r}"
+            f" (--nth), found {len(found)} in {shown} ({_describe(tokenization)})."
         )
     return found[nth - 1]
 
 
-def _sentence(text: List[str], how: "Tokenization", number: int) -> List[str]:
-    with reading(text, how) as stream:
-        if number >= 0:
-            for words in islice(stream, number, None):
-                return words
-    raise ValueError(
-        f"--sentence: expected the number, from 0, of a sentence of the text, found "
-        f"{number}. Without --sentence the numbers are shown."
-    )
-
-
-def _print_list(word: str, found: Iterable["Occurrence"], n_found: int) -> None:
+def _print_occurrences(word: str, listed: "Occurrences") -> None:
     msg.table(
-        [(occurrence.sentence, _marked(occurrence)) for occurrence in found],
-        header=("sentence", f"{word} ({n_found:,} times)"),
+        [(occurrence.sentence, _mark(occurrence)) for occurrence in listed.first],
+        header=("sentence", f"{word} ({listed.n_occurrences:,} times)"),
         divider=True,
         aligns=("r", "l"),
-        max_col=_WIDEST,
+        max_col=_MAX_COLUMN,
     )
-    msg.info("For the neighbors of one: --sentence NUMBER, or --at 'a sentence'")
+    msg.info("To find neighbors, add --sentence NUMBER or --at 'SENTENCE'")
 
 
 def _print_neighbors(
-    query: "Occurrence", result: "Neighbors", layer: str, how: "Tokenization"
+    query: "Occurrence", result: "Neighbors", layer: str, tokenization: "Tokenization"
 ) -> None:
-    rows = [
-        (f"{cosine:.3f}", occurrence.sentence, _marked(occurrence))
-        for cosine, occurrence in result.nearest
-    ]
     msg.divider(
-        f"Layer {layer}, {result.n_compared:,} words (tokenizer: {how.tokenizer})"
+        f"Layer {layer}, {result.n_compared:,} words ({_describe(tokenization)})"
     )
-    if not rows:
+    if not result.nearest:
         msg.warn("The text has no other occurrence to compare with")
         return
     msg.table(
-        rows,
-        header=("cosine", "sentence", _marked(query)),
+        [
+            (f"{cosine:.3f}", occurrence.sentence, _mark(occurrence))
+            for cosine, occurrence in result.nearest
+        ],
+        header=("cosine", "sentence", _mark(query)),
         divider=True,
         aligns=("r", "r", "l"),
-        max_col=_WIDEST,
+        max_col=_MAX_COLUMN,
     )
 
 
-def _marked(occurrence: "Occurrence") -> str:
-    """The word between brackets, with some words to each side."""
-    words, place = occurrence.words, occurrence.position
-    before = list(words[max(0, place - CONTEXT) : place])
-    after = list(words[place + 1 : place + 1 + CONTEXT])
-    if place > CONTEXT:
+def _describe(tokenization: "Tokenization") -> str:
+    return f"tokenizer: {tokenization.tokenizer}, sentences: {tokenization.sentences}"
+
+
+def _mark(occurrence: "Occurrence") -> str:
+    """The word in brackets, with some of its context."""
+    words, position = occurrence.words, occurrence.position
+    before = list(words[max(0, position - CONTEXT) : position])
+    after = list(words[position + 1 : position + 1 + CONTEXT])
+    if position > CONTEXT:
         before.insert(0, "\u2026")
-    if place + 1 + CONTEXT < len(words):
+    if position + 1 + CONTEXT < len(words):
         after.append("\u2026")
     marked = f"[{occurrence.word}]"
     if sys.stdout.isatty() and supports_ansi():

@@ -1,6 +1,5 @@
 """A stream of sentences -> a stream of their layers."""
 
-from itertools import chain
 from typing import Iterable, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -10,8 +9,8 @@ from ..bilm.model import DEFAULT_BATCH_TOKENS
 
 ALL, TOP, MEAN = "all", "top", "mean"
 
-_BATCHES_AT_ONCE = 4
-"""Sentences of so many batches are sorted by length together."""
+_BATCHES_PER_BUFFER = 4
+"""Number of batches to buffer, so that sentences of similar length share a batch."""
 
 
 def encode_stream(
@@ -21,44 +20,54 @@ def encode_stream(
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     precision: str = "float32",
 ) -> Iterator[Tuple[List[str], np.ndarray]]:
-    """Each sentence with all of its layers, as `BiLM.encode` has them, in the order
-    given; a few batches are in memory at once.
+    """Encode sentences with only a few batches in memory.
 
-    Raises ValueError for a batch_tokens under 1 or an unknown precision.
+    bilm (BiLM): The network.
+    sentences (Iterable[List[str]]): Tokenized sentences.
+    batch_tokens (int): Maximum number of tokens per batch.
+    precision (str): As for `BiLM.encode`.
+    YIELDS (Tuple[List[str], ndarray]): Each sentence, in order, and its layers, of
+        shape (n_layers + 1, n_words, width).
+    RAISES: ValueError if `batch_tokens` is less than 1 or `precision` is unknown.
     """
-    for some in _in_portions(sentences, _BATCHES_AT_ONCE * batch_tokens):
-        yield from zip(some, bilm.encode(some, batch_tokens, precision))
+    for buffer in _buffer(sentences, _BATCHES_PER_BUFFER * batch_tokens):
+        yield from zip(buffer, bilm.encode(buffer, batch_tokens, precision))
 
 
-def _in_portions(
-    sentences: Iterable[List[str]], n_words: int
-) -> Iterator[List[List[str]]]:
-    portion: List[List[str]] = []
+def _buffer(sentences: Iterable[List[str]], n_words: int) -> Iterator[List[List[str]]]:
+    buffer: List[List[str]] = []
     size = 0
     for sentence in sentences:
-        portion.append(sentence)
+        buffer.append(sentence)
         size += len(sentence) + 2
         if size >= n_words:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
+            yield buffer
+            buffer, size = [], 0
+    if buffer:
+        yield buffer
 
 
 def check_layer(layer: str, bilm: BiLM, names: Sequence[str]) -> None:
-    """Raises ValueError for a layer that the biLM does not have.
+    """Check the name of a layer.
 
-    layer: one of `names`, or a number: 0 is the words' own vectors, from their
-        characters alone, then come the LSTM layers.
+    layer (str): One of `names`, or a number: 0 for the context-free word vectors,
+        computed from characters alone, 1 and up for the LSTM layers.
+    bilm (BiLM): The network.
+    names (Sequence[str]): The names that are allowed besides numbers.
+    RAISES: ValueError if the biLM has no such layer.
     """
-    numbers = [str(number) for number in range(bilm.config.n_layers + 1)]
-    expected = list(chain(names, numbers))
+    expected = [*names, *(str(i) for i in range(bilm.config.n_layers + 1))]
     if layer not in expected:
         raise ValueError(f"layer: expected {', '.join(expected)}, found {layer!r}.")
 
 
 def select_layer(layers: np.ndarray, layer: str) -> np.ndarray:
-    """(n_layers + 1, n_words, width) -> (n_words, width); all of it for "all"."""
+    """Select or average layers.
+
+    layers (ndarray): All layers, of shape (n_layers + 1, n_words, width).
+    layer (str): "all", "top", "mean", or a number.
+    RETURNS (ndarray): An array of shape (n_words, width), or `layers` for "all".
+    """
     if layer == ALL:
         return layers
     if layer == MEAN:

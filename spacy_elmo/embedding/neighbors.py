@@ -1,5 +1,5 @@
-"""The nearest neighbours of a word in its sentence: other words in theirs (Peters et
-al. 2018, table 4)."""
+"""Nearest neighbors of a word in its sentence, among the words of a text, each in its
+own sentence (Peters et al. 2018, table 4)."""
 
 from bisect import insort
 from collections import deque
@@ -30,8 +30,10 @@ Key = Tuple[Tuple[str, ...], int]
 class Occurrence(NamedTuple):
     """A word in its sentence.
 
-    sentence: its number in the text, from 0; None: of no text.
-    position: of the word in the sentence, from 0.
+    sentence (Optional[int]): Number of the sentence in the text, from 0, or None if it
+        is not from the text.
+    position (int): Index of the word in the sentence.
+    words (Tuple[str, ...]): The sentence.
     """
 
     sentence: Optional[int]
@@ -40,14 +42,16 @@ class Occurrence(NamedTuple):
 
     @property
     def word(self) -> str:
+        """The word."""
         return self.words[self.position]
 
     @property
     def key(self) -> Key:
-        """The same in each repetition of the sentence."""
+        """Equal for all repetitions of the sentence."""
         return self.words, self.position
 
     def to_json(self) -> Dict[str, Any]:
+        """A dict for JSON."""
         return {
             "sentence": self.sentence,
             "position": self.position,
@@ -56,32 +60,70 @@ class Occurrence(NamedTuple):
         }
 
 
+class Occurrences(NamedTuple):
+    """The occurrences of a word in a text.
+
+    first (List[Occurrence]): The first ones.
+    n_occurrences (int): Number of occurrences in the text.
+    n_sentences (int): Number of sentences in the text.
+    """
+
+    first: List[Occurrence]
+    n_occurrences: int
+    n_sentences: int
+
+
 class Neighbor(NamedTuple):
+    """A word in its sentence, and its cosine similarity to the query."""
+
     cosine: float
     occurrence: Occurrence
 
 
 class Neighbors(NamedTuple):
-    """nearest: the nearest first. n_sentences: read. n_compared: words that could have
-    been neighbours."""
+    """The result of a search.
+
+    nearest (List[Neighbor]): The neighbors, nearest first.
+    n_sentences (int): Number of sentences in the text.
+    n_compared (int): Number of words that were compared with the query.
+    """
 
     nearest: List[Neighbor]
     n_sentences: int
     n_compared: int
 
 
-def is_word(found: str, word: str) -> bool:
-    """Whether it is the same word, at a sentence's beginning or elsewhere."""
-    return found.casefold() == word.casefold()
+def is_word(token: str, word: str) -> bool:
+    """Compare words, ignoring case."""
+    return token.casefold() == word.casefold()
 
 
 def occurrences(
     word: str, words: List[str], sentence: Optional[int] = None
 ) -> Iterator[Occurrence]:
-    """A word's places in a sentence, whose number is given."""
-    for position, found in enumerate(words):
-        if is_word(found, word):
+    """Find a word in a sentence.
+
+    word (str): The word, in any case.
+    words (List[str]): The sentence.
+    sentence (Optional[int]): Its number, for the occurrences.
+    YIELDS (Occurrence): Each occurrence.
+    """
+    for position, token in enumerate(words):
+        if is_word(token, word):
             yield Occurrence(sentence, position, tuple(words))
+
+
+def list_occurrences(word: str, text: Iterable[List[str]], n: int) -> Occurrences:
+    """Find the first `n` occurrences of a word in a text, and count all of them."""
+    first: List[Occurrence] = []
+    n_occurrences = n_sentences = 0
+    for number, words in enumerate(text):
+        n_sentences += 1
+        for occurrence in occurrences(word, words, number):
+            n_occurrences += 1
+            if len(first) < n:
+                first.append(occurrence)
+    return Occurrences(first, n_occurrences, n_sentences)
 
 
 def find_neighbors(
@@ -95,60 +137,61 @@ def find_neighbors(
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
     precision: str = "float32",
 ) -> Neighbors:
-    """The words of a text that are nearest to a word in its sentence, by the cosine of
-    a layer. A sentence that the text repeats counts once, and that of the query has
-    its other words as neighbours only.
+    """Find the words of a text that are nearest to a word, by the cosine similarity of
+    a layer. Sentences that the text repeats count once. Other words of the query's own
+    sentence can be neighbors, the query itself cannot.
 
-    sentences: the text; read once, and no vectors of it are kept.
-    n: how many neighbours.
-    layer: "top", "mean", or a layer's number.
-    among: "all" words; the "same" word alone (its upper and lower case are one), for
-        which other sentences are not run through the network; or all "other" words.
-
-    Raises ValueError for an unknown layer or choice of words, and for an n under 1.
+    bilm (BiLM): The network.
+    query (Occurrence): The word in its sentence.
+    sentences (Iterable[List[str]]): The text. It is read once, and its vectors are not
+        kept.
+    n (int): Number of neighbors.
+    layer (str): "top", "mean", or the number of a layer.
+    among (str): Which words to compare with: "all", the "same" word, ignoring case, or
+        all "other" words. With "same", sentences without the word are not encoded.
+    batch_tokens (int): Maximum number of tokens per batch.
+    precision (str): As for `BiLM.encode`.
+    RETURNS (Neighbors): The neighbors.
+    RAISES: ValueError if `layer` or `among` is unknown, or `n` is less than 1.
     """
     if n < 1:
-        raise ValueError(f"n: expected a whole number from 1, found {n}.")
+        raise ValueError(f"n: expected a positive number, found {n}.")
     if among not in (ALL, SAME, OTHER):
         raise ValueError(f"words: expected {ALL}, {SAME} or {OTHER}, found {among!r}.")
     check_layer(layer, bilm, (TOP, MEAN))
     (layers,) = bilm.encode([query.words], batch_tokens, precision)
-    direction = _unit(select_layer(layers, layer)[query.position])
-    best = _Best(n, query.key)
-    numbers: Deque[int] = deque()  # of the sentences that are in the network
+    direction = _normalize(select_layer(layers, layer)[query.position])
+    nearest = _Nearest(n, query.key)
+    pending: Deque[int] = deque()  # numbers of the sentences that are being encoded
     n_sentences = n_compared = 0
 
-    def chosen() -> Iterator[List[str]]:
+    def relevant_sentences() -> Iterator[List[str]]:
         nonlocal n_sentences
         for words in sentences:
-            if among != SAME or any(is_word(found, query.word) for found in words):
-                numbers.append(n_sentences)
+            if among != SAME or any(is_word(token, query.word) for token in words):
+                pending.append(n_sentences)
                 yield words
             n_sentences += 1
 
     encoded = encode_stream(
-        bilm, chosen(), batch_tokens=batch_tokens, precision=precision
+        bilm, relevant_sentences(), batch_tokens=batch_tokens, precision=precision
     )
     for words, layers in encoded:
-        number = numbers.popleft()
-        cosines = _unit(select_layer(layers, layer)) @ direction
+        number = pending.popleft()
+        cosines = _normalize(select_layer(layers, layer)) @ direction
+        positions = np.arange(len(words))
         if among != ALL:
-            same = np.asarray([is_word(found, query.word) for found in words])
-            places = np.flatnonzero(same if among == SAME else ~same)
-        else:
-            places = np.arange(len(words))
-        n_compared += len(places)
-        for place in places[cosines[places] > best.worst].tolist():
-            occurrence = Occurrence(number, place, tuple(words))
-            best.add(Neighbor(float(cosines[place]), occurrence))
-    return Neighbors(best.nearest(), n_sentences, n_compared)
+            is_same = np.asarray([is_word(token, query.word) for token in words])
+            positions = np.flatnonzero(is_same if among == SAME else ~is_same)
+        n_compared += len(positions)
+        for position in positions[cosines[positions] > nearest.threshold].tolist():
+            occurrence = Occurrence(number, position, tuple(words))
+            nearest.add(Neighbor(float(cosines[position]), occurrence))
+    return Neighbors(nearest.neighbors(), n_sentences, n_compared)
 
 
-class _Best:
-    """The n nearest so far, each sentence's word once.
-
-    query: what is no neighbour.
-    """
+class _Nearest:
+    """The `n` nearest neighbors so far, without repetitions and without the query."""
 
     def __init__(self, n: int, query: Key) -> None:
         self._n = n
@@ -157,25 +200,25 @@ class _Best:
         self._count = 0
 
     @property
-    def worst(self) -> float:
-        """Of the n nearest: only what is nearer can be one of them."""
+    def threshold(self) -> float:
+        """The cosine that a further neighbor must exceed."""
         return -self._sorted[-1][0] if len(self._sorted) == self._n else -np.inf
 
     def add(self, neighbor: Neighbor) -> None:
         key = neighbor.occurrence.key
-        if key in self._keys or neighbor.cosine <= self.worst:
+        if key in self._keys or neighbor.cosine <= self.threshold:
             return
         self._keys.add(key)
-        self._count += 1  # of two that are as near, the first comes first
+        self._count += 1  # breaks ties: the earlier one comes first
         insort(self._sorted, (-neighbor.cosine, self._count, neighbor))
         if len(self._sorted) > self._n:
             self._keys.discard(self._sorted.pop()[2].occurrence.key)
 
-    def nearest(self) -> List[Neighbor]:
+    def neighbors(self) -> List[Neighbor]:
         return [neighbor for _, _, neighbor in self._sorted]
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Of length 1; zeros stay zeros. (..., width)."""
+def _normalize(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors, of shape (..., width), to length 1. Zeros stay zeros."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1)

@@ -1,4 +1,4 @@
-"""The HDF5 files that AllenNLP's `elmo` command wrote: a dataset a sentence."""
+"""HDF5 files of vectors, in the layout of AllenNLP's `elmo` command."""
 
 import json
 from pathlib import Path
@@ -16,25 +16,29 @@ WORDS = "words"
 
 
 class Written(NamedTuple):
-    """What a file holds."""
+    """The size of a file of vectors."""
 
     n_sentences: int
     n_words: int
 
 
 def check_target(path: Path, force: bool) -> None:
-    """Raises ValueError for a file of another format, FileExistsError where the path
-    is not free and not `force`d."""
+    """Check the path of a file to write.
+
+    RAISES: ValueError if its ending is not that of HDF5, FileExistsError if it exists
+        and `force` is not set, or if it is a folder.
+    """
     if path.suffix not in SUFFIXES:
         raise ValueError(
-            f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}, found "
-            f"{path.suffix or 'no ending'!r}. The vectors are written as HDF5."
+            f"{path}: expected a file name ending in {' or '.join(SUFFIXES)}, found "
+            f"{path.suffix or 'no ending'!r}. Vectors are written as HDF5."
         )
-    if path.is_dir() or (path.exists() and not force):
-        advice = "" if path.is_dir() else ", or write over it with --force"
+    if path.is_dir():
+        raise FileExistsError(f"{path}: expected a file, found a folder. Rename one.")
+    if path.exists() and not force:
         raise FileExistsError(
-            f"{path}: expected a path that is free, found something there. Name "
-            f"another{advice}."
+            f"{path}: expected a path that does not exist, found one that does. Choose "
+            "another, or overwrite it with --force."
         )
 
 
@@ -46,40 +50,41 @@ def write_vectors(
     dtype: str = "float32",
     index: bool = True,
 ) -> Written:
-    """Write the vectors of sentences as they come; the file is there when all are.
+    """Write the vectors of a stream of sentences. The file appears when it is complete.
 
-    The datasets "0", "1", ... are the sentences, (n_layers + 1, n_words, width), or
-    (n_words, width) for a single layer. Beside what AllenNLP wrote, the attribute
-    "words" of each is its words as JSON.
+    Each sentence is a dataset ("0", "1", ...) of shape (n_layers + 1, n_words, width),
+    or (n_words, width) for a single layer. In addition to AllenNLP's layout, it has the
+    attribute "words", a JSON list.
 
-    path: the file, in whose place an earlier one is put.
-    encoded: sentences with all of their layers.
-    layer: what is written of them, see `encoding.select_layer`.
-    dtype: "float32" or "float16".
-    index: with the dataset "sentence_to_index": one string, JSON of each sentence (its
-        words with blanks between) and its number; of sentences that are the same, the
-        last one's. The one thing that is in memory until the end.
-
-    Raises ValueError where a number is too large for float16.
+    path (Union[str, Path]): The file to create or replace.
+    encoded (Iterable[Tuple[List[str], ndarray]]): Sentences with all their layers.
+    layer (str): The layer to write. See `encoding.select_layer`.
+    dtype (str): "float32" or "float16".
+    index (bool): Also write the dataset "sentence_to_index": a string, JSON that maps
+        each sentence, its words joined by spaces, to its number, or to the last one if
+        it is repeated. It is held in memory until the end.
+    RETURNS (Written): The number of sentences and words.
+    RAISES: ValueError if a value is too large for float16.
     """
     sentence_to_index: Dict[str, str] = {}
-    number = n_words = 0
-    with replace_file(path) as beside, h5py.File(beside, "w") as file:
-        for number, (words, layers) in enumerate(encoded, start=1):
-            key = str(number - 1)
-            with np.errstate(over="ignore"):  # said below
+    n_sentences = n_words = 0
+    with replace_file(path) as part, h5py.File(part, "w") as file:
+        for words, layers in encoded:
+            key = str(n_sentences)
+            with np.errstate(over="ignore"):  # reported below
                 array = select_layer(layers, layer).astype(dtype)
             if not np.isfinite(array).all():
                 raise ValueError(
-                    f"sentence {key}: expected numbers that {dtype} can hold, found "
-                    f"up to {np.abs(layers).max():g}. Write float32."
+                    f"sentence {key}: expected values within the range of {dtype}, "
+                    f"found {np.abs(layers).max():g}. Write float32 instead."
                 )
             dataset = file.create_dataset(key, data=array)
             dataset.attrs[WORDS] = json.dumps(words, ensure_ascii=False)
+            n_sentences += 1
             n_words += len(words)
             if index:
                 sentence_to_index[" ".join(words)] = key
         if index:
             strings = file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())
             strings[0] = json.dumps(sentence_to_index)
-    return Written(number, n_words)
+    return Written(n_sentences, n_words)

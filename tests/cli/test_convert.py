@@ -12,59 +12,66 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from helpers.pipelines import same_numbers
-from typer.testing import CliRunner
+from helpers.commands import assert_refused, complete, invoke
 
-from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.cli import elmo_cli
+from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
 from spacy_elmo.layers import weights as shipped
 
-SENTENCE = [["She", "sat", "on", "the", "bank"]]
+
+def convert(*arguments: object) -> None:
+    lines = complete("convert", *arguments)
+    assert any("Converted" in line for line in lines)
 
 
-def _convert(*arguments: object) -> Result:
-    command = ["convert", *(str(argument) for argument in arguments)]
-    return CliRunner().invoke(elmo_cli, command)
+def refuse(*arguments: object) -> Result:
+    return invoke("convert", *arguments)
 
 
-def _check_refused(result: Result, *parts: object) -> None:
-    """Status 1, a message, no traceback."""
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit)
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert str(part) in result.output, result.output
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
-def test_ours_to_published_and_back(
-    weights: Path, tmp_path: Path, tiny_bilm: BiLM
-) -> None:
+def with_training(weights: Path, folder: Path, tokenizer: str) -> Path:
+    """A copy of the weights with a description of their pretraining."""
+    shutil.copytree(weights, folder)
+    meta = {"softmax": {}, "tokenizer": tokenizer, "sentences": "split", "step": 5}
+    (folder / "pretraining.json").write_text(json.dumps(meta), encoding="utf8")
+    return folder
+
+
+def stored(folder: Path) -> object:
+    path = folder / "pretraining.json"
+    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+
+
+def assert_same_vectors(weights: Path, *converted: Path) -> None:
+    """Models are loaded here, so that no cached vectors of other batches are used."""
+    sentences = [["She", "sat", "on", "the", "bank"]]
+    (expected,) = load_bilm(weights).encode(sentences)
+    (found,) = load_bilm(*converted).encode(sentences)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_round_trip_by_folders(weights: Path, tmp_path: Path) -> None:
     published, ours = tmp_path / "published", tmp_path / "ours"
-    result = _convert(weights, published, "--to", "hdf5")
-    assert result.exit_code == 0, result.output
-    assert "Converted" in result.output
-    names = sorted(p.name for p in published.iterdir())
-    assert names == ["options.json", "weights.hdf5"]
-    result = _convert(published, ours)
-    assert result.exit_code == 0, result.output
-    names = sorted(p.name for p in ours.iterdir())
-    assert names == ["model.safetensors", "options.json"]
-    loaded = load_bilm(ours)
-    np.testing.assert_array_equal(loaded.encode(SENTENCE), tiny_bilm.encode(SENTENCE))
+    convert(weights, published, "--to", "hdf5")
+    assert names(published) == ["options.json", "weights.hdf5"]
+    convert(published, ours)
+    assert names(ours) == ["model.safetensors", "options.json"]
+    for folder in (published, ours):
+        assert_same_vectors(weights, folder)
 
 
-def test_pairs_of_paths(weights: Path, tmp_path: Path, tiny_bilm: BiLM) -> None:
-    pair = f"{tmp_path / 'o.json'},{tmp_path / 'w.hdf5'}"
-    assert _convert(weights, pair).exit_code == 0
-    result = _convert(pair, tmp_path / "ours")
-    assert result.exit_code == 0, result.output
-    loaded = load_bilm(tmp_path / "o.json", tmp_path / "w.hdf5")
-    np.testing.assert_array_equal(loaded.encode(SENTENCE), tiny_bilm.encode(SENTENCE))
-    assert all(same_numbers(load_bilm(tmp_path / "ours"), loaded).values())
+def test_round_trip_by_pairs(weights: Path, tmp_path: Path) -> None:
+    pair = tmp_path / "o.json", tmp_path / "w.hdf5"
+    convert(weights, f"{pair[0]},{pair[1]}")
+    convert(f"{pair[0]},{pair[1]}", tmp_path / "ours")
+    assert_same_vectors(weights, *pair)
+    assert_same_vectors(weights, tmp_path / "ours")
 
 
 def test_float16(weights: Path, tmp_path: Path, tiny_bilm: BiLM) -> None:
-    assert _convert(weights, tmp_path / "half", "--dtype", "float16").exit_code == 0
+    convert(weights, tmp_path / "half", "--dtype", "float16")
     full, half = (
         (folder / "model.safetensors").stat().st_size
         for folder in (weights, tmp_path / "half")
@@ -75,161 +82,130 @@ def test_float16(weights: Path, tmp_path: Path, tiny_bilm: BiLM) -> None:
         torch.testing.assert_close(ours, theirs.half().float(), rtol=0, atol=0)
 
 
-def test_what_is_there_is_not_written_over(
-    weights: Path, tmp_path: Path, tiny_config: object
+def test_overwrite_only_with_force(
+    weights: Path, tmp_path: Path, tiny_config: BiLMConfig
 ) -> None:
-    torch.manual_seed(5)
-    other = BiLM(tiny_config)  # type: ignore[arg-type]
-    save_bilm(other, tmp_path / "out")
-    before = (tmp_path / "out" / "model.safetensors").read_bytes()
-    _check_refused(_convert(weights, tmp_path / "out"), tmp_path / "out", "--force")
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
-    assert _convert(weights, tmp_path / "out", "--force").exit_code == 0
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
+    out = tmp_path / "out"
+    save_bilm(BiLM(tiny_config), out)
+    before = (out / "model.safetensors").read_bytes()
+    assert_refused(refuse(weights, out), out, "--force")
+    assert (out / "model.safetensors").read_bytes() == before
+    convert(weights, out, "--force")
+    assert (out / "model.safetensors").read_bytes() != before
+    (tmp_path / "empty").mkdir()
+    convert(weights, tmp_path / "empty")
 
 
 @pytest.mark.parametrize("formats", [("safetensors", "hdf5"), ("hdf5", "safetensors")])
-def test_a_folder_never_holds_two_formats(
+def test_a_folder_never_contains_two_formats(
     weights: Path, tmp_path: Path, formats: tuple[str, str]
 ) -> None:
-    """Not by --force either: it could not be loaded any more."""
+    """Not even with --force: it could not be loaded any more."""
     out = tmp_path / "out"
-    assert _convert(weights, out, "--to", formats[0]).exit_code == 0
-    before = sorted(out.iterdir())
-    result = _convert(weights, out, "--to", formats[1], "--force")
-    _check_refused(result, f"{out}: expected a folder without weights of another")
-    assert sorted(out.iterdir()) == before
+    convert(weights, out, "--to", formats[0])
+    before = names(out)
+    result = refuse(weights, out, "--to", formats[1], "--force")
+    assert_refused(result, f"{out}: expected", "another")
+    assert names(out) == before
     assert load_bilm(out).config.n_layers == 2
-    assert _convert(weights, out, "--to", formats[0], "--force").exit_code == 0
+    convert(weights, out, "--to", formats[0], "--force")
 
 
 @pytest.mark.parametrize("second", ["x.json", "y/../x.json"])
-def test_a_pair_is_two_paths(
+def test_a_pair_of_one_path(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = _convert(weights, f"x.json,{second}")
-    _check_refused(result, f"x.json,{second}: expected two paths", "found the same")
+    result = refuse(weights, f"x.json,{second}")
+    assert_refused(result, f"x.json,{second}: expected two paths", "found the same")
     assert not list(tmp_path.iterdir())
 
 
-def _told(weights: Path, folder: Path, tokenizer: str) -> Path:
-    """As pretraining writes a model, with more than the tokenization."""
-    shutil.copytree(weights, folder)
-    meta = {"softmax": {}, "tokenizer": tokenizer, "sentences": "split", "step": 5}
-    (folder / "pretraining.json").write_text(json.dumps(meta), encoding="utf8")
-    return folder
-
-
-def _tokenization(folder: Path) -> object:
-    path = folder / "pretraining.json"
-    return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
-
-
 def test_the_tokenization_is_kept(weights: Path, tmp_path: Path) -> None:
-    """It alone: what else pretraining wrote is of a model with its output layer."""
-    german = _told(weights, tmp_path / "german", "de")
+    """The rest of what pretraining wrote belongs to a model with its output layer."""
+    german = with_training(weights, tmp_path / "german", "de")
     out, by_file, again = (tmp_path / name for name in ("out", "by_file", "again"))
     for source, target in (
         (german, out),
         (german / "model.safetensors", by_file),
         (out, again),
     ):
-        assert _convert(source, target).exit_code == 0
-        assert _tokenization(target) == {"tokenizer": "de", "sentences": "split"}
+        convert(source, target)
+        assert stored(target) == {"tokenizer": "de", "sentences": "split"}
     text = tmp_path / "text.txt"
     text.write_text("a b", encoding="utf8")
-    evaluated = CliRunner().invoke(elmo_cli, ["evaluate", str(out), str(text)])
-    _check_refused(evaluated, "softmax.safetensors", "no perplexity")
+    result = invoke("evaluate", out, text)
+    assert_refused(result, "softmax.safetensors", "no perplexity")
 
 
-def test_the_tokenization_of_weights_that_ship_is_kept(
+def test_the_tokenization_of_the_weights_that_ship(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shipped, "BUNDLED", weights)
-    assert _convert(weights, tmp_path / "out").exit_code == 0
-    assert _tokenization(tmp_path / "out") == {"tokenizer": "en", "sentences": "lines"}
+    convert(weights, tmp_path / "out")
+    assert stored(tmp_path / "out") == {"tokenizer": "en", "sentences": "lines"}
 
 
-def test_the_tokenization_is_that_of_the_new_weights(
+def test_overwritten_weights_lose_their_tokenization(
     weights: Path, tmp_path: Path
 ) -> None:
-    target = _told(weights, tmp_path / "out", "en")
-    german = _told(weights, tmp_path / "german", "de")
-    assert _convert(german, target, "--force").exit_code == 0
-    assert _tokenization(target) == {"tokenizer": "de", "sentences": "split"}
-    assert _convert(weights, target, "--force").exit_code == 0
-    assert _tokenization(target) is None
+    target = with_training(weights, tmp_path / "out", "en")
+    german = with_training(weights, tmp_path / "german", "de")
+    convert(german, target, "--force")
+    assert stored(target) == {"tokenizer": "de", "sentences": "split"}
+    convert(weights, target, "--force")
+    assert stored(target) is None
 
 
-def test_in_its_place_a_model_keeps_what_pretraining_wrote(
+def test_conversion_in_place_keeps_what_pretraining_wrote(
     weights: Path, tmp_path: Path
 ) -> None:
-    model = _told(weights, tmp_path / "model", "de")
+    model = with_training(weights, tmp_path / "model", "de")
     before = (model / "pretraining.json").read_bytes()
     for source in (model, model / "model.safetensors"):
-        result = _convert(source, model, "--dtype", "float16", "--force")
-        assert result.exit_code == 0, result.output
+        convert(source, model, "--dtype", "float16", "--force")
         assert (model / "pretraining.json").read_bytes() == before
 
 
-def test_a_damaged_tokenization_is_refused(weights: Path, tmp_path: Path) -> None:
-    model = _told(weights, tmp_path / "model", "de")
+def test_a_damaged_tokenization(weights: Path, tmp_path: Path) -> None:
+    model = with_training(weights, tmp_path / "model", "de")
     (model / "pretraining.json").write_text("{", encoding="utf8")
-    result = _convert(model, tmp_path / "out")
-    _check_refused(result, "pretraining.json: expected the JSON")
+    result = refuse(model, tmp_path / "out")
+    assert_refused(result, "pretraining.json: expected the JSON")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_folder_is_free(weights: Path, tmp_path: Path) -> None:
-    assert _convert(weights, tmp_path).exit_code == 0
-
-
-def test_refused_arguments(weights: Path, tmp_path: Path) -> None:
+def test_invalid_arguments(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    _check_refused(_convert(tmp_path / "none", out), "found nothing there")
-    _check_refused(_convert("a,b,c", out), "expected a path, or two", "found 3")
-    _check_refused(
-        _convert(weights, out, "--to", "hdf5", "--dtype", "float16"),
-        "expected float32",
-        "found float16",
-    )
+    assert_refused(refuse(tmp_path / "none", out), "none: expected")
+    assert_refused(refuse("a,b,c", out), "expected a path, or two", "found 3")
+    result = refuse(weights, out, "--to", "hdf5", "--dtype", "float16")
+    assert_refused(result, "expected float32", "found float16")
     (tmp_path / "text.txt").write_text("no weights")
-    _check_refused(_convert(tmp_path / "text.txt", out), "a file of another kind")
+    assert_refused(refuse(tmp_path / "text.txt", out), "text.txt: expected")
+    for option in (("--to", "onnx"), ("--dtype", "int8")):
+        assert refuse(weights, out, *option).exit_code == 2
     assert not out.exists()
 
 
 def test_a_truncated_file(weights: Path, tmp_path: Path) -> None:
     data = (weights / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
-    result = _convert(tmp_path, tmp_path / "out")
-    _check_refused(result, tmp_path / "model.safetensors", "expected", "found")
+    result = refuse(tmp_path, tmp_path / "out")
+    assert_refused(result, tmp_path / "model.safetensors", "expected", "found")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("option", [["--to", "onnx"], ["--dtype", "int8"]])
-def test_unknown_options(weights: Path, tmp_path: Path, option: list[str]) -> None:
-    result = _convert(weights, tmp_path / "out", *option)
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
+def test_as_a_spacy_command(weights: Path, tmp_path: Path) -> None:
+    def run(source: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "spacy", "elmo", "convert"]
+        command += [str(source), str(tmp_path / "out")]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-
-def test_as_a_command_of_spacy(weights: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spacy", "elmo", "convert"]
-    good = subprocess.run(
-        [*command, str(weights), str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    good = run(weights)
     assert good.returncode == 0, good.stderr
     assert load_bilm(tmp_path / "out").config.n_layers == 2
-    bad = subprocess.run(
-        [*command, str(tmp_path / "none"), str(tmp_path / "out2")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    bad = run(tmp_path / "none")
     assert bad.returncode == 1
-    assert "found nothing there" in bad.stderr
+    assert "\u2718" in bad.stderr
     assert "Traceback" not in bad.stderr + bad.stdout

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from helpers import runs
+from helpers.commands import assert_refused, complete, invoke
 from helpers.corpora import contents
-from typer.testing import CliRunner
 
 from spacy_elmo import BiLM, save_bilm
-from spacy_elmo.cli import elmo_cli
 
 CHOICES: list[runs.Values] = [
     {"softmax": {"type": "sampled"}, "vocabulary": {"max_size": 15}},
@@ -30,27 +27,18 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def output(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose vocabulary does not have all words."""
+    """A training whose vocabulary lacks some of the words."""
     return runs.run(texts, tmp_path_factory.mktemp("out"), **CHOICES[0])
 
 
-def evaluate(*arguments: object) -> Result:
-    command = ["evaluate", *(str(argument) for argument in arguments)]
-    return CliRunner().invoke(elmo_cli, command)
-
-
 def figures(folder: Path, *arguments: object) -> dict[str, Any]:
-    """What is written as JSON."""
-    result = evaluate(*arguments, "--output", folder / "figures.json")
-    assert result.exit_code == 0, (result.output, result.exception)
-    found: dict[str, Any] = json.loads(
-        (folder / "figures.json").read_text(encoding="utf8")
-    )
-    return found
+    """The JSON that the command writes."""
+    complete("evaluate", *arguments, "--output", folder / "figures.json")
+    return json.loads((folder / "figures.json").read_text(encoding="utf8"))
 
 
 def assert_figures(found: dict[str, Any], line: runs.Values) -> None:
-    """They are those of an evaluation in a log."""
+    """Compare with a line of a training log."""
     for name, key in (
         ("forward", "forward_perplexity"),
         ("backward", "backward_perplexity"),
@@ -62,7 +50,7 @@ def assert_figures(found: dict[str, Any], line: runs.Values) -> None:
 
 
 @pytest.mark.parametrize("sections", CHOICES, ids=str)
-def test_figures_are_those_of_the_training(
+def test_same_figures_as_in_training(
     texts: Path, tmp_path: Path, sections: runs.Values
 ) -> None:
     output = runs.run(texts, tmp_path / "out", **sections)
@@ -73,30 +61,22 @@ def test_figures_are_those_of_the_training(
     assert_figures(figures(tmp_path, output / "model-last", text), lines[-1])
 
 
-def test_what_is_shown(texts: Path, output: Path) -> None:
-    result = evaluate(output / "model-last", texts / "dev.txt")
-    assert result.exit_code == 0, result.output
-    line = runs.log(output, "dev")[-1]
-    shown = [re.sub(r"\s+", " ", text).strip() for text in result.output.splitlines()]
-    assert f"forward perplexity {line['forward_perplexity']:.2f}" in shown
-    assert f"backward perplexity {line['backward_perplexity']:.2f}" in shown
-    assert f"mean perplexity {line['perplexity']:.2f}" in shown
-    assert "words 135" in shown
-    assert "vocabulary 15 words" in shown
-    assert line["oov_rate"] > 0
-    assert f"out of vocabulary {line['oov_rate']:.2%} of the words" in shown
-
-
-def test_nothing_is_left_beside_the_text_and_the_model(
-    texts: Path, output: Path
-) -> None:
+def test_table(texts: Path, output: Path) -> None:
     before = contents(output), contents(texts)
-    assert evaluate(output / "model-last", texts / "dev.txt").exit_code == 0
-    assert before == (contents(output), contents(texts))
+    lines = complete("evaluate", output / "model-last", texts / "dev.txt")
+    expected = runs.log(output, "dev")[-1]
+    assert f"forward perplexity {expected['forward_perplexity']:.2f}" in lines
+    assert f"backward perplexity {expected['backward_perplexity']:.2f}" in lines
+    assert f"mean perplexity {expected['perplexity']:.2f}" in lines
+    assert "words 135" in lines
+    assert "vocabulary 15 words" in lines
+    assert expected["oov_rate"] > 0
+    assert f"out of vocabulary {expected['oov_rate']:.2%} of the words" in lines
+    assert before == (contents(output), contents(texts)), "files were left behind"
 
 
-def test_the_text_in_other_forms(texts: Path, output: Path, tmp_path: Path) -> None:
-    """Files, a folder, a glob, JSON, ready shards: the same text, the same figures."""
+def test_forms_of_text(texts: Path, output: Path, tmp_path: Path) -> None:
+    """Files, a folder, a glob, JSON lines and prepared shards of the same text."""
     lines = (texts / "dev.txt").read_text(encoding="utf8").splitlines(keepends=True)
     folder = tmp_path / "text"
     folder.mkdir()
@@ -121,10 +101,9 @@ def test_the_text_in_other_forms(texts: Path, output: Path, tmp_path: Path) -> N
         assert figures(tmp_path, model, *text) == pytest.approx(expected), text
 
 
-def test_the_tokenizer_is_that_of_the_training_text(
+def test_the_tokenizer_of_the_training_text_is_the_default(
     texts: Path, tmp_path: Path
 ) -> None:
-    """Unless another one is named."""
     corpus = {"tokenizer": "en", "cache": str(tmp_path / "cache")}
     output = runs.run(texts, tmp_path / "out", corpus=corpus)
     glued = tmp_path / "glued.txt"
@@ -138,7 +117,7 @@ def test_the_tokenizer_is_that_of_the_training_text(
     assert other["oov_rate"] > line["oov_rate"]
 
 
-def test_sentences_are_split_as_the_training_text_was(
+def test_sentences_are_split_as_in_the_training_text_by_default(
     texts: Path, tmp_path: Path
 ) -> None:
     corpus = {"tokenizer": "en", "sentences": "split", "cache": str(tmp_path / "cache")}
@@ -154,62 +133,44 @@ def test_sentences_are_split_as_the_training_text_was(
     assert split["mean"] != pytest.approx(whole["mean"], rel=1e-3)
 
 
-def test_several_tokenizers(texts: Path, output: Path, tmp_path: Path) -> None:
+def test_several_processes(texts: Path, output: Path, tmp_path: Path) -> None:
     model, text = output / "model-last", texts / "dev.txt"
     one = figures(tmp_path, model, text)
     assert figures(tmp_path, model, text, "--n-process", 2) == one
-
-
-def assert_refused(result: Result, *parts: object) -> None:
-    """Status 1, a message, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    for part in parts:
-        assert str(part) in result.output, result.output
 
 
 @pytest.mark.parametrize("form", ["safetensors", "hdf5"])
 def test_weights_without_an_output_layer(
     texts: Path, tmp_path: Path, tiny_bilm: BiLM, form: Any
 ) -> None:
-    """As published ones: they have no perplexity."""
     save_bilm(tiny_bilm, tmp_path, format=form)
     assert_refused(
-        evaluate(tmp_path, texts / "dev.txt"),
+        invoke("evaluate", tmp_path, texts / "dev.txt"),
         f"{tmp_path}: expected a model-best or model-last",
         "softmax.safetensors",
         "no perplexity",
     )
 
 
-def test_a_run_in_place_of_a_model(texts: Path, output: Path) -> None:
-    result = evaluate(output, texts / "dev.txt")
-    assert_refused(result, output, "expected a model-best or model-last")
-
-
-def test_texts_that_are_refused(output: Path, tmp_path: Path) -> None:
-    model = output / "model-last"
-    none = tmp_path / "none.txt"
-    assert_refused(evaluate(model, none), none)
-    (tmp_path / "empty.txt").write_text("\n\n", encoding="utf8")
-    assert_refused(evaluate(model, tmp_path / "empty.txt"), "no words")
-    assert_refused(evaluate(tmp_path / "nowhere", none), "nowhere")
-
-
-def test_a_tokenizer_that_is_not_there(texts: Path, output: Path) -> None:
+def test_invalid_arguments(texts: Path, output: Path, tmp_path: Path) -> None:
     model, text = output / "model-last", texts / "dev.txt"
-    assert_refused(evaluate(model, text, "--tokenizer", "no_such"), "no_such")
+    missing, empty = tmp_path / "none.txt", tmp_path / "empty.txt"
+    empty.write_text("\n\n", encoding="utf8")
+    result = invoke("evaluate", output, text)
+    assert_refused(result, output, "expected a model-best or model-last")
+    assert_refused(invoke("evaluate", tmp_path / "nowhere", text), "nowhere")
+    assert_refused(invoke("evaluate", model, missing), missing)
+    assert_refused(invoke("evaluate", model, empty), "no words")
+    assert_refused(invoke("evaluate", model, text, "--tokenizer", "none"), "'none'")
 
 
 def test_help() -> None:
-    result = evaluate("--help")
-    assert result.exit_code == 0
+    shown = " ".join(complete("evaluate", "--help"))
     for part in ("MODEL", "TEXT", "--tokenizer", "--sentences", "--output", "--gpu-id"):
-        assert part in result.output
+        assert part in shown
 
 
-def test_as_a_process(texts: Path, output: Path, tmp_path: Path) -> None:
+def test_as_a_spacy_command(texts: Path, output: Path, tmp_path: Path) -> None:
     command = ("-m", "spacy", "elmo", "evaluate")
     model, text = output / "model-last", texts / "dev.txt"
     target = tmp_path / "deep" / "figures.json"

@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from helpers import runs
-from typer.testing import CliRunner
+from helpers.commands import assert_refused, complete, invoke
 
 from spacy_elmo import load_bilm
-from spacy_elmo.cli import elmo_cli
 from spacy_elmo.pretraining.output import log as records
 from spacy_elmo.pretraining.output.model_folder import read_model
 
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take longer than the steps."""
+    """Drawing them takes longer than the training."""
     monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
 
 
@@ -33,21 +32,10 @@ def config(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pretrain(*arguments: object) -> Result:
-    command = ["pretrain", *(str(argument) for argument in arguments)]
-    return CliRunner().invoke(elmo_cli, command)
+    return invoke("pretrain", *arguments)
 
 
-def assert_refused(result: Result, *parts: object) -> None:
-    """Status 1, a message, no traceback."""
-    assert result.exit_code == 1, result.output
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert "Traceback" not in result.output
-    assert result.stderr.count("\u2718") == 1
-    for part in parts:
-        assert str(part) in result.stderr, result.stderr
-
-
-def test_a_run(config: Path, texts: Path, tmp_path: Path) -> None:
+def test_training(config: Path, texts: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = pretrain(config, output)
     assert result.exit_code == 0, result.output
@@ -65,7 +53,6 @@ def test_quiet(config: Path, tmp_path: Path) -> None:
 
 
 def test_overrides(config: Path, tmp_path: Path) -> None:
-    """Numbers, strings, lists, null, switches; with blanks or with =."""
     output = tmp_path / "out"
     result = pretrain(
         config,
@@ -101,9 +88,7 @@ def test_resume(config: Path, texts: Path, tmp_path: Path) -> None:
 
 
 def test_help() -> None:
-    result = pretrain("--help")
-    assert result.exit_code == 0
-    shown = " ".join(result.output.split())
+    shown = " ".join(complete("pretrain", "--help"))
     for part in (
         "CONFIG",
         "OUTPUT",
@@ -115,9 +100,9 @@ def test_help() -> None:
         "130 after Ctrl-C, 143 after SIGTERM",
     ):
         assert part in shown, part
-    group = CliRunner().invoke(elmo_cli, [])
-    assert "pretrain" in group.output
-    assert "evaluate" in group.output
+    commands = invoke("--help").output
+    for name in ("pretrain", "evaluate", "convert", "info", "embed", "neighbors"):
+        assert name in commands
 
 
 def test_missing_arguments() -> None:
@@ -127,7 +112,7 @@ def test_missing_arguments() -> None:
     assert pretrain("run.cfg").exit_code == 2
 
 
-def test_configs_that_are_refused(config: Path, tmp_path: Path) -> None:
+def test_invalid_configs(config: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert_refused(pretrain(tmp_path / "none.cfg", output), "none.cfg")
     (tmp_path / "broken.cfg").write_text("max_steps = 3\n[training\n", encoding="utf8")
@@ -142,7 +127,7 @@ def test_configs_that_are_refused(config: Path, tmp_path: Path) -> None:
     assert not output.exists()
 
 
-def test_texts_that_are_refused(config: Path, tmp_path: Path) -> None:
+def test_unreadable_text(config: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = pretrain(config, output, "--corpus.train", tmp_path / "none.txt", "-q")
     assert_refused(result, tmp_path / "none.txt")
@@ -152,7 +137,7 @@ def test_texts_that_are_refused(config: Path, tmp_path: Path) -> None:
     assert not (output / "checkpoints").exists()
 
 
-def test_a_changed_run_is_refused(config: Path, texts: Path, tmp_path: Path) -> None:
+def test_changed_settings_on_resume(config: Path, texts: Path, tmp_path: Path) -> None:
     runs.stop_at(texts, tmp_path, 9)
     result = pretrain(config, tmp_path, "--training.dropout", "0.3")
     assert_refused(result, "training.dropout: 0.0 -> 0.3", "name another output folder")
@@ -163,7 +148,7 @@ def test_a_loss_that_is_not_finite(config: Path, tmp_path: Path) -> None:
     assert_refused(result, "expected finite losses", "batch", "of shard 0")
 
 
-def test_a_gpu_that_is_not_there(config: Path, tmp_path: Path) -> None:
+def test_a_missing_gpu(config: Path, tmp_path: Path) -> None:
     result = pretrain(config, tmp_path / "out", "--gpu-id", 99)
     assert_refused(result, "gpu_id: expected one of", "Use --gpu-id -1 for the CPU")
 
@@ -172,7 +157,7 @@ def test_a_gpu_that_is_not_there(config: Path, tmp_path: Path) -> None:
 def test_as_a_process(
     config: Path, texts: Path, tmp_path: Path, program: tuple[str, ...]
 ) -> None:
-    """The whole of it by spaCy's command, and the same by the package's own."""
+    """Both spaCy's command and the package's own."""
     options = ("--training.max_steps", 5, "--gpu-id", "-1")
     shown = runs.complete(*program, config, tmp_path / "out", *options)
     assert "Trained:" in shown

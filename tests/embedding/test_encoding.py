@@ -13,7 +13,7 @@ from spacy_elmo.embedding.encoding import check_layer, encode_stream, select_lay
 SENTENCES = [["a", "word"] * (1 + number % 5) for number in range(60)]
 
 
-def test_the_layers_are_those_of_encode(tiny_bilm: BiLM) -> None:
+def test_same_layers_as_encode(tiny_bilm: BiLM) -> None:
     sentences = [*SENTENCES, [], ["one", "more"]]
     stream = encode_stream(tiny_bilm, iter(sentences), batch_tokens=20)
     for (words, found), expected, sentence in zip(
@@ -24,7 +24,7 @@ def test_the_layers_are_those_of_encode(tiny_bilm: BiLM) -> None:
     assert next(stream, None) is None
 
 
-def test_little_is_read_ahead(tiny_bilm: BiLM) -> None:
+def test_sentences_are_streamed(tiny_bilm: BiLM) -> None:
     n_read = 0
 
     def sentences() -> Iterator[list[str]]:
@@ -39,7 +39,7 @@ def test_little_is_read_ahead(tiny_bilm: BiLM) -> None:
     assert 1 + sum(1 for _ in stream) == len(SENTENCES)
 
 
-def test_settings_that_are_refused(tiny_bilm: BiLM) -> None:
+def test_invalid_settings(tiny_bilm: BiLM) -> None:
     with pytest.raises(ValueError, match="batch_tokens: expected"):
         next(encode_stream(tiny_bilm, SENTENCES, batch_tokens=0))
     with pytest.raises(ValueError, match="precision: expected"):
@@ -61,6 +61,6 @@ def test_layers_by_name_and_number(tiny_bilm: BiLM) -> None:
 
 
 @pytest.mark.parametrize("layer", ["all", "3", "-1", "bottom", ""])
-def test_a_layer_that_is_not_there(tiny_bilm: BiLM, layer: str) -> None:
+def test_unknown_layers(tiny_bilm: BiLM, layer: str) -> None:
     with pytest.raises(ValueError, match="expected top, mean, 0, 1, 2, found"):
         check_layer(layer, tiny_bilm, ("top", "mean"))

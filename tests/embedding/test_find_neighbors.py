@@ -1,4 +1,4 @@
-"""The nearest neighbours of a word in its sentence."""
+"""Nearest neighbors of a word in its sentence."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from spacy_elmo.embedding.neighbors import (
     Neighbor,
     Occurrence,
     find_neighbors,
+    list_occurrences,
     occurrences,
 )
 
@@ -30,10 +31,11 @@ TEXT = [
 QUERY = Occurrence(None, 2, ("by", "the", "bank", "we", "met"))
 
 
-def by_hand(
+def brute_force(
     bilm: BiLM, query: Occurrence, layer: str, among: str
 ) -> list[tuple[float, int, int]]:
-    """Cosine, sentence, position of all, without the query and repeated sentences."""
+    """Cosine, sentence and position of all words but the query, nearest first, without
+    repeated sentences."""
 
     def unit(vector: np.ndarray) -> np.ndarray:
         return vector / np.linalg.norm(vector)
@@ -56,10 +58,10 @@ def by_hand(
 
 
 @pytest.mark.parametrize(
-    ("layer", "among"), [*product(["top", "mean", "1"], ["all", "same", "other"])]
+    ("layer", "among"), product(["top", "mean", "1"], ["all", "same", "other"])
 )
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
-def test_they_are_the_nearest(
+def test_same_neighbors_as_brute_force(
     tiny_bilm: BiLM, layer: str, among: str, batch_tokens: int
 ) -> None:
     for query in (QUERY, Occurrence(1, 1, tuple(TEXT[1]))):
@@ -72,21 +74,21 @@ def test_they_are_the_nearest(
             among=among,
             batch_tokens=batch_tokens,
         )
-        expected = by_hand(tiny_bilm, query, layer, among)[:7]
+        expected = brute_force(tiny_bilm, query, layer, among)[:7]
         assert found.n_sentences == len(TEXT)
         assert [n.cosine for n in found.nearest] == pytest.approx(
             [cosine for cosine, _, _ in expected], abs=1e-5
         )
-        assert [places(n) for n in found.nearest] == [entry[1:] for entry in expected]
+        assert [place(n) for n in found.nearest] == [entry[1:] for entry in expected]
 
 
-def places(neighbor: Neighbor) -> tuple[int | None, int]:
+def place(neighbor: Neighbor) -> tuple[int | None, int]:
     occurrence = neighbor.occurrence
     assert list(occurrence.words) == TEXT[occurrence.sentence or 0]
     return occurrence.sentence, occurrence.position
 
 
-def test_there_are_fewer_than_asked_for(tiny_bilm: BiLM) -> None:
+def test_fewer_neighbors_than_requested(tiny_bilm: BiLM) -> None:
     found = find_neighbors(tiny_bilm, QUERY, TEXT, n=100, among="same")
     assert len(found.nearest) == 4
     assert found.n_compared == 5
@@ -95,19 +97,25 @@ def test_there_are_fewer_than_asked_for(tiny_bilm: BiLM) -> None:
     assert find_neighbors(tiny_bilm, QUERY, []).nearest == []
 
 
-def test_a_repeated_sentence_counts_once(tiny_bilm: BiLM) -> None:
+def test_repeated_sentences_count_once(tiny_bilm: BiLM) -> None:
     text = [TEXT[0], *[TEXT[1]] * 50, TEXT[0]]
     found = find_neighbors(tiny_bilm, QUERY, text, n=3, among="same", batch_tokens=8)
-    assert sorted(places(n) for n in found.nearest) == [(0, 4), (1, 1)]
+    assert sorted(place(n) for n in found.nearest) == [(0, 4), (1, 1)]
     assert found.n_compared == 52
 
 
-def test_the_word_itself_is_the_nearest_of_all(tiny_bilm: BiLM) -> None:
-    """Where its sentence is another by its number only, it is no neighbour."""
+def test_the_query_is_not_its_own_neighbor(tiny_bilm: BiLM) -> None:
     query = Occurrence(None, 4, tuple(TEXT[0]))
     for among in ("all", "same"):
         found = find_neighbors(tiny_bilm, query, TEXT, among=among)
-        assert (0, 4) not in [places(n) for n in found.nearest]
+        assert (0, 4) not in [place(n) for n in found.nearest]
+
+
+def test_list_occurrences() -> None:
+    listed = list_occurrences("BANK", iter(TEXT), 3)
+    assert [(o.sentence, o.position) for o in listed.first] == [(0, 4), (1, 1), (2, 0)]
+    assert (listed.n_occurrences, listed.n_sentences) == (5, 6)
+    assert list_occurrences("banks", TEXT, 3).first == []
 
 
 def test_occurrences() -> None:
@@ -122,12 +130,12 @@ def test_occurrences() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n": 0}, "n: expected a whole number from 1, found 0"),
+        ({"n": 0}, "n: expected a positive number, found 0"),
         ({"layer": "all"}, "layer: expected top, mean, 0, 1, 2, found 'all'"),
         ({"among": "none"}, "expected all, same or other, found 'none'"),
     ],
 )
-def test_settings_that_are_refused(
+def test_invalid_settings(
     tiny_bilm: BiLM, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
