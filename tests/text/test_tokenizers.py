@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def assert_documents(chunk: Tokenized, lines: list[str]) -> None:
     ends = [0, *chunk.documents.tolist(), len(chunk.ids)]
     assert ends == sorted(ends)
     assert len(set(chunk.documents.tolist())) == len(chunk.documents)
-    sizes = [int((chunk.ids[i:j] == 0).sum()) for i, j in zip(ends, ends[1:])]
+    sizes = [int((chunk.ids[i:j] == 0).sum()) for i, j in pairwise(ends)]
     expected = documents_of("\n".join(lines))
     assert [size for size in sizes if size] == [len(document) for document in expected]
     assert (chunk.documents[:1] == 0).any() == (lines[:1] == [""])
