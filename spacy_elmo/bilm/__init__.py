@@ -2,13 +2,12 @@
 
 from .characters import ByteCharacters, Characters, VocabularyCharacters
 from .config import BiLMConfig
-from .model import BiLM, BiLMState
+from .model import BiLM
 from .scalar_mix import ScalarMix, mix_layers, scalar_mix
 
 __all__ = [
     "BiLM",
     "BiLMConfig",
-    "BiLMState",
     "ByteCharacters",
     "Characters",
     "ScalarMix",

@@ -1,5 +1,8 @@
-"""Character ids -> x_k, a word's vector before any context: convolutions, highways,
-projection (Józefowicz et al. 2016, section 3.3; Srivastava et al. 2015)."""
+"""The character encoder: character ids -> x_k, a word's vector before any context.
+
+Convolutions, highways and projection (Józefowicz et al. 2016, section 3.3; Srivastava
+et al. 2015).
+"""
 
 from typing import Callable, Optional, Sequence, cast
 
@@ -7,18 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .backends import ApplyCharCNN, Filters
 from .config import BiLMConfig
-from .convolution import Filters, maximal_response
-from .matmul import convenient_rows
-from .precision import linear
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 
+ApplyLayer = Callable[[nn.Linear, Tensor], Tensor]
+"""A linear layer and its inputs (n, n_in) -> outputs (n, n_out)."""
+
 
 class Highway(nn.Module):
-    """y = g·relu(W x + b) + (1 - g)·x with the gate g = sigmoid(W_g x + b_g).
+    """A highway layer: y = g relu(W x + b) + (1 - g) x, with g = sigmoid(W_g x + b_g).
 
-    width: of the input and of the output.
+    width (int): Width of the input and of the output.
     """
 
     def __init__(self, width: int) -> None:
@@ -28,25 +32,16 @@ class Highway(nn.Module):
         # A new highway carries its input through (Srivastava et al. 2015, section 2.2).
         nn.init.constant_(self.gate.bias, -2.0)
 
-    def forward(self, inputs: Tensor, apply: "Apply") -> Tensor:
-        """inputs: (n, width). RETURNS: (n, width)."""
-        gate = torch.sigmoid(apply(self.gate, inputs))
-        transformed = torch.relu(apply(self.transform, inputs))
+    def forward(self, inputs: Tensor, linear: ApplyLayer) -> Tensor:
+        """Transform inputs of shape (n, width)."""
+        gate = torch.sigmoid(linear(self.gate, inputs))
+        transformed = torch.relu(linear(self.transform, inputs))
         return torch.lerp(inputs, transformed, gate)
 
 
-Apply = Callable[[nn.Linear, Tensor], Tensor]
-"""How a linear layer is applied: in which dtype, with which layout of its weights."""
-
-
-def in_dtype(dtype: torch.dtype) -> Apply:
-    """The plain way: the product in `dtype`, the rest in float32."""
-    return lambda layer, x: linear(x, layer.weight.to(dtype), layer.bias, dtype)
-
-
-def embedding(number: int, width: int) -> nn.Embedding:
-    """A new nn.Embedding. On the "meta" device it draws no random numbers: they would
-    be none, but PyTorch would import its compiler for them, which takes a second."""
+def make_embedding(number: int, width: int) -> nn.Embedding:
+    """Return a new nn.Embedding. On the "meta" device no random numbers are drawn, as
+    PyTorch would import its compiler for that, which takes a second."""
     weight = torch.empty(number, width)
     if not weight.is_meta:
         nn.init.normal_(weight)
@@ -54,18 +49,19 @@ def embedding(number: int, width: int) -> nn.Embedding:
 
 
 class CharacterEncoder(nn.Module):
-    """The words' vectors, from their characters alone.
+    """Word vectors from characters alone.
 
-    config: sizes; `config.word_dim > 0` adds a word embedding, put before the
-        characters' features at the projection (ELMoForManyLangs).
+    config (BiLMConfig): Sizes. If `config.word_dim` is not 0, a word embedding is
+        prepended to the features of the characters before the projection, as in
+        ELMoForManyLangs.
     """
 
     def __init__(self, config: BiLMConfig) -> None:
         super().__init__()
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
-        self.char_embedding = embedding(config.n_characters, config.char_dim)
+        self.char_embedding = make_embedding(config.n_characters, config.char_dim)
         self.word_embedding: Optional[nn.Embedding] = (
-            embedding(config.n_words, config.word_dim) if config.word_dim else None
+            make_embedding(config.n_words, config.word_dim) if config.word_dim else None
         )
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.char_dim, number, width)
@@ -87,63 +83,42 @@ class CharacterEncoder(nn.Module):
         char_ids: Tensor,
         word_ids: Tensor,
         lengths: Sequence[int],
-        dtype: torch.dtype = torch.float32,
+        char_cnn: ApplyCharCNN,
+        linear: ApplyLayer,
     ) -> Tensor:
-        """Encode words, the shortest first.
+        """Encode words, sorted by length, shortest first.
 
-        char_ids: (n, max_characters_per_token), int64.
-        word_ids: (n,), int64; read only where there is a word embedding.
-        lengths: of the words, without padding, on the host, (n,).
-        dtype: of the matrix products, float32 or bfloat16.
-        RETURNS: (n, projection_dim), float32.
+        char_ids (Tensor): (n_words, max_characters_per_token) int64.
+        word_ids (Tensor): (n_words,) int64; only used if there is a word embedding.
+        lengths (Sequence[int]): Characters per word without padding.
+        char_cnn (ApplyCharCNN): Computes the filter responses.
+        linear (ApplyLayer): Applies a linear layer.
+        RETURNS (Tensor): Word vectors, (n_words, projection_dim).
         """
-        features = self.convolve(char_ids, lengths, self.filter_weight(), dtype)
-        return self.project(features, word_ids, in_dtype(dtype), dtype)
+        vectors = self.convolve(char_ids, lengths, char_cnn)
+        for highway in self.highways:
+            vectors = highway(vectors, linear)
+        if self.word_embedding is not None:
+            vectors = torch.cat([self.word_embedding(word_ids), vectors], dim=1)
+        return vectors if self.projection is None else linear(self.projection, vectors)
 
     def convolve(
-        self,
-        char_ids: Tensor,
-        lengths: Sequence[int],
-        weight: Tensor,
-        dtype: torch.dtype,
+        self, char_ids: Tensor, lengths: Sequence[int], char_cnn: ApplyCharCNN
     ) -> Tensor:
-        """The features that the filters find, (n, n_filters).
-
-        weight: `filter_weight`.
-        """
+        """Compute the features of the characters, (n_words, n_filters)."""
         if not len(lengths):
             return self.char_embedding.weight.new_empty(0, self.n_filters)
         n_columns = min(int(lengths[-1]) + self.filters.widest, char_ids.shape[1])
-        characters = self.char_embedding(char_ids[:, :n_columns])
-        best = maximal_response(characters, weight, self.filters, lengths, dtype)
-        # The bias is the same at all positions: it may follow the maximum.
+        responses = char_cnn(self.char_embedding(char_ids[:, :n_columns]), lengths)
+        # The bias is the same at all positions, so it can be added after the maximum.
         biases = [cast(Tensor, module.bias) for module in self.convolutions]
-        return self.activation(best + torch.cat(biases))
+        return self.activation(responses + torch.cat(biases))
 
     def filter_weight(self) -> Tensor:
-        """All filters as one matrix, (n_filters, widest * char_dim)."""
+        """Return all filters as one matrix, (n_filters, widest * char_dim)."""
         rows = []
         for module in self.convolutions:
             weight = cast(Tensor, module.weight)
             missing = self.filters.widest - weight.shape[2]
             rows.append(F.pad(weight, (0, missing)).transpose(1, 2).flatten(1))
         return torch.cat(rows)
-
-    def project(
-        self, features: Tensor, word_ids: Tensor, apply: Apply, dtype: torch.dtype
-    ) -> Tensor:
-        """features -> highways -> x_k, (n, projection_dim).
-
-        apply: forms its products in `dtype`.
-        """
-        n_words = len(features)
-        missing = convenient_rows(n_words, features, dtype) - n_words
-        vectors = F.pad(features, (0, 0, 0, missing)) if missing else features
-        for highway in self.highways:
-            vectors = highway(vectors, apply)
-        if self.word_embedding is not None:
-            words = self.word_embedding(word_ids)
-            vectors = torch.cat([words, vectors[:n_words]], dim=1)
-        if self.projection is not None:
-            vectors = apply(self.projection, vectors)
-        return vectors[:n_words]

@@ -1,32 +1,20 @@
-"""The biLM: sentences of words -> all layers of each word."""
+"""The biLM: sentences -> all layers of each token."""
 
-from typing import (
-    Any,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    cast,
-)
-from weakref import finalize
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import onednn
-from .backends.cpu.workspace import release
+from .backends import Backend, LSTMState, select_backend
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
-from .directions import Directions
-from .lstm import LSTMState, ProjectedLSTM
-from .packing import Packing
+from .lstm import Packing, ProjectedLSTM, zero_state
+from .operations import LayerPair, Operations, bind
 from .precision import resolve_precision
-from .ready import ReadyBiLM, fingerprint, new_stamp
+from .prepared import Fingerprint, Prepared, fingerprint, new_stamp
+from .stack import run_stack
 
 DEFAULT_BATCH_TOKENS = 4096
 DEFAULT_WORD_CACHE_MB = 64
@@ -34,24 +22,17 @@ DEFAULT_WORD_CACHE_MB = 64
 Sentence = Sequence[str]
 
 
-class BiLMState(NamedTuple):
-    """Where each stream of text stands, one LSTMState a layer, a row a stream."""
-
-    forward: List[LSTMState]
-    backward: List[LSTMState]
-
-
 class BiLM(nn.Module):
     """A deep bidirectional language model over characters, without its output layer
     (Peters et al. 2018, sections 3.1 and 3.2).
 
-    config: sizes.
-    characters: how words become ids. None: the published byte scheme.
+    A new model has random weights; `spacy_elmo.load_bilm` loads trained ones.
 
-    A new model has random weights; `spacy_elmo.load_bilm` reads trained ones.
-
-    word_cache_mb: an attribute, MiB for the vectors of words that were met before, so
-        that their characters are not read again. 0 keeps none.
+    config (BiLMConfig): Sizes.
+    characters (Optional[Characters]): Maps words to character ids. None for the
+        published byte scheme.
+    word_cache_mb (float): An attribute: size in MiB of the cache of word vectors, which
+        saves encoding the characters of a word again. 0 for no cache.
     """
 
     def __init__(
@@ -68,9 +49,9 @@ class BiLM(nn.Module):
         self.config = config
         self.characters = characters
         self.word_cache_mb: float = DEFAULT_WORD_CACHE_MB
-        self.stamp = new_stamp()
-        self._ready: Optional[ReadyBiLM] = None
-        finalize(self, release).atexit = False  # what its training has left
+        self._stamp = new_stamp()
+        self._prepared: Optional[Prepared] = None
+        self._backends: Dict[Any, Backend] = {}
         self.character_encoder = CharacterEncoder(config)
         self.forward_layers = nn.ModuleList(
             ProjectedLSTM(config) for _ in range(config.n_layers)
@@ -87,36 +68,76 @@ class BiLM(nn.Module):
     def n_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @property
+    def layer_pairs(self) -> List[LayerPair]:
+        """The forward LM's and the backward LM's LSTM of each layer."""
+        pairs = zip(self.forward_layers, self.backward_layers)
+        return [[cast(ProjectedLSTM, layer) for layer in pair] for pair in pairs]
+
+    def fingerprint(self) -> Fingerprint:
+        """Return a value that changes with the weights, as far as PyTorch notices, and
+        with each `clear_cache`."""
+        return fingerprint(self, self._stamp)
+
     def clear_cache(self) -> None:
-        """Forget what was laid out and kept for the present weights. A change of the
-        weights is seen without this, unless PyTorch does not count it: one through
-        `weight.data`, through memory that a tensor shares with another library
-        (`weight.numpy()[...] = x`), or of weights that were made in inference mode."""
-        self.stamp = new_stamp()
-        self._ready = None
+        """Discard packed weights and cached word vectors.
+
+        Needed only after a change that PyTorch does not count: through `weight.data`,
+        through memory shared with another library (`weight.numpy()[...] = x`), or of
+        weights made in inference mode.
+        """
+        self._stamp = new_stamp()
+        self._prepared = None
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_ready": None}
+        return {**self.__dict__, "_prepared": None, "_backends": {}}
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
-        super().__setstate__(state)
-        finalize(self, release).atexit = False
+    def backend(self, dtype: torch.dtype = torch.float32) -> Backend:
+        """Return the backend for passes with gradients, selected once.
 
-    def _get_ready(self, dtype: torch.dtype) -> Optional[ReadyBiLM]:
-        """For a pass without gradients; None with them, and where autocast changes the
-        dtype: that must not stay in what is kept."""
+        dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        """
+        weight = self.character_encoder.char_embedding.weight
+        autocast = torch.is_autocast_enabled(weight.device.type)
+        key = weight.device, weight.dtype, dtype, autocast
+        if key not in self._backends:
+            self._backends[key] = select_backend(
+                weight.device, dtype, state_dtype=weight.dtype, training=True
+            )
+        return self._backends[key]
+
+    def bind(self, dtype: torch.dtype = torch.float32) -> Operations:
+        """Return the operations through which gradients flow to the parameters."""
+        return bind(self.backend(dtype), self.character_encoder, self.layer_pairs)
+
+    def _operations(self, dtype: torch.dtype) -> Operations:
+        prepared = self._prepare(dtype)
+        return self.bind(dtype) if prepared is None else prepared.operations
+
+    def _prepare(self, dtype: torch.dtype) -> Optional[Prepared]:
+        """Return what inference needs. None when gradients are enabled or under
+        autocast, whose dtype must not leak into the cache."""
         if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
             return None
-        ready = self._ready
+        prepared = self._prepared
         if (
-            ready is None
-            or ready.dtype != dtype
-            or ready.word_cache_mb != self.word_cache_mb
-            or ready.by_onednn != onednn.is_enabled()
-            or ready.fingerprint != fingerprint(self)
+            prepared is None
+            or prepared.dtype != dtype
+            or prepared.word_cache_mb != self.word_cache_mb
+            or prepared.fingerprint != self.fingerprint()
         ):
-            ready = self._ready = ReadyBiLM(self, dtype, self.word_cache_mb)
-        return ready
+            self._backends.clear()  # with the buffers of earlier training
+            weight = self.character_encoder.char_embedding.weight
+            backend = select_backend(weight.device, dtype, state_dtype=weight.dtype)
+            prepared = self._prepared = Prepared(
+                self,
+                self._stamp,
+                backend,
+                self.character_encoder,
+                self.layer_pairs,
+                self.word_cache_mb,
+            )
+        return prepared
 
     @torch.no_grad()
     def encode(
@@ -125,21 +146,21 @@ class BiLM(nn.Module):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> List[np.ndarray]:
-        """All layers of each word of each sentence.
+        """Compute all layers for each sentence, independently of its neighbours: the
+        vectors are the same, up to rounding, alone and in any batch.
 
-        Stateless: a sentence gets the same vectors alone and beside any others, up to
-        the rounding of float32.
-
-        sentences: of words; may be empty, as may a sentence.
-        batch_tokens: words that are in work at once, boundary tokens included; what
-            bounds the memory beside the result. A longer sentence is a batch alone.
-        precision: "float32", "bfloat16" or "auto" (see `bilm.precision`).
-        RETURNS: per sentence, in the order given, (n_layers + 1, n_words,
-            2 * projection_dim), float32: first the word's vector from its characters
-            alone, twice; then each LSTM layer, forward half first.
-
-        Raises ValueError for a batch_tokens under 1 or an unknown precision, TypeError
-        where a sentence is a string.
+        sentences (Sequence[Sequence[str]]): Tokenized sentences; empty ones are
+            allowed.
+        batch_tokens (int): Maximum number of tokens per batch, boundary tokens
+            included. Bounds the memory; a longer sentence is a batch of its own.
+        precision (str): "float32", "bfloat16", or "auto" for bfloat16 where it is
+            native.
+        RETURNS (List[ndarray]): One float32 array of shape (n_layers + 1, n_tokens,
+            2 * projection_dim) per sentence, in input order. Layer 0 is the token's
+            vector from its characters alone, twice; the LSTM layers follow, with the
+            forward half first.
+        RAISES: ValueError if `batch_tokens` is less than 1 or `precision` is unknown;
+            TypeError if a sentence is a string.
         """
         dtype = resolve_precision(precision, self.device)
         shape = (self.config.n_layers + 1, 0, self.config.width)
@@ -158,10 +179,11 @@ class BiLM(nn.Module):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> Tensor:
-        """`encode` as one tensor on the model's device, through which gradients flow.
+        """Compute the layers of `encode` as one differentiable tensor on the model's
+        device.
 
-        RETURNS: (n_layers + 1, number of words of all sentences, 2 * projection_dim),
-            the words in the order given.
+        RETURNS (Tensor): (n_layers + 1, n_tokens of all sentences,
+            2 * projection_dim), the tokens in input order.
         """
         dtype = resolve_precision(precision, self.device)
         lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
@@ -172,7 +194,7 @@ class BiLM(nn.Module):
         for numbers in group_by_length(sentences, batch_tokens):
             batch = [sentences[number] for number in numbers]
             rows = np.concatenate([starts[n] + np.arange(lengths[n]) for n in numbers])
-            # In place: beside the result there is never more than one batch.
+            # In place: there is never more than one batch besides the result.
             layers.index_copy_(
                 1,
                 torch.from_numpy(rows).to(self.device),
@@ -183,18 +205,20 @@ class BiLM(nn.Module):
     def encode_batch(
         self,
         sentences: Sequence[Sentence],
-        state: Optional[BiLMState] = None,
+        states: Optional[Sequence[LSTMState]] = None,
         dtype: torch.dtype = torch.float32,
-    ) -> Tuple[Tensor, BiLMState]:
-        """One batch, with the LSTMs' state in and out.
+    ) -> Tuple[Tensor, List[LSTMState]]:
+        """Encode one batch, with the LSTMs' state in and out.
 
-        sentences: of words, at least one; boundary tokens are put around each and
-            stripped from the result.
-        state: of an earlier batch, whose i-th sentence the i-th one here goes on from.
-            None: zeros, as everywhere in `encode`.
-        dtype: of the matrix products, float32 or bfloat16.
-        RETURNS: (n_layers + 1, number of words, 2 * projection_dim), the sentences one
-            after the other, and the state after each one's own last token.
+        sentences (Sequence[Sequence[str]]): At least one tokenized sentence. Boundary
+            tokens are added around each and removed from the result.
+        states (Optional[Sequence[LSTMState]]): State of each layer after an earlier
+            batch, whose i-th sentence the i-th sentence continues. None for zeros, as
+            always in `encode`.
+        dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        RETURNS (Tuple[Tensor, List[LSTMState]]): The layers, (n_layers + 1, n_tokens,
+            2 * projection_dim), sentence after sentence, and the state of each layer
+            after each sentence's last token.
         """
         begin, end = self.characters.boundaries
         lengths = [len(sentence) + 2 for sentence in sentences]
@@ -203,151 +227,142 @@ class BiLM(nn.Module):
         rows = [distinct.setdefault(word, len(distinct)) for word in tokens]
         vectors = self.encode_words(list(distinct), dtype)
         vectors = vectors[torch.tensor(rows, device=self.device)]
-        layers, state = self.contextualize(vectors, lengths, state, dtype)
+        layers, states = self.contextualize(vectors, lengths, states, dtype)
         if len(sentences) == 1:
-            return layers[:, 1:-1], state
+            return layers[:, 1:-1], states
         ends = np.cumsum(lengths)
-        inner = np.ones(len(tokens), dtype=bool)
-        inner[ends - 1] = inner[ends - np.asarray(lengths)] = False
-        kept = torch.from_numpy(np.flatnonzero(inner)).to(self.device)
-        return layers.index_select(1, kept), state
+        is_inner = np.ones(len(tokens), dtype=bool)
+        is_inner[ends - 1] = is_inner[ends - np.asarray(lengths)] = False
+        inner = torch.from_numpy(np.flatnonzero(is_inner)).to(self.device)
+        return layers.index_select(1, inner), states
 
     def encode_words(
         self, words: Sequence[str], dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """The words' vectors from their characters alone, each formed once.
-
-        RETURNS: (len(words), projection_dim), float32.
-        """
-        ready = self._get_ready(dtype)
-        if ready is None:
-            return self._read_characters(words, dtype, None)
-        return ready.words.look_up(
-            words, lambda unknown: self._read_characters(unknown, dtype, ready)
+        """Compute word vectors from characters alone, (n_words, projection_dim)."""
+        prepared = self._prepare(dtype)
+        if prepared is None:
+            return self._encode_words(words, self.bind(dtype))
+        operations = prepared.operations
+        return prepared.words.look_up(
+            words, lambda unknown: self._encode_words(unknown, operations)
         )
 
-    def _read_characters(
-        self, words: Sequence[str], dtype: torch.dtype, ready: Optional[ReadyBiLM]
-    ) -> Tensor:
+    def _encode_words(self, words: Sequence[str], operations: Operations) -> Tensor:
         char_ids = self.characters(words)
         word_ids = self.characters.word_ids(words)
         lengths = count_characters(char_ids, self.characters.padding)
-        # Words of about one length together: nobody computes another's padding.
+        # Sorted by length, so that little padding is computed.
         order = np.argsort(lengths, kind="stable")
         vectors = self.encode_characters(
             torch.from_numpy(char_ids[order]).to(self.device),
             torch.from_numpy(word_ids[order]).to(self.device),
             lengths[order],
-            dtype,
-            ready,
+            operations,
         )
-        back = torch.from_numpy(np.argsort(order)).to(self.device)
-        return vectors.index_select(0, back)
+        unsort = torch.from_numpy(np.argsort(order)).to(self.device)
+        return vectors.index_select(0, unsort)
 
     def encode_characters(
         self,
         char_ids: Tensor,
         word_ids: Tensor,
         lengths: np.ndarray,
-        dtype: torch.dtype = torch.float32,
-        ready: Optional[ReadyBiLM] = None,
+        operations: Operations,
     ) -> Tensor:
-        """The same from what `characters` makes of the words, the shortest first.
+        """Compute word vectors from the ids that `characters` returns, for words sorted
+        by length, shortest first.
 
-        char_ids: (n_words, max_characters_per_token), int64. word_ids: (n_words,),
-        int64. lengths: of the words, without padding, (n_words,), on the host.
-        RETURNS: (n_words, projection_dim), float32.
+        char_ids (Tensor): (n_words, max_characters_per_token) int64.
+        word_ids (Tensor): (n_words,) int64.
+        lengths (ndarray): Characters per word without padding, (n_words,).
+        operations (Operations): From `bind`.
+        RETURNS (Tensor): (n_words, projection_dim).
         """
-        encoder = self.character_encoder
-        if ready is None:
-            return encoder(char_ids, word_ids, lengths.tolist(), dtype)
-        features = encoder.convolve(
-            char_ids, lengths.tolist(), ready.filter_weight, dtype
+        vectors: Tensor = self.character_encoder(
+            char_ids, word_ids, lengths.tolist(), operations.char_cnn, operations.linear
         )
-        return encoder.project(features, word_ids, ready.apply, ready.dtype)
+        return vectors
 
-    def layer_pairs(self) -> List[List[ProjectedLSTM]]:
-        """Of each layer, the forward LM's LSTM and the backward LM's."""
-        pairs = zip(self.forward_layers, self.backward_layers)
-        return [[cast(ProjectedLSTM, layer) for layer in pair] for pair in pairs]
+    def zero_states(self, n_sequences: int) -> List[LSTMState]:
+        """Return the state of each layer before the first token."""
+        width = self.config.projection_dim
+        return [
+            zero_state(pair[0].bias, 2, n_sequences, width) for pair in self.layer_pairs
+        ]
 
     def contextualize(
         self,
         vectors: Tensor,
         lengths: Sequence[int],
-        state: Optional[BiLMState] = None,
+        states: Optional[Sequence[LSTMState]] = None,
         dtype: torch.dtype = torch.float32,
-    ) -> Tuple[Tensor, BiLMState]:
-        """Word vectors -> all layers. Each direction is a stack of its own.
+    ) -> Tuple[Tensor, List[LSTMState]]:
+        """Compute all layers from word vectors.
 
-        vectors: (n_tokens, projection_dim), the sequences one after the other.
-        lengths: of the sequences, each at least 1.
-        state: a row a sequence, in their order; None: zeros.
-        RETURNS: (n_layers + 1, n_tokens, 2 * projection_dim) and the state after each
-            sequence's last token (its first one, for the backward direction).
-
-        Raises ValueError for a state of another number of streams.
+        vectors (Tensor): (n_tokens, projection_dim), sequence after sequence.
+        lengths (Sequence[int]): Length of each sequence, at least 1.
+        states (Optional[Sequence[LSTMState]]): Initial state of each layer, one row per
+            sequence in their order. None for zeros.
+        dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        RETURNS (Tuple[Tensor, List[LSTMState]]): The layers, (n_layers + 1, n_tokens,
+            2 * projection_dim), and the state of each layer after each sequence's last
+            token (its first token in the backward direction).
+        RAISES: ValueError if the states have another number of sequences.
         """
-        if state is not None:
-            found = state.forward[0].hidden.shape[0]
-            if found != len(lengths):
-                raise ValueError(
-                    f"state: expected one of {len(lengths)} streams, found one of "
-                    f"{found}. Each sequence goes on from the same place in the batch."
-                )
+        if states is not None and states[0].hidden.shape[1] != len(lengths):
+            raise ValueError(
+                f"states: expected one row for each of the {len(lengths)} sequences, "
+                f"found {states[0].hidden.shape[1]} rows. Each sequence must continue "
+                "the one in the same place of the earlier batch."
+            )
         packing = Packing.from_lengths(lengths, vectors.device)
-        ready = self._get_ready(dtype)
-        pairs: Sequence[Directions]
-        if ready is not None:
-            pairs = ready.layers
+        if states is None:
+            states = self.zero_states(len(lengths))
         else:
-            pairs = [Directions(pair, dtype) for pair in self.layer_pairs()]
+            states = [_select(state, packing.order) for state in states]
         n_layers, width = self.config.n_layers + 1, self.config.projection_dim
         layers = vectors.new_empty(n_layers, len(vectors), 2 * width)
         layers[0, :, :width] = layers[0, :, width:] = vectors
-        inputs = torch.stack([vectors[packing.forward], vectors[packing.backward]])
-        unpack = (packing.unpack_forward, packing.unpack_backward)
-        states = []
-        unsort = torch.argsort(packing.order)
-        for number, pair in enumerate(pairs):
-            hidden = vectors.new_zeros(2, len(lengths), width)
-            cell = vectors.new_zeros(2, len(lengths), self.config.dim)
-            if state is not None:
-                before = [direction[number] for direction in state]
-                hidden = torch.stack([one.hidden[packing.order] for one in before])
-                cell = torch.stack([one.cell[packing.order] for one in before])
-            last, outputs = pair.run(inputs, packing.batch_sizes, hidden, cell)
-            if number and self.config.use_skip_connections:
-                outputs = outputs + inputs
-            layers[number + 1, :, :width] = outputs[0][unpack[0]]
-            layers[number + 1, :, width:] = outputs[1][unpack[1]]
-            states.append(LSTMState(last.hidden[:, unsort], last.cell[:, unsort]))
-            inputs = outputs
-        return layers, BiLMState(
-            *(
-                [LSTMState(h[direction], c[direction]) for h, c in states]
-                for direction in (0, 1)
-            )
+        outputs, states = run_stack(
+            self._operations(dtype).lstms,
+            torch.stack([vectors[packing.forward], vectors[packing.backward]]),
+            packing.batch_sizes,
+            states,
+            skip_connections=self.config.use_skip_connections,
         )
+        for number, (forward, backward) in enumerate(outputs, 1):
+            layers[number, :, :width] = forward[packing.unpack_forward]
+            layers[number, :, width:] = backward[packing.unpack_backward]
+        unsort = torch.argsort(packing.order)
+        return layers, [_select(state, unsort) for state in states]
+
+
+def _select(state: LSTMState, order: Tensor) -> LSTMState:
+    return LSTMState(state.hidden[:, order], state.cell[:, order])
 
 
 def group_by_length(
     sentences: Sequence[Sentence], batch_tokens: int
 ) -> Iterator[List[int]]:
-    """Numbers of sentences of about one length, longest first, that together have at
-    most `batch_tokens` tokens (two boundary tokens a sentence included), or that are
-    one longer sentence. Empty sentences are left out.
+    """Group sentences of similar length into batches.
 
-    Raises ValueError for a batch_tokens under 1, TypeError for a string as sentence.
+    sentences (Sequence[Sequence[str]]): Tokenized sentences.
+    batch_tokens (int): Maximum number of tokens per batch, with two boundary tokens per
+        sentence. A longer sentence is a batch of its own.
+    YIELDS (List[int]): Indices of the sentences of a batch, longest first. Empty
+        sentences are left out.
+    RAISES: ValueError if `batch_tokens` is less than 1; TypeError if a sentence is a
+        string.
     """
     if batch_tokens < 1:
         raise ValueError(
-            f"batch_tokens: expected a whole number from 1, found {batch_tokens}."
+            f"batch_tokens: expected a whole number of at least 1, found {batch_tokens}."
         )
     if isinstance(sentences, str) or any(isinstance(s, str) for s in sentences):
         raise TypeError(
-            "sentences: expected a list of lists of words, found a string among them. "
-            "Split it into words first, or put it into a list."
+            "sentences: expected a list of lists of words, found a string. Split it "
+            "into words first, or put it into a list."
         )
     lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
     batch: List[int] = []

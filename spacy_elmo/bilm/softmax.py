@@ -1,8 +1,8 @@
-"""The output layer of the language model, shared by both directions: what word stands
-at a place. Word ids are ranks: 0 is the most frequent word.
+"""The output layer of the language model, shared by both directions. Word ids are
+frequency ranks: 0 is the most frequent word.
 
-Each variant gives the training loss of its own (`forward`) and the exact negative log
-likelihood that held-out perplexity needs (`nll`).
+Each variant has its training loss (`forward`) and the exact negative log likelihood
+(`nll`), which held-out perplexity needs.
 """
 
 import math
@@ -13,17 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .precision import linear
-from .sampled_loss import sampled_loss
+from .backends import Backend, select_backend
 
-_EVALUATED_AT_ONCE = 1 << 26
+_MAX_LOGITS = 1 << 26
 """Logits in memory at once when likelihoods are exact: 256 MB in float32."""
+
+_MAX_TRIES = 64
+"""Samples drawn per word that is wanted, after which the rarest words are no longer
+waited for."""
 
 
 class FullSoftmax(nn.Module):
     """-log p(word) over the whole vocabulary.
 
-    n_words: in the vocabulary. width: of the LSTM's output, projection_dim.
+    n_words (int): Size of the vocabulary.
+    width (int): Width of the LSTM's output, projection_dim.
     """
 
     def __init__(self, n_words: int, width: int) -> None:
@@ -31,7 +35,7 @@ class FullSoftmax(nn.Module):
         if n_words < 2:
             raise ValueError(f"n_words: expected at least 2, found {n_words}.")
         self.weight = nn.Parameter(torch.empty(n_words, width))
-        # A column, so that its gradient can be one of rows too.
+        # A column, so that its gradient can be sparse by rows too.
         self.bias = nn.Parameter(torch.zeros(n_words, 1))
         nn.init.normal_(self.weight, std=width**-0.5)
 
@@ -41,36 +45,44 @@ class FullSoftmax(nn.Module):
 
     @torch.no_grad()
     def start_from(self, counts: np.ndarray) -> None:
-        """Let the biases tell how frequent words are: what rows that are seldom
-        sampled would take many steps to learn.
+        """Initialize the biases with the log frequencies of the words, which rows that
+        are rarely sampled would take many steps to learn.
 
-        counts: of the words in the training text, (n_words,).
+        counts (ndarray): Counts of the words in the training text, (n_words,).
         """
-        often = torch.as_tensor(counts, dtype=torch.float64) + 1
-        self.bias.copy_(torch.log(often / often.sum())[:, None])
+        smoothed = torch.as_tensor(counts, dtype=torch.float64) + 1
+        self.bias.copy_(torch.log(smoothed / smoothed.sum())[:, None])
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """hidden: (n, width). targets: word ids, (n,). RETURNS: the loss, (n,)."""
-        logits = linear(hidden, self.weight, self.bias[:, 0], hidden.dtype)
+        """Compute the loss.
+
+        hidden (Tensor): (n, width).
+        targets (Tensor): Word ids, (n,).
+        RETURNS (Tensor): -log p of each target, (n,) float32.
+        """
+        backend = _exact_backend(hidden, self.weight)
+        logits = backend.linear(hidden, self.weight, self.bias[:, 0])
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
     @torch.no_grad()
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The exact -log p of the targets, in natural units, with bounded memory.
+        """Compute the exact -log p of each target, in nats, with bounded memory.
 
-        hidden: (n, width). targets: (n,). RETURNS: (n,) float32.
+        hidden (Tensor): (n, width).
+        targets (Tensor): Word ids, (n,).
+        RETURNS (Tensor): (n,) float32.
         """
-        rows = max(1, _EVALUATED_AT_ONCE // self.n_words)
-        parts = zip(hidden.split(rows), targets.split(rows))
-        losses = [FullSoftmax.forward(self, h, t) for h, t in parts]
+        n_rows = max(1, _MAX_LOGITS // self.n_words)
+        parts = zip(hidden.split(n_rows), targets.split(n_rows))
+        losses = [FullSoftmax.forward(self, *part) for part in parts]
         return torch.cat(losses) if losses else hidden.new_zeros(0)
 
 
 class Draw(NamedTuple):
     """Sampled words.
 
-    words: their ids, each once, rising, (n_samples,), on the CPU.
-    n_tries: draws that it took, those that came again counted.
+    words (Tensor): Distinct word ids in increasing order, (n_samples,), on the CPU.
+    n_tries (int): Samples that were drawn to get them, repetitions included.
     """
 
     words: Tensor
@@ -78,19 +90,21 @@ class Draw(NamedTuple):
 
 
 class SampledSoftmax(FullSoftmax):
-    """-log p(word) estimated from the target and a few sampled words (Józefowicz et al.
-    2016, section 3.1; Bengio and Senécal 2008).
+    """-log p(word), estimated from the target and a few sampled words (Józefowicz et
+    al. 2016, section 3.1; Bengio and Senécal 2008).
 
-    Words are drawn with a chance that falls with their rank, log-uniform, which is
-    right for ids sorted by frequency alone, until there are n_samples different ones.
-    All targets of a batch share them. A word's logit, the target's too, is lowered by
-    the log of its chance to be among them; a target that is drawn counts once. With
-    all words drawn the loss is the full softmax's.
+    Words are sampled from a log-uniform distribution over their ranks until there are
+    `n_samples` distinct ones, which all targets of a batch share. Each logit, the
+    target's included, is lowered by the log of the word's expected count among the
+    samples. A target that was sampled counts once. If all words are sampled, the loss
+    is that of the full softmax.
 
-    The gradient is sparse: a step costs the rows that it touches, whatever the size of
-    the vocabulary.
+    The gradient is sparse: the cost of a step depends on the rows that it touches, not
+    on the size of the vocabulary.
 
-    n_samples: different words that are drawn for a batch, at most n_words.
+    n_words (int): Size of the vocabulary.
+    width (int): Width of the LSTM's output, projection_dim.
+    n_samples (int): Number of distinct words sampled per batch, at most `n_words`.
     """
 
     def __init__(self, n_words: int, width: int, n_samples: int) -> None:
@@ -104,8 +118,13 @@ class SampledSoftmax(FullSoftmax):
         self.n_samples = n_samples
 
     def log_expected_count(self, words: Tensor, n_tries: int) -> Tensor:
-        """The log of each word's chance to be among a draw's words, in float32; 0
-        where a draw has all words, however many tries they took."""
+        """Compute the log of the probability that each word is among the samples.
+
+        words (Tensor): Word ids.
+        n_tries (int): See `Draw`.
+        RETURNS (Tensor): float32, in the shape of `words`; 0 if all words are sampled,
+            however many tries that took.
+        """
         if self.n_samples == self.n_words:
             return torch.zeros(words.shape, device=words.device)
         ranks = words.double()
@@ -113,11 +132,11 @@ class SampledSoftmax(FullSoftmax):
         return torch.log(-torch.expm1(n_tries * torch.log1p(-chance))).float()
 
     def sample(self, generator: Optional[torch.Generator] = None) -> Draw:
-        """Draw words, on the CPU: training knows which rows a step touches without a
-        look at the device.
+        """Sample words on the CPU, so that training knows the rows that a step touches
+        without waiting for the device.
 
-        generator: a CPU one; the same on each process of a group draws the same words.
-            None: PyTorch's own.
+        generator (Optional[torch.Generator]): A CPU generator; generators in the same
+            state give all processes the same words. None for PyTorch's default.
         """
         tries = np.zeros(0, dtype=np.int64)
         while True:
@@ -129,48 +148,85 @@ class SampledSoftmax(FullSoftmax):
             words, first = np.unique(tries, return_index=True)
             if len(words) >= self.n_samples:
                 break
-            if len(tries) > _MOST_TRIES * self.n_samples:
-                # The last ranks would take for ever: they come in by themselves.
+            if len(tries) > _MAX_TRIES * self.n_samples:
+                # The rarest ranks would take forever: add the most frequent of them.
                 rest = np.setdiff1d(np.arange(self.n_words), words)
-                chosen = np.append(words, rest[: self.n_samples - len(words)])
-                return Draw(torch.from_numpy(np.sort(chosen)), len(tries))
+                added = rest[: self.n_samples - len(words)]
+                words = np.sort(np.append(words, added))
+                return Draw(torch.from_numpy(words), len(tries))
         last = np.sort(first)[self.n_samples - 1]
         return Draw(torch.from_numpy(words[first <= last]), int(last) + 1)
 
     def forward(
         self, hidden: Tensor, targets: Tensor, draw: Optional[Draw] = None
     ) -> Tensor:
-        """hidden: (n, width). targets: word ids, (n,).
+        """Compute the sampled loss.
 
-        draw: of `sample`; None: drawn now.
-        RETURNS: the loss, (n,) float32. It is no likelihood: only its gradient is near
-            to that of one.
+        hidden (Tensor): (n, width).
+        targets (Tensor): Word ids, (n,).
+        draw (Optional[Draw]): Sampled words; None to sample them here.
+        RETURNS (Tensor): (n,) float32. Not a likelihood: only its gradient
+            approximates that of one.
         """
         draw = draw or self.sample()
-        drawn = draw.words.to(targets.device)
-        ids = torch.cat([targets, drawn])
-        rows = F.embedding(ids, self.weight, sparse=True)
-        bias = F.embedding(ids, self.bias, sparse=True)[:, 0]
-        bias = bias - self.log_expected_count(ids, draw.n_tries)
-        place = torch.searchsorted(drawn, targets).clamp_(max=len(drawn) - 1)
-        columns = torch.where(drawn[place] == targets, place + 1, 0)
-        n = len(targets)
-        return sampled_loss(hidden, rows[:n], bias[:n], rows[n:], bias[n:], columns)
+        sampled = draw.words.to(targets.device)
+        ids = torch.cat([targets, sampled])
+        place = torch.searchsorted(sampled, targets).clamp_(max=len(sampled) - 1)
+        rows = torch.arange(len(ids), device=ids.device)
+        bias = F.embedding(ids, self.bias, sparse=True)
+        return sampled_loss(
+            _exact_backend(hidden, self.weight),
+            hidden,
+            F.embedding(ids, self.weight, sparse=True),
+            bias - self.log_expected_count(ids, draw.n_tries)[:, None],
+            rows[: len(targets)],
+            rows[len(targets) :],
+            torch.where(sampled[place] == targets, place + 1, 0),
+        )
 
 
-_MOST_TRIES = 64
-"""Draws a sampled word, after which the rarest words are no longer waited for."""
+def sampled_loss(
+    backend: Backend,
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    true: Tensor,
+    sampled: Tensor,
+    columns: Tensor,
+) -> Tensor:
+    """Compute the loss of a sampled softmax from the rows that it touches.
+
+    backend (Backend): Computes the logits of the samples.
+    hidden (Tensor): (n, width).
+    weight (Tensor): Softmax weights of targets and samples, (n_rows, width).
+    bias (Tensor): Their biases, lowered by the log expected counts, (n_rows, 1).
+    true (Tensor): Row of each target, (n,).
+    sampled (Tensor): Row of each sample, (n_samples,).
+    columns (Tensor): Position, from 1, of each target among the samples, or 0 if it
+        was not sampled, (n,).
+    RETURNS (Tensor): Loss per target, (n,).
+    """
+    true_logits = (hidden * F.embedding(true, weight)).sum(dim=1)
+    true_logits = true_logits + F.embedding(true, bias)[:, 0]
+    return backend.sampled_loss(
+        hidden,
+        true_logits,
+        F.embedding(sampled, weight),
+        F.embedding(sampled, bias)[:, 0],
+        columns,
+    )
 
 
 class AdaptiveSoftmax(nn.Module):
-    """The exact likelihood by clusters of frequency (Grave et al. 2017):
+    """The exact likelihood from frequency clusters (Grave et al. 2017), as
     torch.nn.AdaptiveLogSoftmaxWithLoss.
 
-    n_words, width: as of `FullSoftmax`.
-    cutoffs: ranks at which a new cluster begins. div_value: by how much each further
-        cluster's vectors are narrower.
-
-    Raises ValueError where a cluster has no words, or vectors of width 0.
+    n_words (int): Size of the vocabulary.
+    width (int): Width of the LSTM's output, projection_dim.
+    cutoffs (Sequence[int]): First rank of each cluster after the head.
+    div_value (float): Factor by which the vectors of each cluster are narrower than
+        those of the one before.
+    RAISES: ValueError if a cluster has no words or vectors of width 0.
     """
 
     def __init__(
@@ -181,22 +237,22 @@ class AdaptiveSoftmax(nn.Module):
         div_value: float = 4.0,
     ) -> None:
         super().__init__()
-        kept: List[int] = [cutoff for cutoff in cutoffs if cutoff < n_words]
-        if not kept or sorted(set(kept)) != kept or kept[0] < 1:
+        valid: List[int] = [cutoff for cutoff in cutoffs if cutoff < n_words]
+        if not valid or sorted(set(valid)) != valid or valid[0] < 1:
             raise ValueError(
-                "cutoffs: expected rising ranks of which at least one is under the "
-                f"{n_words} words, found {list(cutoffs)}."
+                "cutoffs: expected increasing ranks, at least one of them less than "
+                f"n_words ({n_words}), found {list(cutoffs)}."
             )
-        for number in range(1, len(kept) + 1):
+        for number in range(1, len(valid) + 1):
             if width // div_value**number < 1:
                 raise ValueError(
                     "cutoffs and div_value: expected clusters whose vectors have a "
                     f"width of at least 1, found {width} / {div_value}^{number}, which "
-                    f"is less, in cluster {number} of the cutoffs {kept}. Take fewer "
+                    f"is less, in cluster {number} of the cutoffs {valid}. Use fewer "
                     f"cutoffs, a lower div_value, or a width over {width}."
                 )
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(
-            width, n_words, kept, div_value=div_value, head_bias=True
+            width, n_words, valid, div_value=div_value, head_bias=True
         )
 
     @property
@@ -204,11 +260,16 @@ class AdaptiveSoftmax(nn.Module):
         return self.softmax.n_classes
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """hidden: (n, width). targets: (n,). RETURNS: -log p, (n,)."""
+        """Compute -log p of each target, (n,), from hidden (n, width)."""
         return -self.softmax(hidden, targets).output
 
     @torch.no_grad()
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The same: this loss is exact."""
+        """Compute `forward` without gradients: this loss is exact."""
         loss: Tensor = self(hidden, targets)
         return loss
+
+
+def _exact_backend(hidden: Tensor, weight: Tensor) -> Backend:
+    """Return the backend for logits in the dtype of the hidden values."""
+    return select_backend(hidden.device, hidden.dtype, state_dtype=weight.dtype)

@@ -1,1 +1,75 @@
-"""How the network's operations are computed."""
+"""How the network's operations are computed: by plain PyTorch, the reference, or on a
+CPU by compiled kernels. The choice is made once, by `select_backend`."""
+
+import torch
+
+from .backend import (
+    ApplyCharCNN,
+    ApplyLinear,
+    Backend,
+    Clips,
+    Filters,
+    LSTMState,
+    LSTMWeights,
+    RunLSTM,
+)
+from .cpu.backend import CPUBackend
+from .torch_backend import TorchBackend
+
+__all__ = [
+    "ApplyCharCNN",
+    "ApplyLinear",
+    "Backend",
+    "CPUBackend",
+    "Clips",
+    "Filters",
+    "LSTMState",
+    "LSTMWeights",
+    "RunLSTM",
+    "TorchBackend",
+    "select_backend",
+]
+
+
+def select_backend(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    state_dtype: torch.dtype = torch.float32,
+    training: bool = False,
+) -> Backend:
+    """Select the fastest backend that computes what is asked for.
+
+    device (torch.device): Device of the weights.
+    dtype (torch.dtype): Dtype of the matrix products.
+    state_dtype (torch.dtype): Dtype of the weights and of everything outside the
+        products.
+    training (bool): Whether the backend is used for many backward passes, so that it
+        keeps their buffers from step to step.
+    RETURNS (Backend): The compiled kernels for float32 weights on a CPU, unless they
+        are not available or autocast is active; PyTorch for everything else.
+    RAISES: ValueError for bfloat16 products on a CPU that has neither instructions for
+        them nor the compiled kernels.
+    """
+    if device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return TorchBackend(device, dtype)
+    low = (torch.float32, torch.bfloat16)
+    if state_dtype == torch.float32 and dtype in low and CPUBackend.is_available():
+        return CPUBackend(dtype, training=training)
+    if dtype == torch.bfloat16 and not has_native_bfloat16(device):
+        raise ValueError(
+            'precision: expected "float32", found "bfloat16", for which this processor '
+            "has no instructions: PyTorch would take minutes instead of seconds. With "
+            "the compiled kernels (see `python -m spacy elmo info`) it would run at the "
+            "speed of float32."
+        )
+    return TorchBackend(device, dtype)
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device has matrix instructions for bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # PyTorch has no public function for this. A build without the private one says no.
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and is_supported is not None and bool(is_supported())

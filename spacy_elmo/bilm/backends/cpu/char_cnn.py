@@ -24,20 +24,15 @@ Sizes = Sequence[Tuple[int, int]]
 """Filters of each width, (width, number)."""
 
 
-def pays(characters: Tensor, weight: Tensor) -> bool:
+def fits(weight: Tensor) -> bool:
     """Whether the kernels can form the responses of these filters, (F, W * E)."""
-    return (
-        available.are_used()
-        and characters.device.type == "cpu"
-        and characters.dtype == weight.dtype == torch.float32
-        and not len(weight) % available.columns()
-    )
+    return not len(weight) % available.columns()
 
 
-def maximal_response(
+def char_cnn(
     characters: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int]
 ) -> Tensor:
-    """As `convolution.maximal_response`, in float32. Of equal maxima the first has the
+    """As `Backend.char_cnn`, in float32. Of equal maxima the first has the
     gradient: in a word they are the same characters."""
     lasting = not torch.is_grad_enabled()
     given = characters, weight, tuple(sizes), lengths, lasting

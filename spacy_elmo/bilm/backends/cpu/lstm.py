@@ -11,22 +11,15 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from ...recurrence import Clips, Gradients, Run, Weights
+from ..backend import Clips, LSTMState, LSTMWeights
 from . import available
 from .gemm import Left, array, dtype_of_products, outer_products, panels
 from .workspace import empty
 
 with suppress(ImportError):  # where it was not built nothing here is called
     from . import _lstm
-
-_LEAST_SEQUENCES = 12
-"""That a thread must have to itself where several share one LSTM: with fewer it reads
-the weights more often than it computes with them."""
-
-_FEW_MULTIPLICATIONS = 1 << 24
-"""Of a step, with one matrix: with more, where the kernels have no instructions for
-bfloat16, PyTorch's products in it are faster than theirs in float32."""
 
 
 class Panels(NamedTuple):
@@ -37,108 +30,66 @@ class Panels(NamedTuple):
     projection: np.ndarray
 
 
-def describe(dim: int, projection_dim: int) -> str:
-    """Who computes float32 LSTMs of these sizes here, in words."""
-    why = available.why_absent()
-    if why is None and not _fit(dim, projection_dim):
-        why = f"the kernels want a projection, and multiples of {available.columns()}"
-    return f"PyTorch's operations ({why})" if why else "compiled kernels"
-
-
-def pays(
-    hh: Tensor,
-    hr: Optional[Tensor],
-    dtype: torch.dtype,
-    n_lstms: int,
-    n_sequences: int,
-) -> bool:
-    """Whether the kernels can, and should, run LSTMs of this shape side by side.
-
-    hh: the weights (..., 4 D, P) of one or more. hr: (..., P, D); None: no projection.
-    dtype: of the matrix products; the steps' own are float32 in the kernels.
-    n_lstms, n_sequences: side by side, and at the first step of each.
-    """
-    if not available.are_used() or hr is None or hr.device.type != "cpu":
+def fits(weights: LSTMWeights, n_directions: int, n_sequences: int) -> bool:
+    """Tell whether the kernels can run LSTMs of this shape side by side."""
+    if weights.projection is None or not n_sequences:
         return False
-    if not n_sequences:
-        return False
-    if hr.dtype != torch.float32 or not _fit(hr.shape[-1], hr.shape[-2]):
-        return False
-    if dtype == torch.bfloat16 and not available.multiply_bfloat16():
-        *_, n_rows, n_columns = hh.shape
-        if n_sequences * n_rows * n_columns > _FEW_MULTIPLICATIONS:
-            return False
-    elif dtype not in (torch.float32, torch.bfloat16):
-        return False
-    threads_each = -(-torch.get_num_threads() // n_lstms)
-    return threads_each == 1 or n_sequences >= threads_each * _LEAST_SEQUENCES
-
-
-def _fit(dim: int, projection_dim: int) -> bool:
-    """Sizes that fill the kernels' tiles."""
     columns = available.columns()
-    return dim != projection_dim and not dim % columns and not projection_dim % columns
+    width, dim = weights.projection.shape
+    if dim % columns or width % columns:
+        return False
+    threads_each = -(-torch.get_num_threads() // n_directions)
+    return threads_each == 1 or n_sequences >= threads_each * 12
 
 
 def forward_panels(
-    weights: Weights, dtype: torch.dtype, lasting: bool = False
+    weights: LSTMWeights, dtype: torch.dtype, lasting: bool = False
 ) -> Panels:
     """weights: of one LSTM with a projection. dtype: of the products. lasting: whether
     they outlive a step of training."""
     turned = partial(panels, dtype=dtype, turned=True, lasting=lasting)
-    ih, hh, hr = _with_projection(weights)
-    return Panels(turned(ih, gates=True), turned(hh, gates=True), turned(hr))
+    projection = cast(Tensor, weights.projection)
+    return Panels(
+        turned(weights.input, gates=True),
+        turned(weights.hidden, gates=True),
+        turned(projection),
+    )
 
 
-def backward_panels(weights: Weights, dtype: torch.dtype) -> Panels:
+def backward_panels(weights: LSTMWeights, dtype: torch.dtype) -> Panels:
     """For the products of the way back."""
-    return Panels(*(panels(weight, dtype) for weight in _with_projection(weights)))
+    projection = cast(Tensor, weights.projection)
+    matrices = weights.input, weights.hidden, projection
+    return Panels(*(panels(weight, dtype) for weight in matrices))
 
 
-class BothPanels(NamedTuple):
-    """Of each LSTM, and the dtype of their products."""
+class PreparedLSTM:
+    """LSTMs with packed weights, to run without gradients.
 
-    forward: List[Panels]
-    backward: List[Panels]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, weights: Sequence[Weights], dtype: torch.dtype) -> "BothPanels":
-        low = dtype_of_products(dtype)
-        forward = [forward_panels(own, low) for own in weights]
-        return cls(forward, [backward_panels(own, low) for own in weights], low)
-
-
-def _with_projection(weights: Weights) -> Tuple[Tensor, Tensor, Tensor]:
-    return weights.ih[0], weights.hh[0], cast(Tensor, weights.hr)[0]
-
-
-class Recurrence:
-    """LSTMs with their present weights, to run without gradients.
-
-    weights: of each, which the kernels can run.
-    dtype: of the products, as far as the processor has them.
-    lasting: whether it outlives a step of training.
+    weights (Sequence[LSTMWeights]): Weights of each direction.
+    clips (Clips): Bounds of the cell and of the projected output.
+    dtype (torch.dtype): Dtype of the products.
+    lasting (bool): Whether the weights outlive a training step.
     """
 
     def __init__(
         self,
-        weights: Sequence[Weights],
+        weights: Sequence[LSTMWeights],
         clips: Clips,
         dtype: torch.dtype,
-        lasting: bool,
+        lasting: bool = True,
     ) -> None:
         self.dtype = dtype_of_products(dtype)
-        self.panels = [forward_panels(own, self.dtype, lasting) for own in weights]
-        self.bias = torch.cat([own.bias.detach() for own in weights])
+        self.panels = [forward_panels(each, self.dtype, lasting) for each in weights]
+        self.bias = torch.stack([each.bias.detach() for each in weights])
         self.clips = clips
 
-    def block(
-        self, inputs: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: Sequence[int]
-    ) -> Tuple[Tensor, Tensor, Tensor]:
-        """As `recurrence.recur`."""
+    def __call__(
+        self, inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState
+    ) -> Tuple[Tensor, LSTMState]:
+        """Compute `Backend.lstm`."""
         outputs = inputs.new_empty(inputs.shape)
-        hidden, cell = _copy(hidden), _copy(cell)
+        hidden, cell = _copy(state.hidden), _copy(state.cell)
         _forward(
             self.panels,
             self.bias,
@@ -152,68 +103,82 @@ class Recurrence:
             hidden=hidden,
             cell=cell,
         )
-        return outputs, hidden, cell
+        return outputs, LSTMState(hidden, cell)
 
 
-class KernelRun(Run):
-    """A `Run` that the kernels do.
+def lstm(
+    inputs: Tensor,
+    batch_sizes: Sequence[int],
+    state: LSTMState,
+    weights: Sequence[LSTMWeights],
+    clips: Clips,
+    dtype: torch.dtype,
+) -> Tuple[Tensor, LSTMState]:
+    """Compute `Backend.lstm` with its gradients.
 
-    both: of the weights.
+    dtype (torch.dtype): Dtype of the products.
     """
+    low = dtype_of_products(dtype)
+    flat = [tensor for each in weights for tensor in each]
+    outputs, *last = cast(
+        Tuple[Tensor, Tensor, Tensor],
+        _LSTM.apply(inputs, *state, list(batch_sizes), clips, low, *flat),
+    )
+    return outputs, LSTMState(*last)
 
-    def __init__(
-        self, batch_sizes: Sequence[int], clips: Clips, both: BothPanels
-    ) -> None:
-        super().__init__(batch_sizes, clips)
-        self.panels, self.back_panels, self.dtype = both
 
-    def forward(
-        self, inputs: Tensor, hidden: Tensor, cell: Tensor, bias: Tensor
-    ) -> Tuple[Tensor, Tensor, Tensor]:
+class _LSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
+        inputs, first_hidden, first_cell, batch_sizes, clips, dtype, *flat = arguments
+        weights = [LSTMWeights(*flat[n : n + 4]) for n in range(0, len(flat), 4)]
         n_lstms, n_rows, _ = inputs.shape
-        self.activated = empty(n_lstms, n_rows, bias.shape[2])
-        self.cells = empty(n_lstms, n_rows, cell.shape[2])
-        self.unprojected = empty(*self.cells.shape, dtype=self.dtype)
-        self.inputs = inputs.to(self.dtype).contiguous()
+        dim = first_cell.shape[2]
+        activated = empty(n_lstms, n_rows, 4 * dim)
+        cells = empty(n_lstms, n_rows, dim)
+        unprojected = empty(n_lstms, n_rows, dim, dtype=dtype)
+        low = inputs.to(dtype).contiguous()
         outputs = inputs.new_empty(inputs.shape)
-        hidden, cell = _copy(hidden), _copy(cell)
+        hidden, cell = _copy(first_hidden), _copy(first_cell)
         _forward(
-            self.panels,
-            bias.contiguous(),
-            self.clips,
-            self.batch_sizes,
-            inputs=self.inputs,
-            gates=self.activated,
-            cells=self.cells,
-            rows=self.unprojected,
+            [forward_panels(each, dtype) for each in weights],
+            torch.stack([each.bias for each in weights]),
+            clips,
+            batch_sizes,
+            inputs=low,
+            gates=activated,
+            cells=cells,
+            rows=unprojected,
             outputs=outputs,
             hidden=hidden,
             cell=cell,
         )
+        ctx.save_for_backward(first_hidden, first_cell, outputs)
+        ctx.kept = low, activated, cells, unprojected
+        ctx.panels = [backward_panels(each, dtype) for each in weights]
+        ctx.shared = batch_sizes, clips, dtype
         return outputs, hidden, cell
 
+    @staticmethod
+    @once_differentiable
     def backward(
-        self,
-        inputs: Tensor,
-        hidden: Tensor,
-        cell: Tensor,
-        outputs: Tensor,
-        d_outputs: Tensor,
-        d_hidden: Tensor,
-        d_cell: Tensor,
-    ) -> Gradients:
+        ctx: Any, d_outputs: Tensor, d_hidden: Tensor, d_cell: Tensor
+    ) -> Tuple[Optional[Tensor], ...]:
+        first_hidden, first_cell, outputs = ctx.saved_tensors
+        low, activated, cells, unprojected = ctx.kept
+        batch_sizes, clips, dtype = ctx.shared
         d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
-        d_inputs = inputs.new_empty(inputs.shape)
-        d_gates = empty(*self.activated.shape, dtype=self.dtype)
-        d_projected = torch.empty_like(self.inputs)
+        d_inputs = d_outputs.new_empty(d_outputs.shape)
+        d_gates = empty(*activated.shape, dtype=dtype)
+        d_projected = torch.empty_like(low)
         _lstm.backward(
-            np.asarray(self.batch_sizes, dtype=np.int64),
+            np.asarray(batch_sizes, dtype=np.int64),
             _of_each(
-                self.back_panels,
-                gates=self.activated,
-                cells=self.cells,
+                ctx.panels,
+                gates=activated,
+                cells=cells,
                 outputs=outputs,
-                first_cell=cell.contiguous(),
+                first_cell=first_cell.contiguous(),
                 d_outputs=d_outputs.contiguous(),
                 d_inputs=d_inputs,
                 d_gates=d_gates,
@@ -221,20 +186,30 @@ class KernelRun(Run):
                 d_hidden=d_hidden,
                 d_cell=d_cell,
             ),
-            *_bounds(self.clips),
+            *_bounds(clips),
             torch.get_num_threads(),
         )
-        before = self._before(outputs, hidden)
+        before = _previous_rows(outputs, first_hidden, batch_sizes)
         of_weights: List[Tensor] = []
         for number, own in enumerate(d_gates):
-            d_ih, d_hh, d_bias = outer_products(
-                [Left(self.inputs[number]), Left(before[number])], own, with_sums=True
+            d_input, d_recurrent, d_bias = outer_products(
+                [Left(low[number]), Left(before[number])], own, with_sums=True
             )
-            (d_hr,) = outer_products(
-                [Left(d_projected[number], turned=True)], self.unprojected[number]
+            (d_projection,) = outer_products(
+                [Left(d_projected[number], turned=True)], unprojected[number]
             )
-            of_weights += [d_ih[None], d_hh[None], d_bias[None, None], d_hr[None]]
-        return (d_inputs, d_hidden, d_cell, *of_weights)
+            of_weights += [d_input, d_recurrent, d_bias, d_projection]
+        return d_inputs, d_hidden, d_cell, None, None, None, *of_weights
+
+
+def _previous_rows(rows: Tensor, initial: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return, for each packed row, the row of the step before."""
+    parts: List[Tensor] = [initial[:, : sizes[0]]]
+    first = 0
+    for size, following in zip(sizes, sizes[1:]):
+        parts.append(rows[:, first : first + following])
+        first += size
+    return torch.cat(parts, dim=1)
 
 
 def _forward(
@@ -247,7 +222,7 @@ def _forward(
     """In place, as `Forward` of `lstm.hh`, which says what the arrays are."""
     _lstm.forward(
         np.asarray(batch_sizes, dtype=np.int64),
-        _of_each(of_all, bias=bias[:, 0], **arrays),
+        _of_each(of_all, bias=bias, **arrays),
         *_bounds(clips),
         torch.get_num_threads(),
     )

@@ -1,0 +1,96 @@
+"""The loss of a sampled softmax in PyTorch, a few rows at a time: the logits of a batch
+are never all in memory."""
+
+from typing import Any, Iterator, Tuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_CHUNK_SIZE, _CHUNK_SIZE_GPU = 2 << 20, 64 << 20
+"""Logits that are computed at once: on a CPU, what its cache holds; on a GPU, what keeps
+it busy."""
+
+
+def sampled_loss(
+    hidden: Tensor,
+    true_logits: Tensor,
+    rows: Tensor,
+    bias: Tensor,
+    columns: Tensor,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Compute `Backend.sampled_loss` with its gradients.
+
+    dtype (torch.dtype): Dtype of the matrix products.
+    """
+    return cast(
+        Tensor, _SampledLoss.apply(hidden, true_logits, rows, bias, columns, dtype)
+    )
+
+
+class _SampledLoss(torch.autograd.Function):
+    """The backward pass recomputes the logits: stored, they would be most of the memory
+    of a training step, and slower to read than to compute."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        true_logits: Tensor,
+        rows: Tensor,
+        bias: Tensor,
+        columns: Tensor,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        low, low_rows = hidden.to(dtype), rows.to(dtype)
+        is_sampled, places = columns > 0, (columns - 1).clamp_(min=0)
+        # Per target, the log of the sum of the exponentials of all its candidates.
+        total = torch.empty_like(true_logits)
+        loss = torch.empty_like(true_logits)
+        for part in _chunks(low, low_rows):
+            logits = _logits(low[part], low_rows, bias)
+            sampled = torch.logsumexp(logits, dim=1)
+            true, is_in = true_logits[part], is_sampled[part]
+            total[part] = torch.where(is_in, sampled, torch.logaddexp(sampled, true))
+            own = logits.gather(1, places[part, None])[:, 0]
+            loss[part] = total[part] - torch.where(is_in, own, true)
+        ctx.save_for_backward(
+            low, true_logits, low_rows, bias, is_sampled, places, total
+        )
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Any, ...]:
+        low, true_logits, rows, bias, is_sampled, places, total = ctx.saved_tensors
+        d_hidden = torch.empty_like(low, dtype=true_logits.dtype)
+        d_rows = torch.zeros_like(rows, dtype=true_logits.dtype)
+        d_bias = torch.zeros_like(bias)
+        minus_one = is_sampled.to(true_logits.dtype).neg_()
+        for part in _chunks(low, rows):
+            logits = _logits(low[part], rows, bias)
+            # The gradient of the loss is a factor of each row. It is applied to what is
+            # narrower than the logits.
+            probabilities = logits.sub_(total[part, None]).exp_()
+            probabilities.scatter_add_(1, places[part, None], minus_one[part, None])
+            d_loss = gradient[part]
+            d_bias += d_loss @ probabilities
+            d_logits = probabilities.to(rows.dtype)
+            d_hidden[part] = d_logits @ rows
+            scaled = low[part] * d_loss[:, None]
+            d_rows += d_logits.t() @ scaled.to(rows.dtype)
+        d_hidden *= gradient[:, None]
+        d_true = torch.expm1(true_logits - total).mul_(gradient)
+        return d_hidden, d_true.masked_fill_(is_sampled, 0), d_rows, d_bias, None, None
+
+
+def _chunks(hidden: Tensor, rows: Tensor) -> Iterator[slice]:
+    chunk_size = _CHUNK_SIZE_GPU if hidden.is_cuda else _CHUNK_SIZE
+    step = max(1, chunk_size // len(rows))
+    for first in range(0, len(hidden), step):
+        yield slice(first, first + step)
+
+
+def _logits(hidden: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
+    return (hidden @ rows.t()).to(bias.dtype).add_(bias)
