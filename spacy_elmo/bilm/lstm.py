@@ -40,7 +40,7 @@ class ProjectedLSTM(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights uniformly from ±1/sqrt(fan-in), as torch.nn.LSTM; biases are 0."""
+        """Draw weights from ±1/sqrt(fan-in), as torch.nn.LSTM does; biases are 0."""
         for weight in (self.weight_ih, self.weight_hh, self.weight_hr):
             if weight is not None:
                 bound = weight.shape[1] ** -0.5

@@ -33,6 +33,7 @@ class BiLM(nn.Module):
         published byte scheme.
     word_cache_mb (float): An attribute: size in MiB of the cache of word vectors, which
         saves encoding the characters of a word again. 0 for no cache.
+    prepared (Optional[Prepared]): An attribute: packed weights and cached words.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BiLM(nn.Module):
         self.characters = characters
         self.word_cache_mb: float = DEFAULT_WORD_CACHE_MB
         self._stamp = new_stamp()
-        self._prepared: Optional[Prepared] = None
+        self.prepared: Optional[Prepared] = None
         self._backends: Dict[Any, Backend] = {}
         self.character_encoder = CharacterEncoder(config)
         self.forward_layers = nn.ModuleList(
@@ -87,10 +88,10 @@ class BiLM(nn.Module):
         weights made in inference mode.
         """
         self._stamp = new_stamp()
-        self._prepared = None
+        self.prepared = None
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_prepared": None, "_backends": {}}
+        return {**self.__dict__, "prepared": None, "_backends": {}}
 
     def backend(self, dtype: torch.dtype = torch.float32) -> Backend:
         """Return the backend for passes with gradients, selected once.
@@ -119,7 +120,7 @@ class BiLM(nn.Module):
         autocast, whose dtype must not leak into the cache."""
         if torch.is_grad_enabled() or torch.is_autocast_enabled(self.device.type):
             return None
-        prepared = self._prepared
+        prepared = self.prepared
         if (
             prepared is None
             or prepared.dtype != dtype
@@ -129,7 +130,7 @@ class BiLM(nn.Module):
             self._backends.clear()  # with the buffers of earlier training
             weight = self.character_encoder.char_embedding.weight
             backend = select_backend(weight.device, dtype, state_dtype=weight.dtype)
-            prepared = self._prepared = Prepared(
+            prepared = self.prepared = Prepared(
                 self,
                 self._stamp,
                 backend,
@@ -357,7 +358,7 @@ def group_by_length(
     """
     if batch_tokens < 1:
         raise ValueError(
-            f"batch_tokens: expected a whole number of at least 1, found {batch_tokens}."
+            f"batch_tokens: expected a whole number from 1, found {batch_tokens}."
         )
     if isinstance(sentences, str) or any(isinstance(s, str) for s in sentences):
         raise TypeError(

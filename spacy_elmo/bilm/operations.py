@@ -1,6 +1,6 @@
 """The network's expensive operations, bound to a biLM's weights."""
 
-from typing import Callable, List, NamedTuple, Sequence
+from typing import Callable, List, NamedTuple, Sequence, Tuple
 
 from torch import Tensor, nn
 
@@ -44,7 +44,9 @@ def bind(
         return backend.linear(inputs, layer.weight, layer.bias)
 
     def lstm(pair: LayerPair) -> RunLSTM:
-        def run(inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState):
+        def run(
+            inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState
+        ) -> Tuple[Tensor, LSTMState]:
             weights = [layer.weights() for layer in pair]
             return backend.lstm(inputs, batch_sizes, state, weights, pair[0].clips)
 

@@ -6,7 +6,6 @@ from itertools import count
 from typing import Any, Iterator, Sequence, Tuple
 from weakref import WeakSet
 
-import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 

@@ -107,8 +107,6 @@ def _print_pipeline(nlp: "Language") -> None:
 
 def describe(bilm: "BiLM") -> List[Tuple[str, Any]]:
     """The sizes and options of a biLM, as rows of a table."""
-    from ..bilm.backends.cpu.lstm import describe
-
     config = bilm.config
     n_encoder = sum(p.numel() for p in bilm.character_encoder.parameters())
     filters = " ".join(f"{width}:{number}" for width, number in config.filters)
@@ -120,7 +118,7 @@ def describe(bilm: "BiLM") -> List[Tuple[str, Any]]:
         ),
         ("layers", f"{config.n_layers} + 1, of width {config.width}"),
         ("LSTM", f"{config.dim}, projected to {config.projection_dim}"),
-        ("LSTM on a CPU", describe(config.dim, config.projection_dim)),
+        ("computed by", bilm.backend().name),
         ("clips", f"cell {config.cell_clip}, projection {config.proj_clip}"),
         ("skip connections", config.use_skip_connections),
         ("characters", f"{config.characters}, {config.n_characters} ids"),

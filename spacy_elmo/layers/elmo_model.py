@@ -11,7 +11,6 @@ from thinc.types import Floats3d
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
-from ..bilm.ready import fingerprint
 from .layer_cache import LayerCache, key_of, narrow
 from .sentences import group_docs, split_sentences
 from .torch_bilm import NO_WEIGHTS, BiLMShim, build_torch_bilm
@@ -164,7 +163,7 @@ def frozen_layers(
     # A pipeline that was never trained need not compute its weights' fingerprint.
     if (not cache.enabled) if is_train else (not len(cache)):
         return model.predict(list(docs))
-    weights = fingerprint(get_bilm(model))
+    weights = get_bilm(model).fingerprint()
     if not is_train:
         if not cache.holds(weights):
             return model.predict(list(docs))

@@ -11,7 +11,7 @@ from typing import IO, Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..bilm.ready import Fingerprint
+from ..bilm.prepared import Fingerprint
 
 FileEntry = Tuple[int, Tuple[int, ...], np.dtype]
 """Offset, shape and dtype."""

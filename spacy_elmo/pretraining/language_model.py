@@ -1,16 +1,21 @@
 """The biLM with its output layer: the objective of pretraining (Peters et al. 2018,
 section 3.1)."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union, cast
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..bilm import BiLM
-from ..bilm.lstm import LSTMState, ProjectedLSTM, run_side_by_side
-from ..bilm.sampled_loss import sampled_loss
-from ..bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from ..bilm.backends import Backend, LSTMState
+from ..bilm.softmax import (
+    AdaptiveSoftmax,
+    FullSoftmax,
+    SampledSoftmax,
+    sampled_loss,
+)
+from ..bilm.stack import apply_dropout, run_stack
 from .data.batches import Batch, Sample
 from .settings import SoftmaxSettings
 
@@ -31,18 +36,16 @@ class SampledRows:
         self.weight = softmax.weight.detach()[self.ids].requires_grad_()
         self.bias = softmax.bias.detach()[self.ids].requires_grad_()
 
-    def loss(self, hidden: Tensor, sample: Sample, dtype: torch.dtype) -> Tensor:
+    def loss(self, hidden: Tensor, sample: Sample, backend: Backend) -> Tensor:
         """hidden: (2 U B, projection_dim). RETURNS: (2 U B,)."""
-        bias = self.bias - sample.correction[:, None]
-        true = sample.true.flatten()
         return sampled_loss(
+            backend,
             hidden,
-            F.embedding(true, self.weight),
-            F.embedding(true, bias)[:, 0],
-            F.embedding(sample.drawn, self.weight),
-            F.embedding(sample.drawn, bias)[:, 0],
+            self.weight,
+            self.bias - sample.correction[:, None],
+            sample.true.flatten(),
+            sample.drawn,
             sample.columns.flatten(),
-            dtype,
         )
 
 
@@ -64,14 +67,7 @@ class LanguageModel(nn.Module):
 
     def zero_state(self, n_lanes: int) -> State:
         """What each lane starts from."""
-        config = self.bilm.config
-        new = next(self.bilm.parameters()).new_zeros
-        return [
-            LSTMState(
-                new(2, n_lanes, config.projection_dim), new(2, n_lanes, config.dim)
-            )
-            for _ in range(config.n_layers)
-        ]
+        return self.bilm.zero_states(n_lanes)
 
     def forward(
         self,
@@ -101,7 +97,7 @@ class LanguageModel(nn.Module):
                 "None."
             )
         else:
-            losses = rows.loss(flat, batch.sample, dtype)
+            losses = rows.loss(flat, batch.sample, self.bilm.backend(dtype))
         return losses.view(batch.targets.shape), state
 
     def contextualize(
@@ -113,7 +109,7 @@ class LanguageModel(nn.Module):
     ) -> Tuple[Tensor, State]:
         """The top layer at each place, (2, U, B, projection_dim), and the state."""
         vectors = self.bilm.encode_characters(
-            batch.char_ids, batch.word_ids, batch.lengths, dtype
+            batch.char_ids, batch.word_ids, batch.lengths, self.bilm.bind(dtype)
         )
         inputs = F.embedding(batch.inputs.flatten(1), vectors)
         stack = self._stack(batch.inputs.shape, dropout, dtype)
@@ -170,44 +166,43 @@ class _Stack(nn.Module):
     """The LSTMs of both directions over windows of one shape: the part of a step whose
     shapes never change.
 
-    shape: of the windows, (2, U, B).
+    bilm (BiLM): The network.
+    shape (torch.Size): Shape of the windows, (2, U, B).
+    dropout (float): Dropout rate on the input of each layer and on the top layer.
+    dtype (torch.dtype): Dtype of the matrix products.
     """
 
     def __init__(
         self, bilm: BiLM, shape: torch.Size, dropout: float, dtype: torch.dtype
     ) -> None:
         super().__init__()
+        # Registered, so that a captured graph has their gradients.
         self.forward_layers = bilm.forward_layers
         self.backward_layers = bilm.backward_layers
-        self.use_skip_connections = bilm.config.use_skip_connections
+        self.lstms = bilm.bind(dtype).lstms
+        self.skip_connections = bilm.config.use_skip_connections
         self.batch_sizes = [shape[2]] * shape[1]
         self.dropout = dropout
-        self.dtype = dtype
 
     def forward(self, inputs: Tensor, *state: Tensor) -> Tuple[Tensor, ...]:
-        """inputs: (2, U B, projection_dim). state: hidden and cell of each layer.
-        RETURNS: the top layer, in the inputs' shape, and the state after."""
-        after: List[Tensor] = []
-        pairs = zip(self.forward_layers, self.backward_layers)
-        for number, pair in enumerate(pairs):
-            inputs = self._drop(inputs)
-            layers = [cast(ProjectedLSTM, layer) for layer in pair]
-            hidden, cell = state[2 * number : 2 * number + 2]
-            last, outputs = run_side_by_side(
-                layers, inputs, self.batch_sizes, hidden, cell, self.dtype
-            )
-            after += last
-            if number and self.use_skip_connections:
-                outputs = outputs + inputs
-            inputs = outputs
-        return (self._drop(inputs), *after)
+        """Run the stack.
 
-    def _drop(self, inputs: Tensor) -> Tensor:
-        if inputs.is_cuda or not self.dropout:
-            return F.dropout(inputs, self.dropout, training=self.dropout > 0)
-        # Its draws take a CPU twice as long as uniform ones.
-        is_kept = torch.rand_like(inputs).ge_(self.dropout)
-        return inputs * is_kept.div_(1 - self.dropout)
+        inputs (Tensor): (2, U B, projection_dim).
+        state (Tensor): Hidden and cell of each layer.
+        RETURNS (Tuple[Tensor, ...]): The top layer, in the shape of the inputs, and
+            the state after the window.
+        """
+        states = [LSTMState(*pair) for pair in zip(state[::2], state[1::2])]
+        outputs, after = run_stack(
+            self.lstms,
+            inputs,
+            self.batch_sizes,
+            states,
+            skip_connections=self.skip_connections,
+            dropout=self.dropout,
+        )
+        top = apply_dropout(outputs[-1], self.dropout)
+        return (top, *(tensor for layer in after for tensor in layer))
 
 
 def make_softmax(settings: SoftmaxSettings, n_words: int, width: int) -> Softmax:

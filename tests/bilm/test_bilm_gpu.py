@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import gates
+from spacy_elmo.bilm.backends import torch_gates
 
 pytestmark = pytest.mark.gpu
 
@@ -68,11 +68,12 @@ def test_recorded_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
 
 def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
     """Without falling back."""
-    gates._compile.cache_clear()
+    torch_gates._compile.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gpu.encode(SENTENCES)
-    assert gates.compiled_gates(gpu.device, torch.float32, False) is not gates.PLAIN
+    compiled = torch_gates.compiled_gates(gpu.device, torch.float32, False)
+    assert compiled is not torch_gates.PLAIN
 
 
 def test_in_inference_mode_and_out_of_it(cpu: BiLM, gpu: BiLM) -> None:

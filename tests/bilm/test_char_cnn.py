@@ -9,7 +9,9 @@ from torch import Tensor
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm import ByteCharacters
-from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway, embedding, in_dtype
+from spacy_elmo.bilm.backends import TorchBackend
+from spacy_elmo.bilm.char_cnn import CharacterEncoder, Highway, make_embedding
+from spacy_elmo.bilm.operations import bind
 
 WORDS = ["", "a", "bank", "Donaudampfschiff", "<S>", "日本語", "x" * 60]
 
@@ -32,8 +34,19 @@ def encoder(**changes: object) -> CharacterEncoder:
 
 
 def encode(module: CharacterEncoder, ids: Tensor, longest: int) -> Tensor:
-    words = torch.zeros(len(ids), dtype=torch.long)
-    return module(ids, words, [longest] * len(ids), torch.float64)
+    return encode_words(module, ids, torch.zeros(len(ids), dtype=torch.long), longest)
+
+
+def encode_words(
+    module: CharacterEncoder, ids: Tensor, words: Tensor, longest: int = 20
+) -> Tensor:
+    backend = TorchBackend(torch.device("cpu"), torch.float64)
+    char_cnn, linear, _ = bind(backend, module, [])
+    return module(ids, words, [longest] * len(ids), char_cnn, linear)
+
+
+def apply(layer: torch.nn.Linear, inputs: Tensor) -> Tensor:
+    return layer(inputs)
 
 
 def word_ids(*words: str, max_characters: int = 20) -> Tensor:
@@ -95,7 +108,7 @@ def test_highway_formula() -> None:
     weights = {name: p.detach().numpy() for name, p in module.named_parameters()}
     gate = sigmoid(x @ weights["gate.weight"].T + weights["gate.bias"])
     new = np.maximum(x @ weights["transform.weight"].T + weights["transform.bias"], 0)
-    found = module(torch.from_numpy(x), in_dtype(torch.float64)).detach().numpy()
+    found = module(torch.from_numpy(x), apply).detach().numpy()
     np.testing.assert_allclose(found, gate * new + (1 - gate) * x, rtol=1e-12)
 
 
@@ -106,7 +119,7 @@ def test_a_gate_wide_open_transforms_and_a_closed_one_carries(open_gate: bool) -
         module.gate.weight.zero_()
         module.gate.bias.fill_(100.0 if open_gate else -100.0)
     expected = torch.relu(module.transform(x)) if open_gate else x
-    torch.testing.assert_close(module(x, in_dtype(torch.float32)), expected)
+    torch.testing.assert_close(module(x, apply), expected)
 
 
 def test_no_projection_where_the_filters_have_the_right_number() -> None:
@@ -117,13 +130,13 @@ def test_no_projection_where_the_filters_have_the_right_number() -> None:
 def test_a_word_embedding_stands_before_the_characters() -> None:
     module = encoder(n_highway=0, word_dim=3, n_words=5)
     ids, words = word_ids("a", "b"), torch.tensor([4, 2])
-    with_words = module(ids, words, [20, 20], torch.float64)
+    with_words = encode_words(module, ids, words)
     assert module.word_embedding is not None
     assert module.projection is not None
     with torch.no_grad():
         module.projection.weight[:, 3:] = 0
         module.projection.bias.zero_()
-    alone = module(ids, words, [20, 20], torch.float64)
+    alone = encode_words(module, ids, words)
     expected = module.word_embedding.weight[words] @ module.projection.weight[:, :3].T
     torch.testing.assert_close(alone, expected)
     assert not torch.allclose(with_words, alone)
@@ -142,10 +155,10 @@ def test_an_embedding_is_as_pytorchs() -> None:
     torch.manual_seed(3)
     expected = torch.nn.Embedding(7, 4)
     torch.manual_seed(3)
-    found = embedding(7, 4)
+    found = make_embedding(7, 4)
     assert torch.equal(found.weight, expected.weight)
     assert found.weight.requires_grad
     assert torch.equal(found.state_dict()["weight"], expected.weight)
     assert (found.num_embeddings, found.embedding_dim) == (7, 4)
     with torch.device("meta"):
-        assert embedding(7, 4).weight.is_meta
+        assert make_embedding(7, 4).weight.is_meta

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from spacy_elmo import BiLMConfig
-from spacy_elmo.bilm import lstm
 from spacy_elmo.bilm.lstm import LSTMState, ProjectedLSTM
 
 BATCH_SIZES = [4, 3, 3, 1, 1, 1, 1]
@@ -81,7 +80,7 @@ def test_equals_torch_lstm(dim: int, with_state: bool, forget_bias: float) -> No
     state = random_state(dim) if with_state else None
     inputs, their_inputs = random_inputs(), random_inputs()
 
-    outputs, last = ours(inputs, BATCH_SIZES, state, DOUBLE)
+    outputs, last = ours(inputs, BATCH_SIZES, state)
     packed, (hidden, cell) = theirs(
         PackedSequence(their_inputs, torch.tensor(BATCH_SIZES)),
         None if state is None else (state.hidden[None], state.cell[None]),
@@ -119,7 +118,7 @@ def test_gradcheck_with_clips_and_lengths(dim: int) -> None:
         outputs, last = torch.func.functional_call(
             module,
             dict(zip(names, weights)),
-            (inputs, batch_sizes, LSTMState(hidden, cell), DOUBLE),
+            (inputs, batch_sizes, LSTMState(hidden, cell)),
         )
         return outputs, *last
 
@@ -139,10 +138,10 @@ def test_gradcheck_with_clips_and_lengths(dim: int) -> None:
 def test_carried_state_joins_the_pieces(dim: int, cuts: list[int]) -> None:
     module = layer(dim, cell_clip=0.4, proj_clip=0.15)
     inputs = random_inputs().detach()[:7]
-    whole, last = module(inputs, [1] * 7, None, DOUBLE)
+    whole, last = module(inputs, [1] * 7)
     state, pieces = None, []
     for piece in inputs.tensor_split(cuts):
-        outputs, state = module(piece, [1] * len(piece), state, DOUBLE)
+        outputs, state = module(piece, [1] * len(piece), state)
         pieces.append(outputs)
     torch.testing.assert_close(torch.cat(pieces), whole)
     assert state is not None
@@ -150,59 +149,15 @@ def test_carried_state_joins_the_pieces(dim: int, cuts: list[int]) -> None:
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("block_rows", [1, 3, 4, 5, N_ROWS - 1, N_ROWS])
-def test_blocks_of_input_products_do_not_matter(
-    monkeypatch: pytest.MonkeyPatch, block_rows: int
-) -> None:
-    module, inputs = layer(cell_clip=0.4, proj_clip=0.15), random_inputs().detach()
-    outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
-    monkeypatch.setattr(lstm, "_block_rows", lambda layers, at_once: block_rows)
-    again, last_again = module(inputs, BATCH_SIZES, None, DOUBLE)
-    torch.testing.assert_close(again, outputs)
-    torch.testing.assert_close(last_again.hidden, last.hidden)
-    torch.testing.assert_close(last_again.cell, last.cell)
-
-
-def test_gradients_through_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = layer(cell_clip=0.4, proj_clip=0.15)
-    inputs = random_inputs()
-
-    def gradients() -> list[torch.Tensor]:
-        outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
-        loss = outputs.sin().sum() + last.cell.sum() + last.hidden.sin().sum()
-        return list(torch.autograd.grad(loss, [inputs, *module.parameters()]))
-
-    expected = gradients()
-    monkeypatch.setattr(lstm, "_block_rows", lambda layers, at_once: 4)
-    for found, whole in zip(gradients(), expected):
-        torch.testing.assert_close(found, whole)
-
-
-def test_blocks_are_bounded() -> None:
-    """No product of the inputs is larger than a block, or than one step."""
-    blocks = list(lstm._blocks(BATCH_SIZES, 5))
-    assert blocks == [(0, [4]), (4, [3]), (7, [3, 1, 1]), (12, [1, 1])]
-    assert list(lstm._blocks([], 5)) == []
-
-
-def test_a_block_has_as_many_rows_as_fit_but_not_too_few() -> None:
-    def block_rows(dim: int) -> int:
-        config = BiLMConfig(dim=dim, projection_dim=4, filters=[(1, 4)])
-        return lstm._block_rows([ProjectedLSTM(config)], 16 << 20)
-
-    assert block_rows(256) * 4 * 256 * 4 == 16 << 20
-    assert block_rows(4096) == 256
-
-
 @PROJECTIONS
 def test_a_sequence_in_a_batch_is_as_if_alone(dim: int) -> None:
     module = layer(dim, cell_clip=0.4, proj_clip=0.15)
     inputs = random_inputs().detach()
-    outputs, last = module(inputs, BATCH_SIZES, None, DOUBLE)
+    outputs, last = module(inputs, BATCH_SIZES)
     starts = [sum(BATCH_SIZES[:step]) for step in range(len(BATCH_SIZES))]
     for number in range(BATCH_SIZES[0]):
         rows = [s + number for s, size in zip(starts, BATCH_SIZES) if number < size]
-        alone, alone_last = module(inputs[rows], [1] * len(rows), None, DOUBLE)
+        alone, alone_last = module(inputs[rows], [1] * len(rows))
         torch.testing.assert_close(alone, outputs[rows])
         torch.testing.assert_close(alone_last.hidden[0], last.hidden[number])
         torch.testing.assert_close(alone_last.cell[0], last.cell[number])
@@ -211,15 +166,15 @@ def test_a_sequence_in_a_batch_is_as_if_alone(dim: int) -> None:
 def test_a_plain_lstm_has_no_clip_of_the_output() -> None:
     """The bound belongs to the projection: published models have both or neither."""
     inputs = random_inputs()
-    bounded = layer(6, proj_clip=0.01)(inputs, BATCH_SIZES, None, DOUBLE)[0]
-    free = layer(6)(inputs, BATCH_SIZES, None, DOUBLE)[0]
+    bounded = layer(6, proj_clip=0.01)(inputs, BATCH_SIZES)[0]
+    free = layer(6)(inputs, BATCH_SIZES)[0]
     torch.testing.assert_close(bounded, free)
     assert bounded.abs().max() > 0.01
 
 
 def test_the_recurrent_state_is_the_clipped_output() -> None:
     module = layer(proj_clip=0.05)
-    outputs, last = module(random_inputs(), BATCH_SIZES, None, DOUBLE)
+    outputs, last = module(random_inputs(), BATCH_SIZES)
     assert outputs.abs().max() == 0.05
     torch.testing.assert_close(last.hidden[0], outputs[-1])
 
@@ -235,7 +190,3 @@ def test_new_weights() -> None:
         assert weight is not None
         assert 0.99 * bound < weight.abs().max() <= bound
         assert abs(weight.mean()) < 0.01 * bound
-    hidden, cell = module.zero_state(3)
-    assert (hidden.shape, cell.shape) == ((3, 100), (3, 400))
-    assert not hidden.any()
-    assert not cell.any()

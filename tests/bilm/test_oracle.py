@@ -71,10 +71,13 @@ def test_carried_state_agrees(tmp_path: Path, seed: int) -> None:
     assert expected_state is not None
     for stream, wanted in enumerate(expected_state):
         for (direction, layer), (cell, hidden) in wanted.items():
-            last = state[direction][layer]
+            last = state[layer]
             for one, other in ((last.cell, cell), (last.hidden, hidden)):
                 np.testing.assert_allclose(
-                    one[stream].detach().numpy(), other, rtol=1e-9, atol=1e-11
+                    one[direction, stream].detach().numpy(),
+                    other,
+                    rtol=1e-9,
+                    atol=1e-11,
                 )
 
 

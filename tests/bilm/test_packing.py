@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.bilm.packing import Packing
+from spacy_elmo.bilm.lstm import Packing
 
 CPU = torch.device("cpu")
 lengths_of_sequences = st.lists(st.integers(1, 12), min_size=1, max_size=12)

@@ -47,14 +47,3 @@ def test_unknown_devices_and_builds_have_no_bfloat16(
 def test_another_word_is_refused() -> None:
     with pytest.raises(ValueError, match=r"precision: expected.*bfloat16.*'float16'"):
         precision.resolve_precision("float16", CPU)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_linear_multiplies_in_the_dtype_and_adds_in_float32(dtype: torch.dtype) -> None:
-    inputs, weight, bias = torch.randn(5, 3), torch.randn(4, 3), torch.randn(4)
-    found = precision.linear(inputs, weight.to(dtype), bias, dtype)
-    assert found.dtype == torch.float32
-    product = (inputs.to(dtype) @ weight.to(dtype).T).float()
-    torch.testing.assert_close(found, product + bias)
-    bare = precision.linear(inputs, weight.to(dtype), None, dtype)
-    torch.testing.assert_close(bare, product)

@@ -41,7 +41,7 @@ def test_exact_likelihood_is_the_same_in_parts(
     monkeypatch: pytest.MonkeyPatch,
     n_rows: int,
 ) -> None:
-    monkeypatch.setattr(softmax_module, "_EVALUATED_AT_ONCE", n_rows * N_WORDS)
+    monkeypatch.setattr(softmax_module, "_MAX_LOGITS", n_rows * N_WORDS)
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=5)
     expected = FullSoftmax.forward(layer, *batch)
     torch.testing.assert_close(layer.nll(*batch), expected.detach())
@@ -162,9 +162,12 @@ def test_the_narrowest_cluster_has_a_width_of_1() -> None:
         (lambda: FullSoftmax(1, WIDTH), "n_words: expected at least 2, found 1"),
         (lambda: SampledSoftmax(9, WIDTH, 0), "n_samples: expected at least 1"),
         (lambda: SampledSoftmax(9, WIDTH, 10), "at most the 9 words"),
-        (lambda: AdaptiveSoftmax(9, WIDTH, []), "cutoffs: expected rising ranks"),
-        (lambda: AdaptiveSoftmax(9, WIDTH, [9]), "cutoffs: expected rising ranks"),
-        (lambda: AdaptiveSoftmax(9, WIDTH, [5, 2]), "cutoffs: expected rising ranks"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, []), "cutoffs: expected increasing"),
+        (lambda: AdaptiveSoftmax(9, WIDTH, [9]), "cutoffs: expected increasing"),
+        (
+            lambda: AdaptiveSoftmax(9, WIDTH, [5, 2]),
+            "cutoffs: expected increasing",
+        ),
         (lambda: AdaptiveSoftmax(9, WIDTH, [3, 5]), r"6 / 4\.0\^2, .*\[3, 5\]"),
         (lambda: AdaptiveSoftmax(9, WIDTH, [3, 5], 1e200), r"6 / 1e\+200\^1, "),
     ],

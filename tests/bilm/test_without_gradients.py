@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
-from spacy_elmo.bilm import VocabularyCharacters, directions, products
+from spacy_elmo.bilm import VocabularyCharacters
 
 SENTENCES = [
     ["She", "sat", "on", "the", "river", "bank", ",", "which", "was", "wet", "."],
@@ -66,19 +66,11 @@ def similarity(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("layout", ["usual", "apart", "packed"])
 def test_every_size(
     tiny_config: BiLMConfig,
     size: dict[str, Any],
-    layout: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cold, then warm, in one batch and in several."""
-    if layout != "usual":
-        monkeypatch.setattr(directions, "_SMALL_BYTES", -1)
-    if layout == "packed":
-        for name in ("_PACKED_BYTES", "_PACKED_BYTES_CHOSEN"):
-            monkeypatch.setattr(products, name, 0)
     bilm = made(tiny_config, **size)
     expected = bilm(SENTENCES)
     for batch_tokens in (4096, 12, 4096):
@@ -129,10 +121,9 @@ def test_state_goes_on_the_same_way(tiny_config: BiLMConfig) -> None:
         with torch.no_grad():
             found, other = bilm.encode_batch(sentences, other)
         assert error(found, layers) < 1e-5
-        for pair in zip(state, other):
-            for one, two in zip(*pair):
-                torch.testing.assert_close(one.hidden.detach(), two.hidden)
-                torch.testing.assert_close(one.cell.detach(), two.cell)
+        for one, two in zip(state, other):
+            torch.testing.assert_close(one.hidden.detach(), two.hidden)
+            torch.testing.assert_close(one.cell.detach(), two.cell)
 
 
 def test_a_vocabulary_with_a_word_embedding(tiny_config: BiLMConfig) -> None:
@@ -158,7 +149,7 @@ def test_gradients_flow_beside_what_is_kept(tiny_config: BiLMConfig) -> None:
     bilm = made(tiny_config)
     wanted = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
     without(bilm)
-    assert bilm._ready is not None
+    assert bilm.prepared is not None
     found = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
     for one, other in zip(found, wanted):
         assert torch.equal(one, other)

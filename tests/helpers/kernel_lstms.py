@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from spacy_elmo import BiLMConfig
-from spacy_elmo.bilm.lstm import ProjectedLSTM, run_side_by_side
+from spacy_elmo.bilm.backends import LSTMState, select_backend
+from spacy_elmo.bilm.lstm import ProjectedLSTM
 
 WIDTH, DIM = 64, 192
 
@@ -55,6 +56,23 @@ def results(layers: list, batch_sizes: list[int], dtype: torch.dtype) -> list[Te
     weights = [weight for layer in own for weight in layer.parameters()]
     gradients = torch.autograd.grad(loss, [*given, *weights])
     return [one.detach() for one in (*found, *gradients)]
+
+
+def run_side_by_side(
+    layers: list,
+    inputs: Tensor,
+    batch_sizes: list[int],
+    hidden: Tensor,
+    cell: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[LSTMState, Tensor]:
+    """Run the LSTMs with the backend for their weights."""
+    weights = [layer.weights() for layer in layers]
+    cpu, state_dtype = torch.device("cpu"), weights[0].bias.dtype
+    backend = select_backend(cpu, dtype, state_dtype=state_dtype)
+    state = LSTMState(hidden, cell)
+    outputs, last = backend.lstm(inputs, batch_sizes, state, weights, layers[0].clips)
+    return last, outputs
 
 
 def error(found: Tensor, exact: Tensor) -> float:

@@ -78,11 +78,11 @@ def test_an_update_without_gradients_leaves_what_is_kept(model: Model) -> None:
     """As of a frozen biLM in a head that learns."""
     check(model)
     bilm = model.shims[0].bilm
-    kept = bilm._ready
+    kept = bilm.prepared
     assert kept is not None
     model.finish_update(Adam(0.01))
     check(model)
-    assert bilm._ready is kept
+    assert bilm.prepared is kept
 
 
 def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
@@ -92,14 +92,14 @@ def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
     set_bilm(elmo, bilm)
     tok2vec = build_elmo_tok2vec_v1(elmo)
     tok2vec.initialize(X=docs)
-    kept = bilm._ready
+    kept = bilm.prepared
     assert kept is not None
     for _ in range(3):
         outputs, backprop = tok2vec.begin_update(docs)
         backprop(outputs)
         tok2vec.finish_update(Adam(0.01))
     tok2vec.predict(docs)
-    assert bilm._ready is kept
+    assert bilm.prepared is kept
     read: list[Any] = []
     bilm.register_forward_pre_hook(lambda module, inputs: read.append(inputs))
     tok2vec.begin_update(docs)
@@ -229,8 +229,8 @@ def test_the_memory_does_not_matter(tiny_bilm: BiLM, word_cache_mb: float) -> No
         np.testing.assert_allclose(found, fresh(tiny_bilm), rtol=1e-5, atol=1e-5)
     bilm = get_bilm(model)
     assert bilm.word_cache_mb == word_cache_mb
-    assert bilm._ready is not None
-    assert bilm._ready.words.capacity == int(word_cache_mb * 2**20) // (4 * 8)
+    assert bilm.prepared is not None
+    assert bilm.prepared.words.capacity == int(word_cache_mb * 2**20) // (4 * 8)
 
 
 def test_the_memory_is_a_setting_of_the_config(tiny_bilm: BiLM) -> None:

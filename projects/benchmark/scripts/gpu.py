@@ -21,7 +21,7 @@ import typer
 from stepping import library_lstms, run_library, run_stepped, stepped_layers
 
 from spacy_elmo.bilm import BiLM, BiLMConfig
-from spacy_elmo.bilm.packing import Packing
+from spacy_elmo.bilm.lstm import Packing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHORTEST, LONGEST = 8, 40

@@ -13,11 +13,11 @@ from torch import Tensor
 from wasabi import msg
 
 from spacy_elmo.bilm import BiLMConfig
+from spacy_elmo.bilm.backends import CPUBackend, LSTMState, TorchBackend
 from spacy_elmo.bilm.backends import cpu as kernels
-from spacy_elmo.bilm.directions import Directions, ReadyDirections
 from spacy_elmo.bilm.lstm import ProjectedLSTM
 
-WAYS = ("kernels", "operations")
+CPU = torch.device("cpu")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -70,35 +70,36 @@ def make_passes(
         ProjectedLSTM(BiLMConfig(dim=dim, projection_dim=width)) for _ in range(2)
     ]
     inputs = torch.randn(2, n_steps * n_sequences, width)
-    state = torch.zeros(2, n_sequences, width), torch.zeros(2, n_sequences, dim)
+    state = LSTMState(
+        torch.zeros(2, n_sequences, width), torch.zeros(2, n_sequences, dim)
+    )
+    clips = layers[0].clips
     steps = [n_sequences] * n_steps
     passes: Dict[str, Callable[[], Tensor]] = {}
     for precision, dtype in PRECISIONS.items():
-        ready, trained = ReadyDirections(layers, dtype), Directions(layers, dtype)
+        backends = {
+            "kernels": CPUBackend(dtype),
+            "operations": TorchBackend(CPU, dtype),
+        }
+        for way, backend in backends.items():
+            run = backend.prepare_lstm([each.weights() for each in layers], clips)
 
-        @torch.no_grad()
-        def encode(ready: ReadyDirections = ready) -> Tensor:
-            return ready.run(inputs, steps, *state)[1]
+            @torch.no_grad()
+            def encode(run: Any = run) -> Tensor:
+                return cast(Tensor, run(inputs, steps, state)[0])
 
-        def train(trained: Directions = trained) -> Tensor:
-            for layer in layers:
-                layer.zero_grad()
-            given = inputs.clone().requires_grad_()
-            trained.run(given, steps, *state)[1].sum().backward()
-            return cast(Tensor, given.grad)
+            def train(backend: Any = backend) -> Tensor:
+                given = inputs.clone().requires_grad_()
+                weights = [each.weights() for each in layers]
+                outputs, _ = backend.lstm(given, steps, state, weights, clips)
+                for layer in layers:
+                    layer.zero_grad()
+                outputs.sum().backward()
+                return cast(Tensor, given.grad)
 
-        for way in WAYS:
-            passes[f"encode {precision} {way}"] = in_way(encode, way)
-            passes[f"train {precision} {way}"] = in_way(train, way)
+            passes[f"encode {precision} {way}"] = encode
+            passes[f"train {precision} {way}"] = train
     return passes
-
-
-def in_way(run: Callable[[], Tensor], way: str) -> Callable[[], Tensor]:
-    def one() -> Tensor:
-        with kernels.flags(enabled=way == "kernels"):
-            return run()
-
-    return one
 
 
 def check_agreement(size: str, found: Dict[str, Tensor]) -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 from treebank import count_words, in_batches, read_sentences, warming
 
 from spacy_elmo import BiLM, load_bilm
+from spacy_elmo.bilm.backends import CPUBackend, select_backend
 from spacy_elmo.bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
-from spacy_elmo.bilm.onednn import can_pack
 from spacy_elmo.bilm.precision import has_native_bfloat16
-from spacy_elmo.bilm.products import PackedProduct
 
 torch.set_num_threads(int(option("--threads")))
 
@@ -49,17 +48,18 @@ def load(
 
 
 def peak(precision: str = "float32", is_packed: bool = False) -> Optional[float]:
-    """GFLOP/s of a matrix product in this minute: PyTorch's own, or with the weights
-    laid out in blocks before (packed), None where this PyTorch has no such product."""
+    """GFLOP/s of a matrix product in this minute: PyTorch's own, or that of the
+    compiled kernels with packed weights, None if there are no kernels."""
     dtype = DTYPES[precision]
     rows = torch.randn(PEAK_ROWS, PEAK_IN).to(dtype)
     weight = torch.randn(PEAK_OUT, PEAK_IN).to(dtype)
     if not is_packed:
         return speed(lambda: torch.mm(rows, weight.t()))
-    if not can_pack(dtype):
+    backend = select_backend(torch.device("cpu"), dtype)
+    if not isinstance(backend, CPUBackend):
         return None
-    product = PackedProduct(weight[None], dtype)
-    return speed(lambda: product(rows[None]))
+    multiply, inputs = backend.prepare_linear(weight.float(), None), rows.float()
+    return speed(lambda: multiply(inputs))
 
 
 @torch.no_grad()

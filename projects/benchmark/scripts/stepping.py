@@ -29,20 +29,20 @@ def step_by_step(layer: ProjectedLSTM, inputs: Tensor, sizes: Sequence[int]) -> 
         i, f, g, o = gates.chunk(4, dim=1)
         i, f, g = torch.sigmoid(i), torch.sigmoid(f + layer.forget_bias), torch.tanh(g)
         cell = i * g + f * cell
-        if layer.cell_clip is not None:
-            cell = cell.clamp(-layer.cell_clip, layer.cell_clip)
+        if layer.clips.cell is not None:
+            cell = cell.clamp(-layer.clips.cell, layer.clips.cell)
         hidden = nn.functional.linear(
             torch.sigmoid(o) * torch.tanh(cell), layer.weight_hr
         )
-        if layer.proj_clip is not None:
-            hidden = hidden.clamp(-layer.proj_clip, layer.proj_clip)
+        if layer.clips.projection is not None:
+            hidden = hidden.clamp(-layer.clips.projection, layer.clips.projection)
         outputs.append(hidden)
     return torch.cat(outputs)
 
 
 def stepped_layers(bilm: BiLM, dtype: torch.dtype) -> List[List[ProjectedLSTM]]:
     """The biLM's LSTMs with weights in this dtype."""
-    pairs = bilm.layer_pairs()
+    pairs = bilm.layer_pairs
     return [[copy_of(layer, bilm).to(dtype) for layer in pair] for pair in pairs]
 
 

@@ -51,19 +51,23 @@ def select_backend(
     RAISES: ValueError for bfloat16 products on a CPU that has neither instructions for
         them nor the compiled kernels.
     """
-    if device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if device.type != "cpu":
         return TorchBackend(device, dtype)
-    low = (torch.float32, torch.bfloat16)
-    if state_dtype == torch.float32 and dtype in low and CPUBackend.is_available():
+    if torch.is_autocast_enabled("cpu"):
+        return TorchBackend(device, dtype, "under autocast")
+    if state_dtype != torch.float32 or dtype not in (torch.float32, torch.bfloat16):
+        return TorchBackend(device, dtype, f"for {state_dtype} weights")
+    absent = CPUBackend.why_absent()
+    if absent is None:
         return CPUBackend(dtype, training=training)
     if dtype == torch.bfloat16 and not has_native_bfloat16(device):
         raise ValueError(
             'precision: expected "float32", found "bfloat16", for which this processor '
-            "has no instructions: PyTorch would take minutes instead of seconds. With "
-            "the compiled kernels (see `python -m spacy elmo info`) it would run at the "
-            "speed of float32."
+            "has no instructions: PyTorch would take minutes instead of seconds. Use "
+            "float32, or install the compiled kernels, which run bfloat16 at the speed "
+            f"of float32 (not available: {absent})."
         )
-    return TorchBackend(device, dtype)
+    return TorchBackend(device, dtype, f"no compiled kernels: {absent}")
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
-"""Inference of the reference LSTM on a GPU by CUDA graphs: a window of steps is captured
-once and replayed, so that the GPU never waits for the host between its small kernels.
+"""Inference of the reference LSTM on a GPU by CUDA graphs: a window of steps is
+captured once and replayed, so that the GPU never waits for the host between its small
+kernels.
 
 Shapes as in `torch_lstm`.
 """

@@ -28,15 +28,15 @@ class TorchBackend:
 
     device (torch.device): Device of the tensors.
     dtype (torch.dtype): Dtype of the matrix products.
+    reason (str): Why nothing faster was selected, if anything, to be shown to users.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype, reason: str = ""
+    ) -> None:
         self.device = device
         self.dtype = dtype
-
-    @property
-    def name(self) -> str:
-        return f"PyTorch on {self.device.type}"
+        self.name = f"PyTorch ({reason})" if reason else "PyTorch"
 
     def gates(self, training: bool) -> Gates:
         """Return the element-wise functions of an LSTM step for this device."""

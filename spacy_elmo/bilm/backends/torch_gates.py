@@ -19,9 +19,9 @@ from torch import Tensor
 
 NO_COMPILER = """\
 PyTorch's compiler does not work on {device}: {error}
-LSTM steps run as separate operations instead, which gives the same results more slowly.
-The compiler needs Triton, which comes with PyTorch for CUDA, and a C compiler, which the
-environment variable CC may name."""
+LSTM steps run as separate operations instead: the results are the same, but it is
+slower. The compiler needs Triton, which comes with PyTorch for CUDA, and a C compiler,
+which the environment variable CC may name."""
 
 
 def tanh(values: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK_SIZE, _CHUNK_SIZE_GPU = 2 << 20, 64 << 20
-"""Logits that are computed at once: on a CPU, what its cache holds; on a GPU, what keeps
-it busy."""
+"""Logits that are computed at once: on a CPU, what its cache holds; on a GPU, what
+keeps it busy."""
 
 
 def sampled_loss(

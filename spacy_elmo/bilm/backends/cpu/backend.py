@@ -29,6 +29,7 @@ class CPUBackend:
     training (bool): Whether buffers are kept from one backward pass to the next.
     """
 
+    name = "compiled kernels"
     device = torch.device("cpu")
 
     def __init__(self, dtype: torch.dtype, training: bool = False) -> None:
@@ -36,13 +37,11 @@ class CPUBackend:
         self.reference = TorchBackend(self.device, dtype)
 
     @staticmethod
-    def is_available() -> bool:
-        """Tell whether the kernels were built and run on this processor."""
-        return available.are_used()
-
-    @property
-    def name(self) -> str:
-        return "compiled kernels"
+    def why_absent() -> Optional[str]:
+        """Tell why the kernels are not used here, or None if they are."""
+        if available.are_used():
+            return None
+        return available.why_absent() or "turned off"
 
     def lstm(
         self,

@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.kernel_lstms import DIM, WIDTH, error, lstms, results, start
+from helpers.kernel_lstms import (
+    DIM,
+    WIDTH,
+    error,
+    lstms,
+    results,
+    run_side_by_side,
+    start,
+)
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo.bilm.backends import CPUBackend, LSTMState, LSTMWeights
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.bilm.backends.cpu import available
 from spacy_elmo.bilm.backends.cpu import lstm as kernel_lstm
-from spacy_elmo.bilm.directions import ReadyDirections
-from spacy_elmo.bilm.lstm import ReadyLSTM, run_side_by_side
-from spacy_elmo.bilm.recurrence import Weights
 
 pytestmark = pytest.mark.skipif(
     kernels.why_absent() is not None, reason=f"no kernels here: {kernels.why_absent()}"
@@ -27,11 +33,6 @@ BATCH_SIZES = [
     pytest.param([1, 1, 1], id="one"),
 ]
 CLIPS = pytest.mark.parametrize("clips", [(0.4, 0.25), (None, None), (0.4, None)])
-
-
-@pytest.fixture(autouse=True)
-def any_number_of_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_lstm, "_LEAST_SEQUENCES", 1)
 
 
 @CLIPS
@@ -75,9 +76,10 @@ def test_without_gradients(
     given = start(batch_sizes)
     before = [tensor.clone() for tensor in given]
     with torch.no_grad():
-        ready = ReadyLSTM(layers, torch.float32, by_kernels=True)
+        weights = [layer.weights() for layer in layers]
+        ready = CPUBackend(torch.float32).prepare_lstm(weights, layers[0].clips)
         for _ in range(2):  # it keeps nothing of the first one
-            last, outputs = ready.run(given[0], batch_sizes, *given[1:])
+            outputs, last = ready(given[0], batch_sizes, LSTMState(*given[1:]))
         once = run_side_by_side(layers, given[0], batch_sizes, *given[1:])
     wanted = results(layers, batch_sizes, torch.float32)
     for one, other in zip((outputs, *last), wanted[:3]):
@@ -86,24 +88,15 @@ def test_without_gradients(
     assert all(map(torch.equal, given, before))
 
 
-def test_in_blocks_of_steps(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each goes on where the one before it ended, and so does the way back."""
-    expected = results(lstms((0.4, 0.25)), [9, 9, 6, 2, 2], torch.float32)
-    monkeypatch.setattr("spacy_elmo.bilm.lstm._block_rows", lambda *_: 11)
-    found = results(lstms((0.4, 0.25)), [9, 9, 6, 2, 2], torch.float32)
-    for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-
-
 def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
     """A sequence's numbers depend neither on the number of threads nor on how many
     others run beside it."""
     weights = kernel_lstm.forward_panels(
-        Weights(
-            torch.randn(1, 4 * DIM, WIDTH),
-            torch.randn(1, 4 * DIM, WIDTH),
-            torch.zeros(1, 1, 4 * DIM),
-            torch.randn(1, WIDTH, DIM) / DIM,
+        LSTMWeights(
+            torch.randn(4 * DIM, WIDTH),
+            torch.randn(4 * DIM, WIDTH),
+            torch.zeros(4 * DIM),
+            torch.randn(WIDTH, DIM) / DIM,
         ),
         torch.float32,
     )
@@ -116,7 +109,7 @@ def test_the_same_bits_whoever_shares_the_work(lanes: int) -> None:
             outputs = torch.empty(1, 6 * n_sequences, WIDTH)
             kernel_lstm._forward(
                 [weights],
-                torch.zeros(1, 1, 4 * DIM),
+                torch.zeros(1, 4 * DIM),
                 kernel_lstm.Clips(3.0, 3.0),
                 [n_sequences] * 6,
                 inputs=inputs[:, :, :n_sequences].flatten(1, 2).contiguous(),
@@ -145,13 +138,13 @@ def steps_of(gates: Tensor) -> tuple[Tensor, Tensor]:
     of_row = torch.zeros(1, 4 * WIDTH, WIDTH)
     of_row[0, :, :n] = gates.t()
     weights = kernel_lstm.forward_panels(
-        Weights(of_row, torch.zeros_like(of_row), gates, torch.eye(WIDTH)[None]),
+        LSTMWeights(of_row[0], torch.zeros_like(of_row[0]), gates, torch.eye(WIDTH)),
         torch.float32,
     )
     outputs, cell = torch.empty(1, n, WIDTH), torch.ones(1, n, WIDTH)
     kernel_lstm._forward(
         [weights],
-        torch.zeros(1, 1, 4 * WIDTH),
+        torch.zeros(1, 4 * WIDTH),
         kernel_lstm.Clips(None, None),
         [n],
         inputs=torch.eye(n, WIDTH)[None],
@@ -228,9 +221,10 @@ def test_bfloat16(
             assert 1e-4 < error(one, wanted) < 0.3
     if native:
         with torch.no_grad():
-            ready = ReadyDirections(layers, torch.bfloat16)
+            weights = [layer.weights() for layer in layers]
+            ready = CPUBackend(torch.bfloat16).prepare_lstm(weights, layers[0].clips)
             given = start(batch_sizes)
-            _, again = ready.run(given[0], batch_sizes, *given[1:])
+            again, _ = ready(given[0], batch_sizes, LSTMState(*given[1:]))
         assert torch.equal(again, found[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import os
 import sys
@@ -10,13 +9,11 @@ from threading import Thread
 
 import pytest
 import torch
-from helpers.kernel_lstms import lstms, start
+from helpers.kernel_lstms import lstms, run_side_by_side, start
 
-from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.bilm.backends.cpu import workspace as memory
 from spacy_elmo.bilm.backends.cpu.workspace import Pool, empty, release
-from spacy_elmo.bilm.lstm import run_side_by_side
 
 MB = 1 << 20
 
@@ -169,39 +166,6 @@ def test_a_step_of_training_uses_that_of_the_step_before(
     of_gradients = sum(w.numel() * 4 for w in weights)
     assert in_use[2] <= in_use[0] + 3 * of_gradients
     assert pool.n_free_bytes > 0
-
-
-@pytest.mark.skipif(kernels.why_absent() is not None, reason="no kernels here")
-def test_with_the_bilm_goes_what_its_training_left(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "_LARGE", 1)
-    config = BiLMConfig(char_dim=4, filters=((1, 64),), dim=192, projection_dim=64)
-    original = BiLM(config)
-    for make in (BiLM, lambda config: copy.deepcopy(original)):
-        bilm = make(config)
-        bilm([["one", "sentence"]]).sum().backward()
-        assert pool.n_free_bytes > 0
-        del bilm
-        assert pool.n_free_bytes == 0
-        assert pool._in_use == 0
-
-
-@pytest.mark.skipif(kernels.why_absent() is not None, reason="no kernels here")
-@pytest.mark.parametrize("enabled", [True, False])
-def test_a_bilm_that_is_used_needs_nothing_of_its_training(
-    enabled: bool, pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory, "_LARGE", 1)
-    config = BiLMConfig(char_dim=4, filters=((1, 64),), dim=192, projection_dim=64)
-    bilm = BiLM(config)
-    bilm([["one", "sentence"]]).sum().backward()
-    assert pool.n_free_bytes > 0
-    with kernels.flags(enabled=enabled):
-        bilm.encode([["one"]])
-    assert pool.n_free_bytes == 0
-    bilm.zero_grad()
-    assert pool.n_free_bytes == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_elmo.bilm.backends import LSTMWeights
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.bilm.backends.cpu import available
 from spacy_elmo.bilm.backends.cpu import lstm as kernel_lstm
 from spacy_elmo.bilm.backends.cpu.arrays import LOW_LANES
-from spacy_elmo.bilm.recurrence import Weights
 
 if kernels.why_absent() is not None:
     pytest.skip(f"no kernels here: {kernels.why_absent()}", allow_module_level=True)
@@ -23,11 +23,11 @@ from spacy_elmo.bilm.backends.cpu import _lstm
 from spacy_elmo.bilm.backends.cpu import _softmax as _loss
 
 WIDTH, DIM, COLUMNS = 64, 192, available.columns()
-WEIGHTS = Weights(
-    torch.zeros(1, 4 * DIM, WIDTH),
-    torch.zeros(1, 4 * DIM, WIDTH),
-    torch.zeros(1, 1, 4 * DIM),
-    torch.zeros(1, WIDTH, DIM),
+WEIGHTS = LSTMWeights(
+    torch.zeros(4 * DIM, WIDTH),
+    torch.zeros(4 * DIM, WIDTH),
+    torch.zeros(4 * DIM),
+    torch.zeros(WIDTH, DIM),
 )
 Arguments = dict[str, Any]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spacy_elmo.bilm import sampled_loss as module
-from spacy_elmo.bilm.sampled_loss import sampled_loss
+from spacy_elmo.bilm.backends import torch_softmax
+from spacy_elmo.bilm.backends.torch_softmax import sampled_loss as row_loss
 
 N, WIDTH, N_SAMPLES = 7, 4, 5
 # Of places 1, 4 and 5 the target is among the drawn words: the first, the last, one.
@@ -50,6 +50,19 @@ def plainly(
     return F.cross_entropy(logits, columns, reduction="none")
 
 
+def sampled_loss(
+    hidden: Tensor,
+    true_rows: Tensor,
+    true_bias: Tensor,
+    rows: Tensor,
+    bias: Tensor,
+    columns: Tensor,
+    dtype: torch.dtype,
+) -> Tensor:
+    true_logits = (hidden * true_rows).sum(dim=1) + true_bias
+    return row_loss(hidden, true_logits, rows, bias, columns, dtype)
+
+
 def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     assert found.shape == expected.shape
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
@@ -61,7 +74,7 @@ def test_it_is_a_cross_entropy_and_its_gradient(
     columns: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many places are worked on at once."""
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
     tensors, where = given(columns)
     found = sampled_loss(*tensors, where, torch.float64)
     expected = plainly(*tensors, where)
@@ -80,7 +93,7 @@ def test_it_is_a_cross_entropy_and_its_gradient(
 
 @pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 1 << 20])
 def test_gradients(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
     tensors, where = given()
     assert torch.autograd.gradcheck(
         lambda *inputs: sampled_loss(*inputs, where, torch.float64), tensors
@@ -114,7 +127,7 @@ def test_rows_are_shared_out_as_in_a_training_step() -> None:
 def test_each_precision_is_near(
     dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     exact, where = given()
     tensors = [t.detach().float().requires_grad_() for t in exact]
@@ -199,16 +212,16 @@ def test_a_change_before_the_way_back_is_refused() -> None:
 
 
 def test_not_all_logits_lie_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_AT_ONCE", 3 * N_SAMPLES)
+    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", 3 * N_SAMPLES)
     sizes: list[int] = []
-    original = module._logits
+    original = torch_softmax._logits
 
     def spy(*tensors: Tensor) -> Tensor:
         logits = original(*tensors)
         sizes.append(logits.numel())
         return logits
 
-    monkeypatch.setattr(module, "_logits", spy)
+    monkeypatch.setattr(torch_softmax, "_logits", spy)
     tensors, where = given()
     sampled_loss(*tensors, where, torch.float64).sum().backward()
     assert sizes == [3 * N_SAMPLES, 3 * N_SAMPLES, N_SAMPLES] * 2

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spacy_elmo.bilm import convolution
-from spacy_elmo.bilm.convolution import Filters, maximal_response
+from spacy_elmo.bilm.backends import Filters, torch_char_cnn
+from spacy_elmo.bilm.backends.torch_char_cnn import char_cnn
 
 FILTERS = Filters(((2, 3), (1, 4), (5, 6)))
 N_COLUMNS = 12
@@ -40,7 +40,7 @@ def plainly(characters: Tensor, weight: Tensor) -> Tensor:
 
 
 def response(characters: Tensor, weight: Tensor, lengths: list[int]) -> Tensor:
-    return maximal_response(characters, weight, FILTERS, lengths, torch.float64)
+    return char_cnn(characters, weight, FILTERS, lengths, torch.float64)
 
 
 # The last two are so long that wide filters have fewer places than narrow ones.
@@ -52,7 +52,7 @@ LENGTHS = [[3, 3, 4, 7], [1, 2, 8, 9, 11, 12]]
 def test_it_is_the_convolution_and_its_gradient(
     lengths: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convolution, "_AT_ONCE", at_once)
+    monkeypatch.setattr(torch_char_cnn, "_CHUNK_SIZE", at_once)
     characters, weight = given(lengths)
     found, expected = response(characters, weight, lengths), plainly(characters, weight)
     torch.testing.assert_close(found, expected)
@@ -80,7 +80,7 @@ def test_equal_maxima_share_the_gradient() -> None:
     characters = torch.ones(1, 4, 1, dtype=torch.float64, requires_grad=True)
     weight = torch.ones(1, 1, dtype=torch.float64)
     one = Filters(((1, 1),))
-    best = maximal_response(characters, weight, one, [3], torch.float64)
+    best = char_cnn(characters, weight, one, [3], torch.float64)
     best.sum().backward()
     assert characters.grad is not None
     assert characters.grad.flatten().tolist() == [0.25] * 4
@@ -88,7 +88,7 @@ def test_equal_maxima_share_the_gradient() -> None:
 
 def test_chunks_are_bounded_and_waste_no_padding() -> None:
     lengths = [3] * 4 + [4] * 4 + [9] * 2
-    chunks = list(convolution._chunks(FILTERS, lengths, 20, at_once=20 * 13))
+    chunks = list(torch_char_cnn._chunks(FILTERS, lengths, 20, chunk_size=20 * 13))
     assert [(c.words.start, c.words.stop, c.n_windows) for c in chunks] == [
         (0, 4, 4),
         (4, 8, 5),
@@ -98,7 +98,7 @@ def test_chunks_are_bounded_and_waste_no_padding() -> None:
 
 
 def test_a_long_word_has_its_filters_apart() -> None:
-    chunks = list(convolution._chunks(FILTERS, [11], N_COLUMNS, at_once=1))
+    chunks = list(torch_char_cnn._chunks(FILTERS, [11], N_COLUMNS, chunk_size=1))
     assert [(c.rows, c.width, c.n_windows) for c in chunks] == [
         (slice(0, 3), 2, 11),
         (slice(3, 7), 1, 12),
@@ -115,7 +115,7 @@ def test_each_precision_is_near(lengths: list[int], dtype: torch.dtype) -> None:
     characters, weight = (t.detach().bfloat16().float() for t in given(lengths))
     low = [characters.requires_grad_(), weight.requires_grad_()]
     exact = [tensor.detach().double().requires_grad_() for tensor in low]
-    found = maximal_response(*low, FILTERS, lengths, dtype)
+    found = char_cnn(*low, FILTERS, lengths, dtype)
     expected = plainly(*exact)
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < tolerance * expected.abs().max()
@@ -130,7 +130,7 @@ def test_each_precision_is_near(lengths: list[int], dtype: torch.dtype) -> None:
 
 def test_no_words() -> None:
     characters, weight = given([])
-    found = maximal_response(characters, weight, FILTERS, [], torch.float64)
+    found = char_cnn(characters, weight, FILTERS, [], torch.float64)
     assert found.shape == (0, 13)
     for gradient in torch.autograd.grad(found.sum(), (characters, weight)):
         assert not gradient.any()

@@ -65,8 +65,8 @@ def test_it_does_not_matter_what_came_before(
     for sentences in (OTHERS, [], [[]], SENTENCES[:2], OTHERS[:1], [["a"]]):
         bilm.encode(sentences, precision=precision)
         check(bilm, precision)
-    assert bilm._ready is not None
-    words = bilm._ready.words
+    assert bilm.prepared is not None
+    words = bilm.prepared.words
     assert words.capacity == capacity
     distinct = {"<S>", "</S>", "a", *chain(*SENTENCES, *OTHERS)}
     assert len(words) == min(capacity, len(distinct))
@@ -86,13 +86,13 @@ def test_batches_share_the_words(bilm: BiLM, batch_tokens: int) -> None:
 
 def test_a_word_is_read_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    original = bilm._read_characters
+    original = bilm._encode_words
 
     def spy(words: list[str], *args: object) -> torch.Tensor:
         read.extend(words)
         return original(words, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(bilm, "_read_characters", spy)
+    monkeypatch.setattr(bilm, "_encode_words", spy)
     bilm.encode(SENTENCES)
     assert sorted(read) == sorted({"<S>", "</S>", *chain(*SENTENCES)})
     read.clear()
@@ -134,17 +134,17 @@ def test_the_memory_for_words_is_what_it_says(bilm: BiLM) -> None:
         bilm.to(dtype)
         bilm.word_cache_mb = 0.01
         bilm.encode(SENTENCES)
-        assert bilm._ready is not None
-        assert bilm._ready.words.capacity == int(0.01 * 2**20) // (8 * size)
+        assert bilm.prepared is not None
+        assert bilm.prepared.words.capacity == int(0.01 * 2**20) // (8 * size)
 
 
 def test_another_amount_of_memory_takes_effect(bilm: BiLM) -> None:
     for capacity in (5, 2, 0, 9):
         bilm.word_cache_mb = (capacity + 0.5) * MIB_A_WORD
         check(bilm)
-        assert bilm._ready is not None
-        assert bilm._ready.words.capacity == capacity
-        assert len(bilm._ready.words) == capacity
+        assert bilm.prepared is not None
+        assert bilm.prepared.words.capacity == capacity
+        assert len(bilm.prepared.words) == capacity
 
 
 def test_precisions_do_not_mix(bilm: BiLM) -> None:
@@ -212,7 +212,7 @@ def test_copies_are_independent(
     bilm.word_cache_mb = 1
     expected = bilm.encode(SENTENCES)
     other = way(bilm, tmp_path)
-    assert other._ready is None
+    assert other.prepared is None
     assert other.word_cache_mb == (64 if way is _save else 1)
     assert difference(other.encode(SENTENCES), expected) < 1e-6
     with torch.no_grad():
@@ -231,7 +231,7 @@ def test_what_is_kept_is_not_pickled(tiny_config: BiLMConfig) -> None:
     before = len(pickle.dumps(bilm))
     bilm.encode(OTHERS)
     assert len(pickle.dumps(bilm)) == before
-    assert bilm._ready is not None
+    assert bilm.prepared is not None
 
 
 def test_threads(bilm: BiLM) -> None:
