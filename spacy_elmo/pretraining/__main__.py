@@ -1,5 +1,5 @@
-"""python -m spacy_elmo.pretraining CONFIG OUTPUT: `elmo pretrain` without spaCy, for
-shards that were made elsewhere or text that stands between blanks."""
+"""`python -m spacy_elmo.pretraining CONFIG OUTPUT`: the command `elmo pretrain` for
+machines without spaCy, which need ready shards or whitespace-tokenized text."""
 
 import typer
 

@@ -1,5 +1,5 @@
-"""`elmo pretrain`, as a command of spaCy's and, where there is no spaCy, by itself:
-python -m spacy_elmo.pretraining CONFIG OUTPUT."""
+"""The command `python -m spacy elmo pretrain`, which also runs without spaCy, as
+`python -m spacy_elmo.pretraining`."""
 
 import signal
 from pathlib import Path
@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Settings of the command: what it does not know overrides the config."""
+"""Context settings of the command, which passes unknown options on to the config."""
 
 
 def pretrain_cli(
     ctx: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of the run")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config file")],
     output: Annotated[
         Path,
         typer.Argument(
-            metavar="OUTPUT", help="Folder of the run; one that is there is resumed"
+            metavar="OUTPUT", help="Output folder. A run that it contains is resumed"
         ),
     ],
     gpu_id: Annotated[
@@ -25,21 +25,21 @@ def pretrain_cli(
         typer.Option(
             "--gpu-id",
             "-g",
-            help="GPU, or -1 for the CPU; under torchrun from 0: each process its own",
+            help="GPU ID, or -1 for CPU. With torchrun, any ID gives each process a GPU",
         ),
     ] = -1,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress on stderr")
+        bool, typer.Option("--quiet", "-q", help="Hide the progress bar")
     ] = False,
 ) -> None:
     """
-    Train a biLM on raw text. Run the same command again to resume it.
+    Train a biLM on raw text. To resume training, run the same command again.
 
-    Settings of the config can be given as --section.key value. Several processes:
-    torchrun --nproc-per-node N -m spacy elmo pretrain CONFIG OUTPUT
+    Settings of the config can be overridden with --section.key value. To train with
+    several processes, use torchrun --nproc-per-node N -m spacy elmo pretrain ...
 
-    Writes OUTPUT/model-best and OUTPUT/model-last, checkpoints, log.jsonl and
-    curves.png. Ends with status 0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM.
+    Writes OUTPUT/model-best, OUTPUT/model-last, checkpoints, log.jsonl and curves.png.
+    Exits with status 0, 1 after an error, 130 after Ctrl-C, or 143 after SIGTERM.
     """
     from .settings import PretrainSettings
     from .signals import Interrupted

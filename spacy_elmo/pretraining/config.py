@@ -67,7 +67,7 @@ def read_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Name the closest known name, or all of them, as the end of a sentence."""
+    """Suggest a known name for an unknown one, as the end of a sentence."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -104,7 +104,7 @@ def _read_sections(
 
 
 def _find_mistake(value: str) -> Optional[str]:
-    """Explain what is wrong with a value that confection would take for a string."""
+    """Explain the likely mistake in a value that confection would read as a string."""
     try:
         json.loads(value)
         return None

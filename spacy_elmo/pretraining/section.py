@@ -34,7 +34,7 @@ from .config import ConfigError, suggest
 
 SectionT = TypeVar("SectionT", bound="Section")
 Problem = Tuple[Sequence[Union[int, str]], Any, str]
-"""Location of a setting, its value, and a predicate that says what is wrong."""
+"""Location of a setting, its value, and the error as a predicate of both."""
 
 _PREDICATES = {
     "bool_type": "should be true or false",
@@ -94,7 +94,7 @@ class Section(BaseModel):
         """Find settings that are valid by themselves but not in combination.
 
         YIELDS (Tuple[str, str]): The setting's name, dotted if it is in a subsection,
-            and what is wrong with it.
+            and the error as a predicate, e.g. "needs held-out text".
         """
         yield from ()
 
@@ -146,7 +146,7 @@ class Section(BaseModel):
 
 
 def invalid(problems: Iterable[Problem]) -> ValidationError:
-    """Make the error of settings, given as location, value and what is wrong."""
+    """Create a pydantic error that reports several settings."""
     return ValidationError.from_exception_data(
         "settings",
         [

@@ -260,7 +260,7 @@ class TrainingSettings(Section):
     evaluated and exported in place of the weights. Null or 0 for none. Training itself
     is the same: in a resumed run the average starts from the checkpoint's weights."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Precision of matrix products. "auto" is bfloat16 where it is native."""
+    """Precision of matrix products. "auto" uses bfloat16 if it is native."""
     eval_frequency: NonNegativeInt = 1000
     """Number of steps between evaluations, or 0 to evaluate at the end only."""
     patience: NonNegativeInt = 0
@@ -299,7 +299,7 @@ class TrainingSettings(Section):
 
 
 class InitializeSettings(Section):
-    """Where the weights come from."""
+    """The initial weights."""
 
     weights: Optional[Annotated[Paths, Field(max_length=2)]] = None
     """Trained biLM to start from, as the arguments of `spacy_elmo.load_bilm`: a path,
@@ -408,7 +408,7 @@ def changes(
     """List the differences between two runs' settings that alter training.
 
     old (Mapping[str, Any]): Settings as `PretrainSettings.to_dict` returns them.
-    new (Mapping[str, Any]): Settings of the other run.
+    new (Mapping[str, Any]): Settings to compare with `old`, in the same form.
     same_course (bool): Whether all steps so far have the same learning rates in both
         runs, so that the schedule and the end of training may differ.
     RETURNS (List[str]): Lines like "training.dropout: 0.1 -> 0.2".

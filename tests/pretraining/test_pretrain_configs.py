@@ -1,4 +1,4 @@
-"""The ready configs of `elmo pretrain`."""
+"""The configs that ship for `elmo pretrain`."""
 
 from __future__ import annotations
 
@@ -18,43 +18,62 @@ from spacy_elmo.pretraining.settings import (
     SoftmaxSettings,
 )
 
-ROOT = Path(__file__).parent.parent.parent
-PRESETS = sorted((ROOT / "configs").glob("pretrain_*.cfg"))
-UNREMARKED = ("train", "dev", "proj_clip", "beta2", "eps")
-"""Keys that share the remark of the key above, or are references."""
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+PRESETS = ["medium", "original", "small", "tiny"]
+FILES = ["adapt.cfg", *(f"pretrain_{name}.cfg" for name in PRESETS)]
+OVERRIDES = {"adapt.cfg": ["--paths.train", "a", "--paths.weights", "w"]}
+UNCOMMENTED = ("train", "dev", "proj_clip", "beta2", "eps")
+"""Variables, and settings that share the comment of the one above."""
 
 
-def leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+def read(name: str, *overrides: str) -> PretrainSettings:
+    first = OVERRIDES.get(name, ["--paths.train", "a"])
+    return PretrainSettings.from_file(CONFIGS / name, [*first, *overrides])
+
+
+def setting_names(section: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
     for key, value in section.items():
         path = f"{prefix}{key}"
-        found += leaves(value, f"{path}.") if isinstance(value, dict) else [path]
-    return found
+        is_section = isinstance(value, dict)
+        names += setting_names(value, f"{path}.") if is_section else [path]
+    return names
 
 
-def test_there_are_four() -> None:
-    names = ["medium", "original", "small", "tiny"]
-    assert [path.stem for path in PRESETS] == [f"pretrain_{name}" for name in names]
+def test_all_presets_are_tested() -> None:
+    found = [path.stem for path in sorted(CONFIGS.glob("pretrain_*.cfg"))]
+    assert found == [f"pretrain_{name}" for name in PRESETS]
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_presets_are_whole(path: Path) -> None:
-    """spaCy reads them alike, and all settings are there, each under a remark."""
-    config = read_config(path)
-    assert config == load_config(path, interpolate=True)
-    settings = PretrainSettings.from_file(path, ["--paths.train", "a"])
-    expected = set(leaves(settings.to_dict()))
-    named = set(leaves(config)) - {"bilm.preset"}
-    if config["bilm"]["preset"]:
-        named |= {"bilm.dim", "bilm.projection_dim", "bilm.n_highway"}
-    assert {name for name in named if not name.startswith("paths.")} == expected
-    # A preset without held-out text must work too.
+@pytest.mark.parametrize("name", FILES)
+def test_configs_are_valid_and_complete(name: str) -> None:
+    config = read_config(CONFIGS / name)
+    assert config == load_config(CONFIGS / name, interpolate=True)
+    settings = read(name)
+    expected = set(setting_names(settings.to_dict())) - {"bilm"}
+    listed = {key for key in setting_names(config) if not key.startswith("paths.")}
+    if config.get("bilm", {}).get("preset"):
+        listed |= {"bilm.dim", "bilm.projection_dim", "bilm.n_highway"}
+    assert listed - {"bilm.preset"} == expected
+    # Held-out text is optional.
     assert settings.corpus.dev is None
-    lines = path.read_text(encoding="utf8").splitlines()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_setting_has_a_comment(name: str) -> None:
+    lines = (CONFIGS / name).read_text(encoding="utf8").splitlines()
     assert all(len(line) <= 90 for line in lines)
     for before, line in zip(lines, lines[1:]):
-        if line and line[0] not in "#[" and line.split()[0] not in UNREMARKED:
+        if line and line[0] not in "#[" and line.split()[0] not in UNCOMMENTED:
             assert before.startswith("#"), line
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_setting_can_be_overridden(name: str) -> None:
+    for key in setting_names(read(name).to_dict()):
+        if key != "bilm":
+            with pytest.raises(ConfigError, match=rf"{key}.* = "):
+                read(name, f'--{key}={{"not": "valid"}}')
 
 
 @pytest.mark.parametrize(
@@ -66,21 +85,20 @@ def test_presets_are_whole(path: Path) -> None:
         ("original", 4096, 512, 2, ORIGINAL_FILTERS),
     ],
 )
-def test_presets_have_their_sizes(
+def test_sizes_of_presets(
     name: str, dim: int, projection_dim: int, n_highway: int, filters: Any
 ) -> None:
-    path = ROOT / "configs" / f"pretrain_{name}.cfg"
-    settings = PretrainSettings.from_file(path, ["--paths.train", "a"])
+    settings = read(f"pretrain_{name}.cfg")
     assert settings.bilm == BiLMConfig(
         dim=dim, projection_dim=projection_dim, n_highway=n_highway, filters=filters
     )
     assert settings.corpus.tokenizer == "en"
-    assert f"{2 * projection_dim} wide" in path.read_text(encoding="utf8")
+    text = (CONFIGS / f"pretrain_{name}.cfg").read_text(encoding="utf8")
+    assert f"{2 * projection_dim} wide" in text
 
 
-def test_the_original_is_the_published_one() -> None:
-    path = ROOT / "configs" / "pretrain_original.cfg"
-    settings = PretrainSettings.from_file(path, ["--paths.train", "a"])
+def test_original_preset_has_the_published_settings() -> None:
+    settings = read("pretrain_original.cfg")
     training = settings.training
     assert training.optimizer == OptimizerSettings(
         name="adagrad", learn_rate=0.2, grad_clip=10.0, initial_accumulator=1.0
@@ -90,13 +108,3 @@ def test_the_original_is_the_published_one() -> None:
     assert (training.dropout, training.max_epochs) == (0.1, 10)
     assert settings.softmax == SoftmaxSettings(type="sampled", n_samples=8192)
     assert settings.vocabulary.max_size == 793471
-
-
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_any_setting_can_be_overridden(path: Path) -> None:
-    settings = PretrainSettings.from_file(path, ["--paths.train", "a"])
-    for name in leaves(settings.to_dict()):
-        with pytest.raises(ConfigError, match=rf"{name}.* = "):
-            PretrainSettings.from_file(
-                path, ["--paths.train", "a", f'--{name}={{"no": "kind"}}']
-            )

@@ -321,7 +321,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("sections", "expected"), WRONG)
 def test_invalid_settings(sections: dict[str, Any], expected: str) -> None:
-    """`expected` is part of the message; ".*" stands for anything."""
+    """The message contains `expected`, in which ".*" matches any text."""
     (problem,) = problems(**sections)
     section = next(
         name for name in sections if name != "initialize" or len(sections) == 1

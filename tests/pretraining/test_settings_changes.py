@@ -1,42 +1,44 @@
-"""What differs between two runs and alters the course of training."""
+"""Differences between the settings of two runs that alter the course of training."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
 
+from helpers import runs
+
 from spacy_elmo.pretraining.settings import PretrainSettings, changes
 
 MINIMAL: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps": 9}}
 
 
-def complete(sections: dict[str, Any]) -> dict[str, Any]:
-    """The least config with these sections' keys added, and all defaults."""
-    merged = {
-        name: {**MINIMAL.get(name, {}), **sections.get(name, {})}
-        for name in {**MINIMAL, **sections}
-    }
-    return PretrainSettings.from_dict(merged).to_dict()
+def stored(**sections: Any) -> dict[str, Any]:
+    """The minimal config with these settings changed, as a checkpoint stores it."""
+    return PretrainSettings.from_dict(runs.merged(MINIMAL, sections)).to_dict()
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return changes(complete(before), complete(after))
+def setting_names(section: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, value in section.items():
+        path = f"{prefix}{key}"
+        is_section = isinstance(value, dict)
+        names += setting_names(value, f"{path}.") if is_section else [path]
+    return names
 
 
-def test_changes() -> None:
-    assert differences({}, {"training": {"dropout": 0.2}}) == [
+def test_changes_are_listed() -> None:
+    assert changes(stored(), stored(training={"dropout": 0.2})) == [
         "training.dropout: 0.1 -> 0.2"
     ]
-    assert differences(
-        {"bilm": {"preset": "small"}, "softmax": {"type": "full"}},
-        {"bilm": {"preset": "medium"}, "training": {"seed": 3}},
-    ) == [
+    small = stored(bilm={"preset": "small"}, softmax={"type": "full"})
+    medium = stored(bilm={"preset": "medium"}, training={"seed": 3})
+    assert changes(small, medium) == [
         "bilm.dim: 1024 -> 2048",
         "bilm.projection_dim: 128 -> 256",
         'softmax.type: "full" -> "sampled"',
         "training.seed: 0 -> 3",
     ]
-    assert differences({}, {"training": {"optimizer": {"name": "adamw"}}}) == [
+    assert changes(stored(), stored(training={"optimizer": {"name": "adamw"}})) == [
         'training.optimizer.name: "adagrad" -> "adamw"',
         "training.optimizer.initial_accumulator: 1.0 -> unset",
         "training.optimizer.beta1: unset -> 0.9",
@@ -44,12 +46,12 @@ def test_changes() -> None:
         "training.optimizer.eps: unset -> 1e-08",
         "training.optimizer.weight_decay: unset -> 0.01",
     ]
-    (bilm,) = differences({}, {"initialize": {"weights": "w"}})
+    (bilm,) = changes(stored(), stored(initialize={"weights": "w"}))
     assert bilm.startswith('bilm: {"char_dim": 16')
     assert bilm.endswith("-> null")
 
 
-ASIDE = {
+CHANGEABLE = {
     "corpus": {
         "train": "b",
         "dev": "c",
@@ -73,36 +75,32 @@ ASIDE = {
 }
 
 
-def test_what_does_not_alter_the_course() -> None:
-    assert differences({}, ASIDE) == []
+def test_settings_that_do_not_alter_training_may_change() -> None:
+    assert changes(stored(), stored(**CHANGEABLE)) == []
     assert changes({"paths": {"a": 1}}, {"paths": {"a": 2}}) == []
 
 
-def test_all_else_does() -> None:
-    """Each setting, named by its path, is either set aside or reported."""
-    aside = {f"{section}.{key}" for section, keys in ASIDE.items() for key in keys}
-    # Compared by what they are, not by where they lie.
-    aside.add("initialize.weights")
-    old = complete({"training": {"schedule": {"name": "linear"}}})
-    for path in leaves(old):
+def test_all_other_settings_are_compared() -> None:
+    changeable = set(setting_names(CHANGEABLE)) - {"training.logger.@loggers"}
+    # Weights are compared by content.
+    changeable |= {"training.logger", "initialize.weights"}
+    old = stored(training={"schedule": {"name": "linear"}})
+    for path in setting_names(old):
         new = copy.deepcopy(old)
         *sections, key = path.split(".")
         node = new
         for section in sections:
             node = node[section]
         node[key] = "another"
-        expected = [] if path in aside else [path]
+        expected = [] if path in changeable else [path]
         assert [line.split(":")[0] for line in changes(old, new)] == expected
 
 
-def test_schedule_and_end_count_by_the_rates_of_the_steps_so_far() -> None:
+def test_schedule_and_end_may_change_if_past_rates_are_the_same() -> None:
     schedule = {"name": "linear", "warmup_steps": 3}
-    old = complete({})
-    new = complete(
-        {"training": {"max_steps": 6, "max_epochs": 2, "schedule": schedule}}
-    )
-    assert changes(old, new, same_course=True) == []
-    assert changes(old, new) == [
+    new = stored(training={"max_steps": 6, "max_epochs": 2, "schedule": schedule})
+    assert changes(stored(), new, same_course=True) == []
+    assert changes(stored(), new) == [
         "training.max_steps: 9 -> 6",
         "training.max_epochs: 0 -> 2",
         'training.schedule.name: "constant" -> "linear"',
@@ -110,9 +108,7 @@ def test_schedule_and_end_count_by_the_rates_of_the_steps_so_far() -> None:
     ]
 
 
-def leaves(section: dict[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for key, value in section.items():
-        path = f"{prefix}{key}"
-        found += leaves(value, f"{path}.") if isinstance(value, dict) else [path]
-    return found
+def test_settings_stored_by_version_0_1_are_completed() -> None:
+    old = stored(training={"seed": 3})
+    del old["training"]["noise"], old["training"]["ema_decay"]
+    assert PretrainSettings.from_dict(old).to_dict() == stored(training={"seed": 3})
