@@ -25,7 +25,7 @@ def pretrain_cli(
         typer.Option(
             "--gpu-id",
             "-g",
-            help="GPU ID, or -1 for CPU. With torchrun, any ID gives each process a GPU",
+            help="GPU ID, or -1 for CPU. With torchrun, 0 for one GPU per process",
         ),
     ] = -1,
     quiet: Annotated[

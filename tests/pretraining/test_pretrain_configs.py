@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_configs_are_valid_and_complete(name: str) -> None:
 def test_every_setting_has_a_comment(name: str) -> None:
     lines = (CONFIGS / name).read_text(encoding="utf8").splitlines()
     assert all(len(line) <= 90 for line in lines)
-    for before, line in zip(lines, lines[1:]):
+    for before, line in pairwise(lines):
         if line and line[0] not in "#[" and line.split()[0] not in UNCOMMENTED:
             assert before.startswith("#"), line
 
