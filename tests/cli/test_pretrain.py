@@ -94,7 +94,7 @@ def test_help() -> None:
         "OUTPUT",
         "--gpu-id",
         "--quiet",
-        "Run the same command again to resume it.",
+        "To resume training, run the same command again.",
         "--section.key value",
         "torchrun",
         "130 after Ctrl-C, 143 after SIGTERM",
