@@ -97,7 +97,7 @@ def test_help() -> None:
         "To resume training, run the same command again.",
         "--section.key value",
         "torchrun",
-        "130 after Ctrl-C, 143 after SIGTERM",
+        "130 after Ctrl-C, or 143 after SIGTERM",
     ):
         assert part in shown, part
     commands = invoke("--help").output
