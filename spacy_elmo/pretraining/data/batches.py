@@ -41,7 +41,7 @@ class Batch:
     """One step of B lanes of U words, in both directions. Characters are stored once
     for each of the n distinct words, shortest first.
 
-    window (Window): The text of all lanes, those of other processes included.
+    window (Window): Text of all lanes, including those of other processes.
     char_ids (Tensor): Character ids of shape (n, max_characters).
     word_ids (Tensor): Ids in a biLM's own word vocabulary, of shape (n,).
     lengths (ndarray): Number of character ids before the padding, of shape (n,).
@@ -85,8 +85,8 @@ class Batches:
     local_lanes (slice): The lanes of this process.
     table (WordTable): Characters of the corpus's words.
     vocabulary (Vocabulary): Words that the output layer predicts.
-    softmax (Optional[SampledSoftmax]): Output layer to draw negatives for, the same
-        ones in each process. None if it is not sampled.
+    softmax (Optional[SampledSoftmax]): Output layer that needs negatives, which are the
+        same in each process. None if it is not sampled.
     noise (Optional[Noise]): Noise in the input words.
     seed (int): Seed of negatives and noise.
     n_parts (int): Number of batches of equal size that a step is split into.

@@ -12,11 +12,11 @@ from ..settings import NoiseSettings
 _CACHED_WORDS = 1 << 17
 _ALPHABET_TYPES = 20_000
 _MIN_LETTERS = 3
-"""Shorter words are not misspelled: they would become other words."""
+"""Fewest letters of a misspelled word. Shorter ones would become other words."""
 
 
 class Spelling(NamedTuple):
-    """What the network reads of a word.
+    """A word, encoded for the network.
 
     char_ids (ndarray): Its character ids, of shape (max_characters,).
     word_id (int): Its id in a biLM's own word vocabulary, 0 if there is none.
@@ -32,8 +32,8 @@ class NoisePlan(NamedTuple):
     """The noise of a window's words, in the shape of its ids.
 
     case (ndarray): Index into `CASES` for each word, int64.
-    misspelled (ndarray): Which words are misspelled, bool.
-    draws (ndarray): A random number from which a misspelling is derived, int64.
+    misspelled (ndarray): Whether each word is misspelled, bool.
+    draws (ndarray): Random number that selects each misspelling, int64.
     """
 
     case: np.ndarray
@@ -47,7 +47,7 @@ def _title(word: str) -> str:
 
 
 CASES: Tuple[Callable[[str], str], ...] = (str.lower, str.upper, _title, str)
-"""Ways to write a word: lower case, capitals, a headline's, and as it is."""
+"""Letter cases of a word: lower, upper and title case, and unchanged."""
 
 
 class Noise:
@@ -124,7 +124,7 @@ class Noise:
             changed = CASES[case](word)
             if misspelled:
                 changed = misspell(changed, draw, self.alphabet)
-            # "<s>" in capitals would be read as a boundary.
+            # In upper case, the word "<s>" would be encoded as a sentence boundary.
             if changed != word and changed not in self.characters.boundaries:
                 index.flat[place] = words.setdefault(changed, len(words))
         return index, list(words)

@@ -90,7 +90,7 @@ def _cache_key(
 
 
 _tokenizer: Tokenizer
-"""Of a worker process."""
+"""Tokenizer of this worker process."""
 
 
 def _start_worker(tokenization: Tokenization) -> None:

@@ -1,5 +1,5 @@
 """Random numbers that depend only on the seed, their purpose and the step, so that a
-resumed run draws the same ones."""
+resumed run draws the same numbers."""
 
 import numpy as np
 import torch
@@ -10,6 +10,6 @@ WEIGHTS, NEGATIVES, DROPOUT, NOISE = range(4)
 
 def make_generator(*seed: int) -> torch.Generator:
     """Make a generator from numbers such as `(seed, DROPOUT, step)`."""
-    # SeedSequence ignores trailing zeros, so the 1 tells (7, 0) from (7,).
+    # SeedSequence ignores trailing zeros: without the 1, (7, 0) would equal (7,).
     state = np.random.SeedSequence([*seed, 1]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -81,7 +81,7 @@ class Vocabulary:
         n_sentences (int): Number of sentences: how often <S> and </S> are targets.
         min_count (int): Minimum number of occurrences.
         max_size (Optional[int]): Maximum number of words, including the three special
-            ones. None for no limit.
+            words. None for no limit.
         RAISES: CorpusError if `max_size` leaves no room for any word.
         """
         if max_size is not None and max_size <= len(SPECIALS):
@@ -90,15 +90,15 @@ class Vocabulary:
                 f"found {max_size}."
             )
         order = np.argsort(-counts, kind="stable")
-        # Words of the corpus that are spelled like special ones are counted as those.
+        # A corpus may contain "<S>" as a word: it counts as the special word.
         frequent = order[counts[order] >= min_count]
         kept = [int(i) for i in frequent if types[i] not in SPECIALS]
         if max_size is not None:
             kept = kept[: max_size - len(SPECIALS)]
         entries = [(int(counts[i]), types[i]) for i in kept]
-        for word in (BEGIN, END):
-            spelled = sum(int(counts[i]) for i in order if types[i] == word)
-            entries.append((n_sentences + spelled, word))
+        for special in (BEGIN, END):
+            n_words = sum(int(n) for word, n in zip(types, counts) if word == special)
+            entries.append((n_sentences + n_words, special))
         unknown = int(counts.sum()) + 2 * n_sentences - sum(c for c, _ in entries)
         entries.append((unknown, UNKNOWN))
         entries.sort(key=lambda entry: -entry[0])

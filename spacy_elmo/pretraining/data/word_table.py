@@ -13,8 +13,8 @@ _BLOCK = 1 << 16
 
 
 class WordTable(NamedTuple):
-    """What the network reads of each type. Row i is the type i, row 0 the beginning of
-    a sentence and the last row its end.
+    """The types of a corpus, encoded for the network. Row i is the type i, row 0 the
+    beginning of a sentence, and the last row its end.
 
     char_ids (ndarray): Character ids of shape (n_types + 2, max_characters), int32,
         mapped from a file.

@@ -1,4 +1,4 @@
-"""Batches: what the network reads of a window, and its preparation in a thread."""
+"""Batches: the tensors of a training step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ N_LANES, UNROLL_STEPS = 6, 5
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
-    """With words that the vocabulary does not know, and boundaries among the words."""
+    """A text with unknown words, and with words spelled like boundaries."""
     sentences = [*random_sentences(50, n_types=25), [BEGIN, "x", UNKNOWN, END]]
     return make_text(
         tmp_path_factory.mktemp("text"), sentences, shard_tokens=60, max_size=15
@@ -52,13 +52,13 @@ def make_batches(
 
 
 def spelled(batch: Batch, place: tuple[int, int, int]) -> list[int]:
-    """The characters that the network reads at a place, without padding."""
+    """Character ids of the input word at a place, without padding."""
     number = int(batch.inputs[place])
     return batch.char_ids[number, : int(batch.lengths[number])].tolist()
 
 
 def assert_holds(batch: Batch, text: Text, first_lane: int = 0) -> None:
-    """Word by word, from the ids of the window's text."""
+    """Check each word against the type ids of the window."""
     types, index = text.shards.types(), text.vocabulary.index
     characters = text.characters
     n_directions, unroll_steps, n_lanes = batch.inputs.shape
@@ -81,7 +81,7 @@ def assert_holds(batch: Batch, text: Text, first_lane: int = 0) -> None:
                 assert batch.targets[place] == expected
 
 
-def test_equals_a_slow_reading(text: Text) -> None:
+def test_inputs_and_targets_of_each_window(text: Text) -> None:
     batches = make_batches(text)
     for step in range(batches.lanes.steps_per_epoch + 1):
         (batch,) = batches[step]
@@ -91,7 +91,7 @@ def test_equals_a_slow_reading(text: Text) -> None:
         assert_holds(batch, text)
 
 
-def test_the_scheme_of_manylangs(tmp_path: Path) -> None:
+def test_character_vocabulary_of_manylangs(tmp_path: Path) -> None:
     sentences = random_sentences(20)
     characters = vocabulary_characters(sorted({w for s in sentences for w in s}))
     text = make_text(tmp_path, sentences, characters=characters)
@@ -100,7 +100,7 @@ def test_the_scheme_of_manylangs(tmp_path: Path) -> None:
     assert_holds(batch, text)
 
 
-def test_each_word_once_and_the_shortest_first(text: Text) -> None:
+def test_distinct_words_are_sorted_by_length(text: Text) -> None:
     (batch,) = make_batches(text)[2]
     rows = batch.char_ids.tolist()
     assert len({tuple(row) for row in rows}) == len(rows)
@@ -110,8 +110,7 @@ def test_each_word_once_and_the_shortest_first(text: Text) -> None:
     assert set(batch.inputs.flatten().tolist()) == set(range(len(rows)))
 
 
-def test_both_boundaries_are_words_of_their_own(tmp_path: Path) -> None:
-    """Sentences of one word: each direction reads its own boundary."""
+def test_each_direction_has_its_own_boundary(tmp_path: Path) -> None:
     text = make_text(tmp_path, [["a"]] * 30)
     (batch,) = make_batches(text)[0]
     assert len(batch.lengths) == 3
@@ -124,7 +123,7 @@ def test_both_boundaries_are_words_of_their_own(tmp_path: Path) -> None:
     n_samples=st.sampled_from([0, 1, 8, 15]),
     step=st.integers(0, 40),
 )
-def test_parts_together_are_the_whole(
+def test_parts_add_up_to_the_whole_batch(
     text: Text, n_parts: int, n_samples: int, step: int
 ) -> None:
     (whole,) = make_batches(text, n_samples=n_samples)[step]
@@ -183,8 +182,7 @@ def test_a_sample_covers_all_targets_and_negatives(text: Text, n_samples: int) -
     assert hits == ({True} if n_samples == 15 else {True, False})
 
 
-def test_a_sample_is_the_same_on_each_process(text: Text) -> None:
-    """Though each has lanes of its own: rows are those of all lanes together."""
+def test_each_process_draws_the_same_sample(text: Text) -> None:
     (whole,) = make_batches(text, n_samples=5)[7]
     both = [
         make_batches(text, own, n_samples=5)[7][0]
@@ -202,7 +200,7 @@ def test_a_sample_is_the_same_on_each_process(text: Text) -> None:
         assert torch.equal(batch.sample.rows[batch.sample.true], batch.targets)
 
 
-def test_a_step_is_the_same_whenever_it_is_made(text: Text) -> None:
+def test_a_step_does_not_depend_on_earlier_ones(text: Text) -> None:
     batches = make_batches(text, n_samples=5)
     expected = [batches[step][0] for step in range(4)]
     torch.manual_seed(99)
@@ -217,7 +215,7 @@ def test_a_step_is_the_same_whenever_it_is_made(text: Text) -> None:
             assert torch.equal(found, wanted)
 
 
-def test_negatives_change_with_step_and_seed(text: Text) -> None:
+def test_negatives_depend_on_step_and_seed(text: Text) -> None:
     drawn = set()
     for seed in range(3):
         batches = make_batches(text, n_samples=5, seed=seed)
@@ -228,7 +226,7 @@ def test_negatives_change_with_step_and_seed(text: Text) -> None:
     assert len(drawn) > 10
 
 
-def test_a_generator_belongs_to_its_numbers() -> None:
+def test_generators_depend_on_all_numbers() -> None:
     def numbers(*seed: int) -> list[float]:
         return torch.rand(3, generator=make_generator(*seed)).tolist()
 
@@ -237,6 +235,6 @@ def test_a_generator_belongs_to_its_numbers() -> None:
     assert len({tuple(numbers(*seed)) for seed in seeds}) == len(seeds)
 
 
-def test_on_the_cpu_nothing_is_copied(text: Text) -> None:
+def test_no_copy_on_the_cpu(text: Text) -> None:
     (batch,) = make_batches(text)[0]
     assert batch.to(torch.device("cpu")) is batch

@@ -1,4 +1,4 @@
-"""Lanes: in an epoch both LMs read all of the text, window after window."""
+"""Lanes: in each epoch both LMs read the whole text, window by window."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from spacy_elmo.pretraining.data.lanes import Lanes, Window
 
-# Sentences, as numbers of words; whole text.
+# Number of words in each sentence of a text.
 LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=25)
 
 
 def numbered(lengths: list[int]) -> Sentences:
-    """Sentences in which no word comes twice."""
+    """Sentences without repeated words."""
     words = iter(range(1, sum(lengths) + 1))
     return [[f"w{next(words)}" for _ in range(length)] for length in lengths]
 
@@ -40,7 +40,8 @@ def read_epoch(lanes: Lanes, epoch: int) -> list[Window]:
 
 
 def joined(windows: list[Window], direction: int) -> np.ndarray:
-    """All that each lane reads, first input to last target, (n_lanes, n + 1)."""
+    """Ids read by each lane, from the first input to the last target, of shape
+    (n_lanes, n + 1)."""
     parts = [window.tokens[direction] for window in windows]
     return np.concatenate([parts[0], *(part[:, 1:] for part in parts[1:])], axis=1)
 
@@ -59,7 +60,7 @@ def joined(windows: list[Window], direction: int) -> np.ndarray:
 @example(
     lengths=[6] * 6, batch_size=42, unroll_steps=1, seed=None, epoch=0, shard_tokens=9
 )
-def test_an_epoch_reads_all_of_the_text(
+def test_an_epoch_reads_the_whole_text(
     lengths: list[int],
     batch_size: int,
     unroll_steps: int,
@@ -86,7 +87,7 @@ def test_an_epoch_reads_all_of_the_text(
         assert window.tokens.dtype == np.int64
     n_ids, length = len(ids), lanes.steps_per_epoch * unroll_steps
     starts = lanes.lane_starts(epoch)
-    # Lanes are of one length, up to an id, and read little more than their own.
+    # Lengths of lanes differ by at most one id. Each reads little of the next one.
     own = np.diff([*starts, starts[0] + n_ids])
     assert own.max() - own.min() <= 1
     assert (length - own >= 0).all()
@@ -99,7 +100,7 @@ def test_an_epoch_reads_all_of_the_text(
         np.testing.assert_array_equal(backward[lane], ids[places[::-1]])
         np.add.at(seen[0], places[1:], 1)
         np.add.at(seen[1], places[:-1], 1)
-    # Each id is a target of both.
+    # Each id is a target of both LMs.
     assert (seen >= 1).all()
     assert seen[0].sum() == seen[1].sum() == batch_size * length
 
@@ -107,10 +108,10 @@ def test_an_epoch_reads_all_of_the_text(
 @pytest.mark.parametrize(
     ("batch_size", "found"), [(6, None), (7, "7 x 4 = 28"), (600, "2,400")]
 )
-def test_a_text_of_less_than_a_step(
+def test_warns_about_a_text_smaller_than_a_step(
     tmp_path: Path, batch_size: int, found: str | None
 ) -> None:
-    """24 ids: it is told that a step reads some of them again."""
+    """A text of 24 ids."""
     lanes = make_lanes(tmp_path, [5] * 4, batch_size=batch_size, unroll_steps=4)
     assert lanes.steps_per_epoch == 1
     notes = lanes.notes()
@@ -123,21 +124,20 @@ def test_a_text_of_less_than_a_step(
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-def test_windows_go_on_from_one_another(tmp_path: Path, seed: int | None) -> None:
-    """The last target of one is the first input of the next."""
+def test_windows_are_consecutive(tmp_path: Path, seed: int | None) -> None:
+    """The last target of a window is the first input of the next one."""
     lanes = make_lanes(tmp_path, [3] * 30, batch_size=4, unroll_steps=5, seed=seed)
     for epoch in range(3):
         windows = read_epoch(lanes, epoch)
         assert len(windows) == 6
-        for one, following in pairwise(windows):
+        for window, following in pairwise(windows):
             np.testing.assert_array_equal(
-                one.tokens[:, :, -1], following.tokens[:, :, 0]
+                window.tokens[:, :, -1], following.tokens[:, :, 0]
             )
 
 
-def test_sentences_ends_in_both_directions(tmp_path: Path) -> None:
-    """a b | c d | as the forward LM and the backward LM read it: what is before a
-    sentence for the one is behind it for the other."""
+def test_sentence_boundaries_in_both_directions(tmp_path: Path) -> None:
+    """A sentence's boundary comes before it in reading order, in both directions."""
     shards = make_shards(tmp_path, [["a", "b"], ["c", "d"]])
     window = Lanes(shards, batch_size=1, unroll_steps=6).window(0)
     a, b, c, d = 1, 2, 3, 4
@@ -147,7 +147,7 @@ def test_sentences_ends_in_both_directions(tmp_path: Path) -> None:
 
 
 def test_windows_of_two_lanes(tmp_path: Path) -> None:
-    """Written out: 9 ids, lanes from 0 and from 4, two windows of 3."""
+    """9 ids, lanes that start at 0 and 4, two windows of 3."""
     shards = make_shards(tmp_path, [["a", "b", "c"], ["d", "e", "f", "g"]])
     lanes = Lanes(shards, batch_size=2, unroll_steps=3)
     assert shards.tokens[0].tolist() == [1, 2, 3, 0, 4, 5, 6, 7, 0]
@@ -165,7 +165,7 @@ def test_windows_of_two_lanes(tmp_path: Path) -> None:
     assert second.starts.tolist() == [[2, 6], [2, 6]]
 
 
-def test_starts_are_the_places_of_the_first_inputs(tmp_path: Path) -> None:
+def test_starts_are_the_positions_of_the_first_inputs(tmp_path: Path) -> None:
     lanes = make_lanes(tmp_path, [4, 2, 7] * 5, 9, batch_size=3, unroll_steps=4, seed=1)
     ids = ids_of(lanes)
     for step in range(2 * lanes.steps_per_epoch):
@@ -174,7 +174,7 @@ def test_starts_are_the_places_of_the_first_inputs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(window.tokens[:, :, 0], ids[window.starts])
 
 
-def test_many_shards_are_read_as_one(tmp_path: Path) -> None:
+def test_many_shards_are_read_like_one(tmp_path: Path) -> None:
     lengths = [3, 1, 6, 2, 5, 4] * 4
     one = make_lanes(tmp_path / "1", lengths, batch_size=3, unroll_steps=5, seed=2)
     many = make_lanes(tmp_path / "2", lengths, 4, batch_size=3, unroll_steps=5, seed=2)
@@ -184,7 +184,7 @@ def test_many_shards_are_read_as_one(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_step_is_the_same_whenever_it_is_read(tmp_path: Path) -> None:
+def test_a_step_does_not_depend_on_earlier_ones(tmp_path: Path) -> None:
     sizes = {"batch_size": 3, "unroll_steps": 4, "seed": 7}
     lanes = make_lanes(tmp_path, [3] * 20, **sizes)
     expected = [lanes.window(step) for step in range(30)]
@@ -193,7 +193,7 @@ def test_a_step_is_the_same_whenever_it_is_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(again.window(step).tokens, expected[step].tokens)
 
 
-def test_epochs_begin_at_other_places(tmp_path: Path) -> None:
+def test_epochs_start_at_different_positions(tmp_path: Path) -> None:
     lanes = make_lanes(tmp_path, [9] * 50, batch_size=4, unroll_steps=5, seed=3)
     firsts = [int(lanes.lane_starts(epoch)[0]) for epoch in range(20)]
     assert len(set(firsts)) > 15
@@ -206,8 +206,8 @@ def test_epochs_begin_at_other_places(tmp_path: Path) -> None:
         assert unseeded.window(epoch * 25).epoch == epoch
 
 
-def test_the_first_ids_alone(tmp_path: Path) -> None:
-    """n_ids: as if the text ended there."""
+def test_reading_the_first_ids_only(tmp_path: Path) -> None:
+    """n_ids truncates the text."""
     lengths = [3, 5, 2, 4, 6, 1]
     sizes = {"batch_size": 2, "unroll_steps": 4, "seed": 1}
     part = make_lanes(tmp_path / "a", lengths, 5, n_ids=13, **sizes)
@@ -219,7 +219,7 @@ def test_the_first_ids_alone(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_lane_may_read_a_short_text_over_and_over(tmp_path: Path) -> None:
+def test_lanes_repeat_a_short_text(tmp_path: Path) -> None:
     lanes = make_lanes(tmp_path, [2], batch_size=5, unroll_steps=7, seed=None)
     assert lanes.steps_per_epoch == 1
     assert lanes.lane_starts(0).tolist() == [0, 0, 1, 1, 2]
@@ -228,7 +228,7 @@ def test_a_lane_may_read_a_short_text_over_and_over(tmp_path: Path) -> None:
     assert window.tokens[1, 4].tolist() == [0, 2, 1, 0, 2, 1, 0, 2]
 
 
-def test_reading_ids_at_any_places(tmp_path: Path) -> None:
+def test_reading_ids_at_any_position(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, random_sentences(40), 7)
     lanes = Lanes(shards, 1, 1)
     places = np.random.default_rng(0).integers(0, lanes.n_ids, (3, 4, 5))
@@ -238,8 +238,8 @@ def test_reading_ids_at_any_places(tmp_path: Path) -> None:
     assert lanes.read(np.zeros(0, dtype=np.int64)).shape == (0,)
 
 
-def test_a_place_is_described(tmp_path: Path) -> None:
-    """By the shard and the place in it, with the words there, around the end too."""
+def test_description_of_a_position(tmp_path: Path) -> None:
+    """It wraps around at the end of the corpus."""
     shards = make_shards(tmp_path, [["the", "cat"], ["it", "sat", "still"]], 3)
     assert [len(tokens) for tokens in shards.tokens] == [3, 4]
     lanes = Lanes(shards, 1, 1)

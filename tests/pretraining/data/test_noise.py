@@ -54,8 +54,8 @@ def make_batches(
 
 
 def read(batch: Batch, text: Text) -> list[list[list[str]]]:
-    """What the network reads at each place, by direction and lane. Character ids of
-    other words than a few known ones are shown as numbers."""
+    """Decode a batch's input words, by direction and lane. Misspelled words are left as
+    character ids."""
     words = {*text.shards.types(), *text.characters.boundaries}
     for change in (str.lower, str.upper, lambda word: word[:1].upper() + word[1:]):
         words |= {change(word) for word in text.shards.types()} - {"<S>"}
@@ -79,7 +79,7 @@ def read(batch: Batch, text: Text) -> list[list[list[str]]]:
     ],
 )
 def test_letter_case(text: Text, rates: Any, change: Any) -> None:
-    """Boundaries stay, and a word does not become one."""
+    """Boundaries are unchanged, and no word becomes one."""
     (batch,) = make_batches(text, **rates)[3]
     (plain,) = make_batches(text)[3]
     kept = {*text.characters.boundaries, "<s>"}
@@ -126,7 +126,7 @@ def test_share_of_misspelled_words(text: Text) -> None:
     assert n_changed / n_words == pytest.approx(0.3, abs=0.05)
 
 
-def test_each_step_has_its_own_noise_whatever_was_made_before(text: Text) -> None:
+def test_noise_depends_on_the_step_alone(text: Text) -> None:
     rates = {"misspelled": 0.5, "title_case": 0.3}
     batches = make_batches(text, **rates)
     first = [read(batches[step][0], text) for step in range(3)]
@@ -152,7 +152,7 @@ def test_does_not_depend_on_the_number_of_processes(text: Text, n_parts: int) ->
 
 
 def test_character_vocabulary_of_manylangs(tmp_path: Path) -> None:
-    """Words in capitals are looked up anew, in both of its vocabularies."""
+    """Changed words are looked up in both of its vocabularies."""
     characters = vocabulary_characters([*WORDS, *map(str.upper, WORDS)])
     text = make_noisy_text(tmp_path, characters)
     (batch,) = make_batches(text, upper_case=1.0)[0]
@@ -174,13 +174,13 @@ def test_misspelling_changes_one_letter(word: str, draw: int) -> None:
     assert all(letter.isalpha() for letter in [*lost, *new])
     if sum(map(str.isalpha, word)) < 3:
         assert changed == word
-    # Whatever else is in it stays in its order.
+    # Other characters keep their order.
     others = [letter for letter in word if not letter.isalpha()]
     assert [letter for letter in changed if not letter.isalpha()] == others
 
 
 @pytest.mark.parametrize("word", ["straße", "Čáhci", "中文字"])
-def test_misspelling_knows_four_ways(word: str) -> None:
+def test_four_kinds_of_misspelling(word: str) -> None:
     lengths = Counter(len(misspell(word, draw, "xyz")) for draw in range(4000))
     assert set(lengths) == {len(word) - 1, len(word), len(word) + 1}
     assert lengths[len(word) - 1] == lengths[len(word) + 1] == 1000

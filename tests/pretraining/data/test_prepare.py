@@ -1,4 +1,4 @@
-"""prepare: the same shards however they are made, once, and never half."""
+"""prepare: complete shards, cached, that do not depend on how they were made."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch, chunk_chars: int) -> None:
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-def test_every_suffix_and_packing(tmp_path: Path, packing: str) -> None:
+def test_file_types_and_compressions(tmp_path: Path, packing: str) -> None:
     lines = [json.dumps({"text": part}) for part in TEXT.split("\n\n")]
     write(tmp_path / "in" / f"a.txt{packing}", TEXT)
     write(tmp_path / "in" / f"b.jsonl{packing}", "\n".join(lines))
@@ -84,7 +84,7 @@ TEXTS = st.lists(WORDS, max_size=25).map(lambda parts: "".join(["w", *parts]))
     shard_tokens=st.integers(1, 30),
 )
 @example(texts=["w\n\nw\nw", "w"], chunk_chars=1, shard_tokens=1)
-def test_the_sizes_change_nothing(
+def test_chunk_and_shard_sizes_do_not_matter(
     tmp_path_factory: pytest.TempPathFactory,
     texts: list[str],
     chunk_chars: int,
@@ -149,7 +149,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["whitespace", "en"])
-def test_the_second_time_nothing_is_done(
+def test_shards_are_cached(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
 ) -> None:
     chosen = Tokenization(tokenizer)
@@ -160,12 +160,12 @@ def test_the_second_time_nothing_is_done(
     assert second.folder == first.folder
     assert read_back(second) == read_back(first)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")} == before
-    os.utime(corpus / "a.txt", (1, 1))  # the text counts, not its age or place
+    os.utime(corpus / "a.txt", (1, 1))  # neither age nor place of the text matters
     corpus.rename(tmp_path / "moved")
     assert prepare([tmp_path / "moved"], tmp_path / "cache", chosen).meta == first.meta
 
 
-def test_another_text_or_setting_is_another_folder(
+def test_texts_and_settings_have_folders_of_their_own(
     corpus: Path, tmp_path: Path
 ) -> None:
     cache = tmp_path / "cache"
@@ -189,8 +189,8 @@ def test_another_text_or_setting_is_another_folder(
     assert sorted(folders) == sorted(cache.iterdir())
 
 
-def test_the_same_bytes_read_in_another_way(tmp_path: Path) -> None:
-    """What a file's name makes of its bytes is part of the text."""
+def test_file_names_are_part_of_the_cache_key(tmp_path: Path) -> None:
+    """They determine how the same bytes are read."""
     text = '{"text": "a b"}\n'
     plain, objects = write(tmp_path / "a.txt", text), write(tmp_path / "a.jsonl", text)
     cache = tmp_path / "cache"
@@ -198,8 +198,7 @@ def test_the_same_bytes_read_in_another_way(tmp_path: Path) -> None:
     assert prepare([objects], cache).types() == ["a", "b"]
 
 
-def test_another_pipeline_at_the_same_path(tmp_path: Path) -> None:
-    """Its rules are settings too."""
+def test_contents_of_a_pipeline_are_part_of_the_cache_key(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "gimme that")
     nlp = spacy.blank("en")
     nlp.to_disk(tmp_path / "nlp")
@@ -211,11 +210,11 @@ def test_another_pipeline_at_the_same_path(tmp_path: Path) -> None:
     assert sorted(types) == ["gim", "me", "that"]
 
 
-# Never half
+# Complete or absent
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_interrupted(
+def test_interrupting_leaves_nothing(
     corpus: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -231,13 +230,13 @@ def test_interrupted(
 
     with pytest.raises(error):
         prepare([corpus], tmp_path / "cache", shard_tokens=2, progress=stop)
-    assert calls[-1] > 0, "stopped before there was anything half"
+    assert calls[-1] > 0, "interrupted before anything was written"
     assert not list((tmp_path / "cache").iterdir())
     whole = prepare([corpus], tmp_path / "cache", shard_tokens=2)
     assert len(read_back(whole)) == 4
 
 
-def test_text_that_is_bad_in_the_middle(tmp_path: Path) -> None:
+def test_bad_text_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(pack(TEXT.encode() + b"caf\xe9\n", ".gz"))
     with corpus_refused(f"{path}, line 5:", "UTF-8"):
@@ -246,7 +245,7 @@ def test_text_that_is_bad_in_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n \n\n\t\n"])
-def test_no_word(tmp_path: Path, text: str) -> None:
+def test_no_words(tmp_path: Path, text: str) -> None:
     path = write(tmp_path / "a.txt", text)
     with corpus_refused("corpus:", "no words"):
         prepare([path], tmp_path / "cache")
@@ -272,6 +271,3 @@ def test_wrong_settings_fail_before_any_work(
 def test_no_files(tmp_path: Path) -> None:
     with corpus_refused(f"{tmp_path / 'gone'}:"):
         prepare([tmp_path / "gone"], tmp_path / "cache")
-
-
-# Several processes

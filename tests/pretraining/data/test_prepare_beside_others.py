@@ -1,4 +1,4 @@
-"""Preparing text beside other processes, and after ones that were killed."""
+"""prepare: several processes, on one text or several, some of which are killed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def test_what_was_killed_is_made_again(corpus: Path, tmp_path: Path) -> None:
-    """A process that is killed cannot clean up behind itself."""
+def test_recovers_from_a_killed_process(corpus: Path, tmp_path: Path) -> None:
+    """It leaves an unfinished folder, and one without meta.json."""
     whole = prepare([corpus], tmp_path / "cache")
     expected = contents(whole.folder)
     part = part_path(whole.folder)
@@ -43,10 +43,10 @@ def test_what_was_killed_is_made_again(corpus: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [again.folder.name]
 
 
-def test_what_another_machine_prepares_is_left_alone(
+def test_unfinished_folders_of_other_machines_are_kept(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its processes cannot be asked whether they live."""
+    """Whether their processes are alive is unknown."""
     cache = tmp_path / "cache"
     whole = prepare([corpus], cache)
     with monkeypatch.context() as patch:
@@ -129,13 +129,12 @@ def longer_corpus(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "tokenizer", ["whitespace", pytest.param("en", marks=pytest.mark.slow)]
 )
-def test_processes_change_nothing(
+def test_number_of_processes_does_not_matter(
     longer_corpus: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     tokenizer: str,
 ) -> None:
-    """Byte for byte."""
     process = start(tmp_path, longer_corpus, tmp_path / "two", tokenizer, 2)
     reader = functools.partial(read_chunks, chunk_chars=100)
     monkeypatch.setattr(module, "read_chunks", reader)
@@ -151,7 +150,7 @@ def test_processes_change_nothing(
 def test_a_killed_tokenizer_process(
     longer_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a system does that has no memory left."""
+    """As the kernel does when it runs out of memory."""
     reader = functools.partial(read_chunks, chunk_chars=20)
     monkeypatch.setattr(module, "read_chunks", reader)
 
@@ -164,7 +163,9 @@ def test_a_killed_tokenizer_process(
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_two_processes_at_once(longer_corpus: Path, tmp_path: Path) -> None:
+def test_two_processes_prepare_the_same_text(
+    longer_corpus: Path, tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     processes = [start(tmp_path, longer_corpus, cache, "whitespace", 1) for _ in "12"]
     outputs = [finished(process).split()[0] for process in processes]

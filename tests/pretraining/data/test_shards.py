@@ -1,5 +1,4 @@
-"""ShardWriter and Shards: what goes in comes out, whatever the sizes; what was changed
-is refused."""
+"""ShardWriter and Shards: round trips of any text, and errors for damaged files."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from spacy_elmo.pretraining.data.shards import Shards, ShardWriter, read_sentenc
 from spacy_elmo.text.files import CorpusError, read_chunks
 from spacy_elmo.text.tokenizers import tokenize_whitespace
 
-# Halves of surrogate pairs are no UTF-8; a byte order mark is no text.
+# Surrogates have no UTF-8 form, and a byte order mark is not part of the text.
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff")
 BREAKS = st.sampled_from(["\n", "\n\n", "\r\n", "\n \n\n", " ", "\u2028", "\x85"])
 TEXTS = st.lists(st.one_of(st.sampled_from("aab"), BREAKS, CHARACTERS), max_size=30)
@@ -38,7 +37,7 @@ def make_shards(
 
 
 def assert_holds(shards: Shards, documents: Documents) -> None:
-    """The shards hold these documents and all figures are theirs."""
+    """Check the documents and all counts."""
     assert read_back(shards) == documents
     sentences = [sentence for document in documents for sentence in document]
     words = Counter(word for sentence in sentences for word in sentence)
@@ -67,7 +66,7 @@ def assert_holds(shards: Shards, documents: Documents) -> None:
 )
 @example(texts=["a b\nc\n\nd\n", "", "a"], chunk_chars=1, shard_tokens=1000)
 @example(texts=["a b\nc\n\nd\n", "\n\n\n", "\na"], chunk_chars=1, shard_tokens=1)
-def test_any_text_comes_back(
+def test_round_trip_of_any_text(
     texts: list[str], chunk_chars: int, shard_tokens: int
 ) -> None:
     documents = documents_of(*texts)
@@ -80,40 +79,40 @@ def test_any_text_comes_back(
                 make_shards(Path(folder), texts, chunk_chars, shard_tokens)
 
 
-def test_the_last_documents_end_behind_a_full_shard(tmp_path: Path) -> None:
-    """The last sentence fills a chunk and a shard; the file's end comes in the next."""
+def test_the_last_document_ends_after_a_full_shard(tmp_path: Path) -> None:
+    """The last sentence fills a chunk and a shard. The end of the file comes next."""
     shards = make_shards(tmp_path, ["a b\n\nc d"], 4, 3)
     assert_holds(shards, [[["a", "b"]], [["c", "d"]]])
 
 
-def test_a_document_over_many_shards(tmp_path: Path) -> None:
+def test_a_document_across_many_shards(tmp_path: Path) -> None:
     text = "\n".join(f"w{i} x" for i in range(20))
     shards = make_shards(tmp_path, [text, "last one"], 10, 6)
     assert len(shards.tokens) > 5
     assert_holds(shards, documents_of(text, "last one"))
 
 
-def test_more_types_than_were_made_room_for(tmp_path: Path) -> None:
+def test_counts_grow_with_the_types(tmp_path: Path) -> None:
     text = "\n".join(f"w{i} w{i} w{i % 7}" for i in range(3000))
     assert_holds(make_shards(tmp_path, [text], 30_000, 5000), documents_of(text))
     assert_holds(make_shards(tmp_path / "b", [text], 50, 500), documents_of(text))
 
 
-def test_shards_have_about_the_size_asked_for(tmp_path: Path) -> None:
+def test_size_of_shards(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ["a b c\n" * 1000], 60, 400)
     assert all(400 <= len(tokens) < 460 for tokens in shards.tokens[:-1])
     assert len(shards.tokens) == 10
 
 
-def test_types_are_numbered_as_they_come(tmp_path: Path) -> None:
+def test_types_are_numbered_in_order_of_appearance(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ["b a b\nc a\n"], 1000, 1000)
     assert shards.types() == ["b", "a", "c"]
     assert shards.tokens[0].tolist() == [1, 2, 1, 0, 3, 2, 0]
     assert shards.documents[0].tolist() == [7]
 
 
-def test_the_layout_of_the_files(tmp_path: Path) -> None:
-    """As the module's first lines say: other programs may read it."""
+def test_file_layout(tmp_path: Path) -> None:
+    """As documented by the module, because other programs may read it."""
     make_shards(tmp_path, ["é b é\n\n", "c"], 5, 4)
     folder = tmp_path / "shards"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -137,7 +136,7 @@ def test_the_layout_of_the_files(tmp_path: Path) -> None:
     assert json.loads((folder / "meta.json").read_text(encoding="utf8"))["a"] == "note"
 
 
-def test_read_through_memory_maps(tmp_path: Path) -> None:
+def test_tokens_are_memory_mapped(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ["a b\n\nc d\ne"], 1, 3)
     assert len(shards.tokens) == 3
     for tokens in shards.tokens:
@@ -147,20 +146,20 @@ def test_read_through_memory_maps(tmp_path: Path) -> None:
     assert not isinstance(shards.counts, np.memmap)
 
 
-def test_the_folder_may_be_a_string(tmp_path: Path) -> None:
+def test_folder_given_as_a_string(tmp_path: Path) -> None:
     make_shards(tmp_path, ["a b"], 1, 1)
     assert Shards(str(tmp_path / "shards")).types() == ["a", "b"]
 
 
-def test_read_sentences_takes_any_ids(tmp_path: Path) -> None:
+def test_read_sentences_accepts_any_ids(tmp_path: Path) -> None:
     shards = make_shards(tmp_path, ["a b c"], 1, 1)
     assert read_sentences(shards, []) == []
     assert read_sentences(shards, [0, 2, 0, 0, 3, 1]) == [["b"], ["c", "a"]]
     assert read_sentences(shards, iter([1])) == [["a"]]
 
 
-def test_words_with_odd_characters(tmp_path: Path) -> None:
-    """Word forms that a tokenizer may make, but white space never does."""
+def test_words_with_unusual_characters(tmp_path: Path) -> None:
+    """A spaCy tokenizer may return such words."""
     words = [
         "a\u2028b",
         "a\x85b",
@@ -183,7 +182,7 @@ def test_words_with_odd_characters(tmp_path: Path) -> None:
     assert read_sentences(shards, shards.tokens[0]) == [words]
 
 
-# What is refused
+# Errors
 
 
 @pytest.fixture
@@ -192,18 +191,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def test_no_folder_of_shards(tmp_path: Path, folder: Path) -> None:
+def test_a_folder_of_something_else(tmp_path: Path, folder: Path) -> None:
     with corpus_refused(
         f"{tmp_path / 'gone'}:", "meta.json", "prepare the corpus again"
     ):
-        Shards(tmp_path / "gone")
+        Shards(tmp_path / "missing")
     (folder / "meta.json").unlink()
     with corpus_refused(f"{folder}:", "meta.json", "not finished"):
         Shards(folder)
 
 
-def test_meta_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was cut short at any file is never taken for whole."""
+def test_meta_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted writer leaves nothing that looks complete."""
     save = np.save
 
     def fail_at_counts(path: Path, array: np.ndarray) -> None:
@@ -220,18 +219,17 @@ def test_meta_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"vectors": 3}', '"é'])
-def test_another_meta(folder: Path, text: str) -> None:
-    """Archives of other tools have a meta.json too."""
+def test_meta_of_another_tool(folder: Path, text: str) -> None:
     (folder / "meta.json").write_bytes(text.encode("latin1"))
     with corpus_refused(folder):
         Shards(folder)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "gone": Path.unlink,
+    "missing": Path.unlink,
     "empty": lambda path: path.write_bytes(b""),
-    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3]),
-    "of another kind": lambda path: path.write_bytes(b"\xff" + path.read_bytes()),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-3]),
+    "another format": lambda path: path.write_bytes(b"\xff" + path.read_bytes()),
     "longer": lambda path: lengthen(path),
 }
 
@@ -248,13 +246,13 @@ def lengthen(path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["tokens-00000.npy", "documents-00000.npy", "counts.npy", "types.txt"]
 )
-def test_a_changed_file(folder: Path, name: str, damage: str) -> None:
+def test_damaged_files(folder: Path, name: str, damage: str) -> None:
     DAMAGES[damage](folder / name)
     with corpus_refused(folder / name, "prepare the corpus again"):
         Shards(folder).types()
 
 
-def test_shards_in_the_wrong_places(folder: Path) -> None:
+def test_shards_in_the_wrong_order(folder: Path) -> None:
     (folder / "tokens-00001.npy").replace(folder / "tokens-00000.npy")
     with pytest.raises(CorpusError):
         Shards(folder)

@@ -1,4 +1,4 @@
-"""Vocabulary: order, cuts, ids, coverage, and its file."""
+"""Vocabulary: order, size, ids, coverage, and its file."""
 
 from __future__ import annotations
 
@@ -62,18 +62,18 @@ def test_max_size_counts_the_specials() -> None:
     assert len(both) == 5
 
 
-def test_only_the_specials_may_be_left() -> None:
+def test_only_special_words() -> None:
     vocabulary = Vocabulary.from_counts(TYPES, COUNTS, 4, min_count=100)
     assert entries(vocabulary) == [("<UNK>", 19), ("<S>", 4), ("</S>", 4)]
 
 
 @pytest.mark.parametrize("size", [-1, 0, 3])
-def test_a_max_size_without_room(size: int) -> None:
+def test_max_size_without_room_for_words(size: int) -> None:
     with corpus_refused("max_size:", "more than the 3", size):
         Vocabulary.from_counts(TYPES, COUNTS, 4, max_size=size)
 
 
-def test_ties_stay_in_the_order_of_the_types() -> None:
+def test_ties_keep_the_order_of_the_types() -> None:
     rng = np.random.default_rng(1)
     counts = rng.integers(1, 4, 500)
     types = [f"w{n}" for n in rng.permutation(500)]
@@ -102,7 +102,7 @@ def test_lookup() -> None:
     assert vocabulary.lookup([]).tolist() == [vocabulary.index["</S>"]]
 
 
-def test_a_shards_ids_become_output_ids(tmp_path: Path) -> None:
+def test_output_ids_of_shards(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "b a b\na c\n")
     shards = prepare([path], tmp_path / "cache")
     vocabulary = Vocabulary.from_counts(
@@ -123,10 +123,10 @@ CORPORA = st.dictionaries(WORDS, st.integers(1, 50), min_size=1)
     min_count=st.integers(1, 20),
     max_size=st.one_of(st.none(), st.integers(4, 10)),
 )
-def test_a_count_is_how_often_a_word_is_a_target(
+def test_counts_are_numbers_of_targets(
     corpus: dict[str, int], n_sentences: int, min_count: int, max_size: int | None
 ) -> None:
-    """By the ids that training will look up, words spelled like specials included."""
+    """Including words that are spelled like special ones."""
     types, counts = list(corpus), np.array(list(corpus.values()))
     vocabulary = Vocabulary.from_counts(
         types, counts, n_sentences, min_count=min_count, max_size=max_size
@@ -159,14 +159,14 @@ def test_coverage() -> None:
     assert vocabulary.coverage([], np.zeros(0, dtype=np.int64)).oov_rate == 0.0
 
 
-def test_a_word_spelled_unk_is_unknown() -> None:
+def test_the_word_unk_is_unknown() -> None:
     vocabulary = Vocabulary.from_counts(["<UNK>", "a"], np.array([3, 1]), 1)
     assert entries(vocabulary)[0] == ("<UNK>", 3)
     assert vocabulary.words.count("<UNK>") == 1
     assert vocabulary.coverage(["<UNK>", "a"], np.array([3, 1])) == (4, 3)
 
 
-# Its file
+# File
 
 
 def test_the_file(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def assert_round_trip(vocabulary: Vocabulary, path: Path) -> None:
     assert again.counts.dtype == np.int64
 
 
-def test_odd_characters_come_back(tmp_path: Path) -> None:
+def test_round_trip_of_unusual_characters(tmp_path: Path) -> None:
     counts = np.arange(len(ODD), 0, -1)
     vocabulary = Vocabulary.from_counts(ODD, counts, 4)
     assert_round_trip(vocabulary, tmp_path / "folder" / "v.txt")
@@ -216,7 +216,7 @@ def test_odd_characters_come_back(tmp_path: Path) -> None:
         unique=True,
     )
 )
-def test_any_words_come_back(
+def test_round_trip_of_any_words(
     tmp_path_factory: pytest.TempPathFactory, words: list[str]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any-words.txt"
@@ -224,7 +224,7 @@ def test_any_words_come_back(
     assert_round_trip(vocabulary, path)
 
 
-def test_large_counts_come_back(tmp_path: Path) -> None:
+def test_round_trip_of_large_counts(tmp_path: Path) -> None:
     vocabulary = Vocabulary.from_counts(["a"], np.array([10**12]), 10**10)
     assert_round_trip(vocabulary, tmp_path / "v.txt")
 
@@ -236,7 +236,7 @@ GOOD = "a\t5\n<S>\t3\n</S>\t3\n<UNK>\t0\n"
     "line",
     ["word", "word 3", "\t3", "word\t", "word\t-1", "word\t1.5", "word\t3\r", ""],
 )
-def test_a_line_that_is_no_entry(tmp_path: Path, line: str) -> None:
+def test_malformed_line(tmp_path: Path, line: str) -> None:
     path = write(tmp_path / "v.txt", f"a\t5\n{line}\n<S>\t3\n</S>\t3\n<UNK>\t0\n")
     with corpus_refused(f"{path}, line 2:", "word<TAB>count", repr(line)):
         Vocabulary.read(path)
@@ -253,26 +253,26 @@ def test_a_line_that_is_no_entry(tmp_path: Path, line: str) -> None:
         (GOOD + "b\t1\n", "a larger count at 'b'"),
     ],
 )
-def test_a_file_that_is_no_vocabulary(tmp_path: Path, text: str, found: str) -> None:
+def test_malformed_file(tmp_path: Path, text: str, found: str) -> None:
     path = write(tmp_path / "v.txt", text)
     with corpus_refused(path, "vocabulary", found):
         Vocabulary.read(path)
 
 
-def test_a_file_cut_inside_its_last_line(tmp_path: Path) -> None:
-    """An editor may leave the last line without its end: no entry is lost silently."""
+def test_no_newline_at_the_end(tmp_path: Path) -> None:
+    """An editor may have removed it. No entry is lost."""
     path = write(tmp_path / "v.txt", "a\t5\n<S>\t3\n</S>\t3\n<UNK>\t2\nb\t1")
     assert entries(Vocabulary.read(path))[-1] == ("b", 1)
 
 
-def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+def test_file_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_bytes(GOOD.encode() + "é\t0\n".encode("latin1"))
     with corpus_refused(path, "UTF-8"):
         Vocabulary.read(path)
 
 
-# Its making
+# Constructor
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,13 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
         (["a", "<S>", "<UNK>"], [3, 2, 1], "no </S>"),
     ],
 )
-def test_refused(words: list[str], counts: list[int], found: str) -> None:
+def test_inconsistent_words_and_counts(
+    words: list[str], counts: list[int], found: str
+) -> None:
     with corpus_refused("vocabulary:", found):
         Vocabulary(words, counts)
 
 
-def test_equal_counts_are_no_rise() -> None:
+def test_equal_counts() -> None:
     vocabulary = Vocabulary([*SPECIALS, "a"], [0, 0, 0, 0])
     assert len(vocabulary) == 4

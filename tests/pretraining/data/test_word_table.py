@@ -1,4 +1,4 @@
-"""WordTable: the characters of each type of a corpus, formed once."""
+"""WordTable: the characters of each type of a corpus, cached in a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shards(tmp_path: Path) -> Shards:
 
 
 def assert_holds(table: WordTable, shards: Shards, characters: Characters) -> None:
-    """Word by word."""
+    """Check each word."""
     begin, end = characters.boundaries
     words = [begin, *shards.types(), end]
     assert table.char_ids.dtype == np.int32
@@ -40,14 +40,14 @@ def assert_holds(table: WordTable, shards: Shards, characters: Characters) -> No
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 10_000])
-def test_rows_are_the_characters_of_the_words(
+def test_rows_are_the_characters_of_the_types(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(types, "_BLOCK", at_once)
     assert_holds(WordTable.from_shards(shards, BYTES, tmp_path / "t"), shards, BYTES)
 
 
-def test_the_scheme_of_manylangs(shards: Shards, tmp_path: Path) -> None:
+def test_character_vocabulary_of_manylangs(shards: Shards, tmp_path: Path) -> None:
     characters = vocabulary_characters(shards.types())
     table = WordTable.from_shards(shards, characters, tmp_path / "t")
     assert_holds(table, shards, characters)
@@ -55,23 +55,23 @@ def test_the_scheme_of_manylangs(shards: Shards, tmp_path: Path) -> None:
     assert len(set(table.word_ids.tolist())) > 5
 
 
-def test_first_and_last_rows_are_the_sentences_boundaries(
+def test_first_and_last_rows_are_sentence_boundaries(
     shards: Shards, tmp_path: Path
 ) -> None:
     table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
-    # Begin of word, begin or end of sentence, end of word; ids are one more.
+    # Begin of word, begin or end of sentence, end of word, padding, all plus one.
     assert table.char_ids[0, :4].tolist() == [259, 257, 260, 261]
     assert table.char_ids[-1, :4].tolist() == [259, 258, 260, 261]
 
 
-def test_read_from_its_file(shards: Shards, tmp_path: Path) -> None:
+def test_read_only_memory_map(shards: Shards, tmp_path: Path) -> None:
     table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
     assert isinstance(table.char_ids.base, np.memmap)
     assert not table.char_ids.flags.writeable
     assert [path.name for path in (tmp_path / "t").iterdir()] == [NAME]
 
 
-def test_the_file_is_used_again(shards: Shards, tmp_path: Path) -> None:
+def test_the_file_is_reused(shards: Shards, tmp_path: Path) -> None:
     WordTable.from_shards(shards, BYTES, tmp_path / "t")
     path = tmp_path / "t" / NAME
     stored = np.load(path)
@@ -86,12 +86,12 @@ def test_the_file_is_used_again(shards: Shards, tmp_path: Path) -> None:
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
-    "cut in the header": lambda data: data[:50],
-    "cut in the table": lambda data: data[:-1],
-    "of another kind": lambda data: b"PK\x03\x04" + data,
+    "truncated header": lambda data: data[:50],
+    "truncated table": lambda data: data[:-1],
+    "another format": lambda data: b"PK\x03\x04" + data,
     "an open bracket": lambda data: data.replace(b"}", b"{", 1),
-    "no Python": lambda data: data.replace(b"descr", b"d'scr", 1),
-    "another type": lambda data: data.replace(b"<i4", b">i4", 1),
+    "not Python": lambda data: data.replace(b"descr", b"d'scr", 1),
+    "another byte order": lambda data: data.replace(b"<i4", b">i4", 1),
     "a smaller type": lambda data: data.replace(b"<i4", b"<i2", 1),
     "objects": lambda data: data.replace(b"<i4'", b"O'  ", 1),
     "fewer words": lambda data: data.replace(b"(2", b"(1", 1),
@@ -100,7 +100,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_file_is_written_anew(
+def test_a_damaged_file_is_replaced(
     shards: Shards, tmp_path: Path, damage: str
 ) -> None:
     WordTable.from_shards(shards, BYTES, tmp_path / "t")
@@ -112,9 +112,7 @@ def test_a_damaged_file_is_written_anew(
     assert path.read_bytes() == data
 
 
-def test_a_file_of_another_shape_is_written_anew(
-    shards: Shards, tmp_path: Path
-) -> None:
+def test_a_file_of_another_shape_is_replaced(shards: Shards, tmp_path: Path) -> None:
     WordTable.from_shards(shards, BYTES, tmp_path / "t")
     longer = ByteCharacters(20)
     assert_holds(WordTable.from_shards(shards, longer, tmp_path / "t"), shards, longer)
@@ -122,7 +120,7 @@ def test_a_file_of_another_shape_is_written_anew(
     assert_holds(WordTable.from_shards(more, longer, tmp_path / "t"), more, longer)
 
 
-def test_a_writer_that_was_killed_leaves_nothing_to_be_read(
+def test_a_failed_write_leaves_no_file(
     shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(descriptor: int) -> None:
