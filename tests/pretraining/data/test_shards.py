@@ -193,7 +193,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_of_something_else(tmp_path: Path, folder: Path) -> None:
     with corpus_refused(
-        f"{tmp_path / 'gone'}:", "meta.json", "prepare the corpus again"
+        f"{tmp_path / 'missing'}:", "meta.json", "prepare the corpus again"
     ):
         Shards(tmp_path / "missing")
     (folder / "meta.json").unlink()
