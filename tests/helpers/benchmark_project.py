@@ -1,4 +1,4 @@
-"""The project benchmark's scripts, and results as they write them."""
+"""Scripts of the project benchmark, and results in the form that they write."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MARKS = "Before\n<!-- speed -->\n<!-- /speed -->\nAfter\n"
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture."""
+    """Fixture that makes the scripts importable."""
     yield from import_from(SCRIPTS, monkeypatch)
 
 
 def call(name: str, *arguments: object) -> Result:
-    """One of its scripts, in this process."""
+    """Call a script in this process."""
     app = typer.Typer()
     app.command()(runpy.run_path(str(SCRIPTS / f"{name}.py"))["main"])
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -41,8 +41,8 @@ def summary(value: float) -> dict[str, Any]:
 
 
 def made_results() -> dict[str, Any]:
-    """As the scripts write them, of a machine that is ten thousand times as fast for
-    each name as it has letters."""
+    """Create results of a machine on which a pass reaches 10,000 words per second for
+    each letter of its name."""
     ours = ["batches float32", "cold float32", "warm float32"]
     peers = ["allennlp", "allennlp from words", "allennlp cached", "simple_elmo"]
     speeds = {name: 1e4 * len(name) for name in (*ours, *peers)}

@@ -1,4 +1,4 @@
-"""A spaCy project as a fresh clone has it, and ways to run its parts."""
+"""Copies of spaCy projects, and ways to run their parts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from helpers import runs
 
 
 def copy_project(project: Path, folder: Path, *ignored: str) -> Path:
-    """Without what git ignores, and what else is named."""
+    """Copy a project and the scripts that all projects share, without what git ignores.
+
+    ignored (str): Further names to leave out.
+    """
     lines = (project / ".gitignore").read_text(encoding="utf8").splitlines()
     patterns = [line.strip("/") for line in lines]
     ignore = shutil.ignore_patterns(*patterns, *ignored)
+    shutil.copytree(project.parent / "shared", folder / "shared")
     return Path(shutil.copytree(project, folder / project.name, ignore=ignore))
 
 
 def run(
     project: Path, *arguments: object, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Python, with these arguments, in the project's folder."""
+    """Run Python with these arguments in the project's folder."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=project,
@@ -41,16 +45,20 @@ def run(
 
 
 def good(result: subprocess.CompletedProcess[str]) -> str:
-    """What it has shown."""
+    """Check that a process succeeded. Returns its output."""
     shown = result.stdout + result.stderr
     assert result.returncode == 0, shown
     return " ".join(shown.split())
 
 
 def call(project: Path, name: str, *arguments: object) -> Result:
-    """One of its scripts, in this process: imports take longer than the work."""
+    """Call a script of the project, or a shared one, in this process and in the
+    project's folder: imports take longer than the work."""
+    path = project / "scripts" / f"{name}.py"
+    if not path.is_file():
+        path = project.parent / "shared" / f"{name}.py"
     app = typer.Typer()
-    app.command()(runpy.run_path(str(project / "scripts" / f"{name}.py"))["main"])
+    app.command()(runpy.run_path(str(path))["main"])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -63,7 +71,7 @@ def script(project: Path, name: str, *arguments: object) -> str:
 
 
 def refused(project: Path, name: str, *arguments: object) -> str:
-    """Status 1, a message, no traceback."""
+    """Check that a script fails with status 1 and a message, without a traceback."""
     result = call(project, name, *arguments)
     assert result.exit_code == 1, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit), result.exception
@@ -71,7 +79,7 @@ def refused(project: Path, name: str, *arguments: object) -> str:
 
 
 def import_from(scripts: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For a fixture: the scripts can be imported, and are forgotten after it."""
+    """Make scripts importable while a fixture is active."""
     names = [path.stem for path in scripts.glob("*.py")]
     for name in names:
         sys.modules.pop(name, None)

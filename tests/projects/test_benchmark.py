@@ -1,5 +1,5 @@
-"""The project benchmark: its statistics, its workers and how they are spoken to, and
-the whole of it in small."""
+"""The project benchmark: statistics, workers and their protocol, and a short run of the
+whole project."""
 
 from __future__ import annotations
 
@@ -29,30 +29,10 @@ TREES = """\
 """
 
 
-# project.yml
-
-
-def test_commands_name_files_that_are_there() -> None:
-    """Once weasel has put the variables in, which it may do by halves."""
-    from weasel.util import load_project_config
-
-    config = load_project_config(PROJECT)
-    for command in config["commands"]:
-        scripts = [line.split()[1] for line in command["script"]]
-        own = [
-            f for f in command.get("deps", []) if f.startswith(("scr", "con", "req"))
-        ]
-        for name in (*own, *(name for name in scripts if name != "-m")):
-            assert (PROJECT / name).exists(), (command["name"], name)
-        for name in (*command["script"], *command.get("deps", [])):
-            assert "${" not in name
-            assert ", " not in name
-
-
 # treebank.py
 
 
-def test_words_are_the_treebanks_own(tmp_path: Path) -> None:
+def test_syntactic_words_are_read(tmp_path: Path) -> None:
     from treebank import read_sentences
 
     path = tmp_path / "text.conllu"
@@ -61,7 +41,7 @@ def test_words_are_the_treebanks_own(tmp_path: Path) -> None:
     assert read_sentences(path, 1) == [["do", "n't"]]
 
 
-def test_the_tables_work(shared: Path, tmp_path: Path) -> None:
+def test_text_of_the_benchmark(shared: Path, tmp_path: Path) -> None:
     import lzma
 
     from treebank import count_words, in_batches, read_sentences
@@ -78,7 +58,7 @@ def test_the_tables_work(shared: Path, tmp_path: Path) -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_a_part_is_spread_over_the_whole() -> None:
+def test_items_are_evenly_spaced() -> None:
     from treebank import spread
 
     assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
@@ -87,11 +67,11 @@ def test_a_part_is_spread_over_the_whole() -> None:
     assert spread([1, 2], 0) == [1, 2]
 
 
-# rounds.py
+# measuring.py
 
 
 def test_medians_and_spreads() -> None:
-    from rounds import summarise, summarise_all
+    from measuring import summarise, summarise_all
 
     expected = {"median": 2.0, "min": 1.0, "max": 9.0, "rounds": [9.0, 1.0, 2.0]}
     assert summarise([9.0, 1.0, 2.0]) == expected
@@ -101,20 +81,17 @@ def test_medians_and_spreads() -> None:
         summarise_all([{"a": 1.0}, {"b": 1.0}])
 
 
-def test_ratios_are_formed_within_each_round() -> None:
-    """The machine became ten times slower: the ratio did not."""
-    from rounds import ratios
+def test_ratios_are_computed_within_rounds() -> None:
+    """A slower machine in one round does not change the ratio."""
+    from measuring import ratios
 
     rounds = [{"ours": 200.0, "peer": 100.0}, {"ours": 20.0, "peer": 10.0}]
     found = ratios(rounds, ["ours"], ["peer"])
     assert found["peer"]["ours"]["rounds"] == [2.0, 2.0]
 
 
-# models.py
-
-
-def test_models_of_a_command_line() -> None:
-    from models import Model, parse_models
+def test_models_are_parsed() -> None:
+    from measuring import Model, parse_models
 
     found = parse_models(["weights/small:0", "weights/original:400", "weights/tiny"])
     names = [(Path("weights") / name) for name in ("small", "original", "tiny")]
@@ -125,17 +102,14 @@ def test_models_of_a_command_line() -> None:
         parse_models(["a/small", "b/small:5"])
 
 
-# records.py
-
-
-def test_results_say_how_they_were_made(
+def test_results_include_their_origin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import records
+    import measuring
 
     monkeypatch.setattr(sys, "argv", ["/any/where/measure.py", "a b", "--threads", "2"])
-    records.write_results(
-        tmp_path / "new" / "r.json", records.our_versions(), 2, sizes={"small": 1}
+    measuring.write_results(
+        tmp_path / "new" / "r.json", measuring.our_versions(), 2, sizes={"small": 1}
     )
     found = srsly.read_json(tmp_path / "new" / "r.json")
     assert found["command"] == "python scripts/measure.py 'a b' --threads 2"
@@ -150,8 +124,8 @@ def test_results_say_how_they_were_made(
     assert (found["threads"], found["sizes"]) == (2, {"small": 1})
 
 
-def test_the_processors_features() -> None:
-    from records import processor_features
+def test_processor_features() -> None:
+    from measuring import processor_features
 
     described = {"model name": "P", "flags": "fpu amx_bf16 avx2 sse"}
     assert processor_features(described) == ["avx2", "amx_bf16"]
@@ -178,11 +152,11 @@ def test_curves_meet_and_are_bounded() -> None:
     assert list(plan("small", 100, 1, 1)["threads"]) == ["1"]
 
 
-# agree.py
+# compare.py
 
 
-def test_differences_are_found_layer_by_layer() -> None:
-    from agree import differences
+def test_differences_by_layer() -> None:
+    from compare import differences
 
     left = [np.zeros((3, 2, 4)), np.zeros((3, 1, 4))]
     right = [array.copy() for array in left]
@@ -198,8 +172,8 @@ def test_differences_are_found_layer_by_layer() -> None:
 # protocol.py
 
 
-def test_a_worker_answers_and_its_end_is_told(tmp_path: Path) -> None:
-    """Whatever its libraries print: only answers reach the driver."""
+def test_worker_answers_and_failure_is_reported(tmp_path: Path) -> None:
+    """Output of libraries does not reach the driver."""
     from protocol import Worker, WorkerError
 
     script = tmp_path / "worker.py"
@@ -223,26 +197,25 @@ def test_a_worker_answers_and_its_end_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["allennlp_worker", "simple_elmo_worker"])
-def test_peers_know_nothing_of_us(name: str) -> None:
-    names = {"protocol", "treebank", "absent_packages", name}
+def test_peers_do_not_import_spacy_elmo(name: str) -> None:
+    names = {"protocol", "treebank", name}
     for text in ((SCRIPTS / f"{n}.py").read_text(encoding="utf8") for n in names):
         assert "import spacy_elmo" not in text
         assert "from spacy_elmo" not in text
 
 
-def test_absent_packages_are_answered_and_present_ones_are_not_hidden(
-    tmp_path: Path,
-) -> None:
+def test_stubs_replace_unused_packages_only() -> None:
+    """Without AllenNLP, the import of the worker fails after the stubs are installed."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import absent_packages; absent_packages.stand_in()\n"
+        "import contextlib, sys; sys.path.insert(0, sys.argv[1])\n"
+        "with contextlib.suppress(ImportError): import allennlp_worker\n"
         "from fairscale.nn import Something\n"
         "class Mine(Something): pass\n"
         "from cached_path import cached_path\n"
         "assert cached_path('a') == 'a'\n"
         "import json; assert json.dumps(1) == '1'\n"
         "try: import surely_no_package\n"
-        "except ImportError: print('as it should be')\n"
+        "except ImportError: print('as expected')\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, str(SCRIPTS)],
@@ -250,15 +223,15 @@ def test_absent_packages_are_answered_and_present_ones_are_not_hidden(
         text=True,
         check=False,
     )
-    assert result.stdout.strip() == "as it should be", result.stderr
+    assert result.stdout.strip() == "as expected", result.stderr
 
 
-# our_worker.py, scaling_worker.py: at work, in small
+# our_worker.py
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> dict[str, str]:
-    """Weights and a text, as `load` takes them."""
+    """Arguments of `load`: weights and a text."""
     config = BiLMConfig(filters=((1, 4), (2, 8)), dim=16, projection_dim=8)
     save_bilm(BiLM(config), tmp_path / "weights", format="hdf5")
     text = tmp_path / "text.conllu"
@@ -298,26 +271,41 @@ def test_our_worker(
     assert all(0.99 < layer["min"] <= layer["mean"] < 1.001 for layer in layers)
 
 
-def test_scaling_worker(work: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_worker_measures_scaling(
+    work: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["", "--threads", "1"])
-    import scaling_worker
+    import our_worker
 
-    assert scaling_worker.load(**work, n_sentences=0, n_words=5)["words"] == 3
-    assert scaling_worker.cut(2) == [["do", "n't"], ["Rome", "do"]]
-    assert scaling_worker.cut(6) == [["do", "n't", "Rome"] * 2]
-    for task in ("sentences", "long_sentences", "long_docs"):
-        found = getattr(scaling_worker, task)(4)
+    assert our_worker.load(**work)["words"] == 3
+    assert our_worker.cut(2, 5) == [["do", "n't"], ["Rome", "do"]]
+    assert our_worker.cut(6, 5) == [["do", "n't", "Rome"] * 2]
+    for task in ("batch_tokens", "sentence_length", "doc_length"):
+        found = getattr(our_worker, task)(4, 5)
         assert found["words_per_second"] > 0
         assert found["peak_mb"] >= 0
 
 
-# All of it
+def test_our_worker_measures_spacy(
+    work: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "--threads", "1"])
+    import our_worker
+
+    our_worker.load(**work)
+    assert our_worker.add_component() == 9
+    assert our_worker.encode()["seconds"] > 0
+    assert our_worker.pipe()["seconds"] > 0
+    assert set(our_worker.short_doc(2)) == {"nlp", "bilm"}
+
+
+# The whole project
 
 
 @pytest.mark.slow
 def test_the_whole_project_runs(tmp_path: Path) -> None:
-    """With two small sizes, a round and some sentences; in the project's own folder,
-    whose environments took minutes to make."""
+    """With two small sizes, one round and some sentences. Runs in the project's own
+    folder, because its environments take minutes to create."""
     readme = tmp_path / "README.md"
     readme.write_text(MARKS, encoding="utf8")
     variables = {

@@ -1,4 +1,4 @@
-"""The benchmark of the compiled kernels, with a small LSTM."""
+"""Benchmark of the compiled kernels, with a small LSTM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = ["128/64", "--n-sequences", 3, "--n-steps", 2, "--n-rounds", 2, "--threads
 @pytest.mark.skipif(
     kernels.why_absent() is not None, reason=f"no kernels here: {kernels.why_absent()}"
 )
-def test_both_ways_are_timed(tmp_path: Path) -> None:
+def test_kernels_and_operations_are_timed(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:
         good(call("kernels", tmp_path / "kernels.json", *FEW))
@@ -41,7 +41,7 @@ def test_both_ways_are_timed(tmp_path: Path) -> None:
             assert math.isclose(ratio, over / under, rel_tol=1e-6)
 
 
-def test_other_numbers_are_not_timed() -> None:
+def test_disagreement_is_refused() -> None:
     from kernels import check_agreement
 
     same = torch.ones(3)

@@ -1,5 +1,4 @@
-"""The project benchmark's rounds, with systems that are made up: what is asked of them,
-and what is made of their answers."""
+"""Rounds of the benchmark with fake systems: their tasks, and the results."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ scripts = pytest.fixture(autouse=True)(importable)
 N_WORDS = 3
 TREES = "1\tIt\n2\tworks\n\n1\tYes\n"
 
-# A second for each pass of ours, two for each of AllenNLP's, four for simple_elmo's.
+# A pass takes one second in ours, two in AllenNLP, four in simple_elmo.
 SYSTEM = f"""\
 import sys
 sys.path.insert(0, {str(SCRIPTS)!r})
@@ -27,7 +26,7 @@ seconds = {{"spacy_elmo": 1, "allennlp": 2, "simple_elmo": 4}}[name]
 asked = []
 
 def load(weights, text, n_sentences=0, n_batches=0, trainable=False):
-    # One batch alone has a word more.
+    # A single batch has one word more.
     words = (n_sentences or {N_WORDS}) + (n_batches == 1)
     return {{
         "words": words, "sentences": 2, "parameters": 5,
@@ -38,7 +37,7 @@ def warm_up(precision="float32"):
     asked.append(precision)
 
 def measure(precision="float32"):
-    # Right after a warm-up alike.
+    # Directly after a warm-up of the same kind.
     assert asked[-1] == precision
     asked.clear()
     gain = 2 if precision == "bfloat16" else 1
@@ -59,8 +58,8 @@ serve({{**tasks, "warm_up_training": warm_up}})
 
 @pytest.fixture
 def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A treebank. All systems are made up from here on."""
-    import peers
+    """A treebank. Replaces all systems by fakes."""
+    import measuring
 
     worker = tmp_path / "system.py"
     worker.write_text(SYSTEM, encoding="utf8")
@@ -68,18 +67,18 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def start(team: Any, system: str) -> Any:
         return team.start(system, sys.executable, str(worker), system)
 
-    monkeypatch.setattr(peers, "start", start)
+    monkeypatch.setattr(measuring, "start", start)
     path = tmp_path / "text.conllu"
     path.write_text(TREES, encoding="utf8")
     return path
 
 
 def test_rounds_of_inference(text: Path, tmp_path: Path) -> None:
-    import inference
+    from compare import PASSES, inference
     from table import section
 
     target = tmp_path / "inference.json"
-    inference.main(text, target, ["w/small", "w/original:7"], n_rounds=2, threads=1)
+    inference(text, target, ["w/small", "w/original:7"], n_rounds=2, threads=1)
     found = srsly.read_json(target)
     assert (found["n_rounds"], found["threads"], found["batch_size"]) == (2, 1, 32)
     assert found["versions"]["allennlp"] == {"allennlp": "1.2"}
@@ -87,8 +86,8 @@ def test_rounds_of_inference(text: Path, tmp_path: Path) -> None:
     assert (small["words"], original["words"]) == (N_WORDS, 7)
     speeds = {name: one["rounds"] for name, one in small["words_per_second"].items()}
     assert speeds == {
-        **{f"{name} float32": [3.0, 3.0] for name in inference.PASSES},
-        **{f"{name} bfloat16": [6.0, 6.0] for name in inference.PASSES},
+        **{f"{name} float32": [3.0, 3.0] for name in PASSES},
+        **{f"{name} bfloat16": [6.0, 6.0] for name in PASSES},
         "allennlp": [1.5, 1.5],
         "allennlp from words": [0.75, 0.75],
         "allennlp cached": [1.5, 1.5],
@@ -104,10 +103,10 @@ def test_rounds_of_inference(text: Path, tmp_path: Path) -> None:
 
 
 def test_rounds_of_training(text: Path, tmp_path: Path) -> None:
-    import training
+    from compare import training
 
     target = tmp_path / "training.json"
-    training.main(text, target, ["w/small"], n_rounds=2, threads=1)
+    training(text, target, ["w/small"], n_rounds=2, threads=1)
     found = srsly.read_json(target)
     small = found["sizes"]["small"]
     assert small["words_per_second"]["allennlp"]["rounds"] == [1.5, 1.5]
@@ -119,9 +118,8 @@ def test_rounds_of_training(text: Path, tmp_path: Path) -> None:
     assert small["peak_gflops"]["float32"]["median"] == 100
 
 
-def test_systems_that_find_other_words_are_refused(text: Path) -> None:
-    from models import Model
-    from peers import start_all
+def test_different_word_counts_are_refused(text: Path) -> None:
+    from measuring import Model, start_all
     from protocol import Team
 
     options = {"allennlp": {"n_batches": 1}}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
 import re
 from pathlib import Path
 
 import pytest
 from helpers import runs
 from helpers.corpora import documents_of, read_back
-from helpers.pretrain_project import DESCRIPTION, PROJECT
+from helpers.pretrain_project import PROJECT
 from helpers.project_copies import copy_project, refused, script
 
 from spacy_elmo.pretraining.data.prepare import prepare
@@ -69,19 +68,6 @@ def test_wikitext_is_as_long_as_the_help_says(project: Path, shared: Path) -> No
     train, dev = (int(n.replace(",", "")) for n in re.findall(r"([\d,]+) words", shown))
     assert train == pytest.approx(403_000, rel=0.01)
     assert dev == pytest.approx(42_000, rel=0.02)
-
-
-def test_assets_are_laid_in_place_only_with_their_checksums(
-    project: Path, tmp_path: Path
-) -> None:
-    local = tmp_path / "local"
-    local.mkdir()
-    for asset in DESCRIPTION["assets"]:
-        with lzma.open(local / (Path(asset["dest"]).name + ".xz"), "wt") as file:
-            file.write("something else")
-    shown = refused(project, "local_assets", local)
-    assert "2 of 2 assets are not in place" in shown
-    assert not list(project.glob("assets/*"))
 
 
 # shard.py, vocabulary.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import lzma
 import re
 import shlex
 from pathlib import Path
@@ -169,56 +168,6 @@ def test_the_whole_project_runs_and_is_skipped_when_run_again(
     for name in DESCRIPTION["workflows"]["all"]:
         skipped = f"Skipping '{name}'" in again
         assert skipped != COMMANDS[name].get("no_skip", False), name
-
-
-# Its parts
-
-
-def test_each_step_finds_what_it_needs() -> None:
-    """Files of the repository, assets, or outputs of the steps before."""
-    there = {asset["dest"] for asset in DESCRIPTION["assets"]}
-    there |= {str(Path(name).parent.as_posix()) for name in there}
-    for name in DESCRIPTION["workflows"]["all"]:
-        command = COMMANDS[name]
-        for needed in command.get("deps", []):
-            assert needed in there or (PROJECT / needed).is_file(), f"{name}: {needed}"
-        there |= set(command.get("outputs", []))
-    text = (PROJECT / "project.yml").read_text(encoding="utf8")
-    assert set(re.findall(r"\$\{vars\.(\w+)\}", text)) == set(DESCRIPTION["vars"])
-
-
-def test_the_readme_is_that_of_the_project(project: Path) -> None:
-    before = (project / "README.md").read_text(encoding="utf8")
-    good(run(project, "-m", "spacy", "project", "document", "--output", "README.md"))
-    after = (project / "README.md").read_text(encoding="utf8")
-    assert after == before, "run: python -m spacy project document --output README.md"
-
-
-def test_weights_that_are_not_there(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from spacy_elmo.layers import weights as shipped
-
-    monkeypatch.setattr(shipped, "BUNDLED", project / "none")
-    for source, part in (("null", "--vars.weights PATH"), ("none", "nothing there")):
-        result = call(project, "weights", source, "weights/elmo")
-        assert result.exit_code == 1
-        assert part in result.output
-
-
-def test_assets_are_laid_in_place_only_with_their_checksums(
-    project: Path, tmp_path: Path
-) -> None:
-    local = tmp_path / "local"
-    local.mkdir()
-    for asset in DESCRIPTION["assets"]:
-        with lzma.open(local / (Path(asset["dest"]).name + ".xz"), "wt") as file:
-            file.write("something else")
-    result = call(project, "local_assets", local)
-    assert result.exit_code == 1
-    # SemCor's files are compared by `semcor`.
-    assert "10 of 11 assets are not in place" in result.output
-    assert [path.name for path in project.glob("assets/**/*.*")] == ["semcor3.0.tar"]
 
 
 def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:

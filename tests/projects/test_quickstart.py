@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ import numpy as np
 import pytest
 import spacy
 import srsly
-from helpers.project_copies import call, copy_project, good, run, script
+from helpers.project_copies import copy_project, good, run, script
 from spacy.tokens import Doc, DocBin
-
-from spacy_elmo import BiLM, load_bilm
-from spacy_elmo.layers import weights as shipped
 
 PROJECT = Path(__file__).parents[2] / "projects" / "quickstart"
 DESCRIPTION: dict[str, Any] = srsly.read_yaml(PROJECT / "project.yml")
@@ -178,63 +174,6 @@ def test_similarity(project: Path, weights: Path) -> None:
     assert "Vectors: (3, 9, 16)" in shown
     assert shown.count("1.00") >= 4
     assert "A bank opened an account for her." in shown
-
-
-# The weights
-
-
-def test_weights_are_laid_in_place(
-    project: Path, weights: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script(project, "weights", weights, "weights/elmo")
-    assert load_bilm(project / "weights" / "elmo").config == tiny_bilm.config
-    monkeypatch.setattr(shipped, "BUNDLED", weights)
-    script(project, "weights", "null", "weights/shipped")
-    assert load_bilm(project / "weights" / "shipped").config == tiny_bilm.config
-
-
-def test_weights_that_are_not_there(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shipped, "BUNDLED", project / "none")
-    for source, part in (("null", "--vars.weights PATH"), ("none", "nothing there")):
-        result = call(project, "weights", source, "weights/elmo")
-        assert result.exit_code == 1
-        assert isinstance(result.exception, SystemExit)
-        assert part in result.output
-    assert not (project / "weights").exists()
-
-
-# Its parts
-
-
-def test_each_step_finds_what_it_needs() -> None:
-    """Files of the repository, or outputs of the steps before."""
-    there: set[str] = set()
-    assert set(DESCRIPTION["workflows"]["all"]) == set(COMMANDS)
-    for name in DESCRIPTION["workflows"]["all"]:
-        command = COMMANDS[name]
-        for needed in command["deps"]:
-            assert needed in there or (PROJECT / needed).is_file(), f"{name}: {needed}"
-        there |= set(command.get("outputs", []))
-        for part in (part for line in command["script"] for part in shlex.split(line)):
-            if part.startswith(("scripts/", "assets/", "configs/", "weights/")):
-                assert part in command["deps"] + command.get("outputs", []), part
-
-
-def test_scripts_and_variables_are_all_in_use() -> None:
-    text = (PROJECT / "project.yml").read_text(encoding="utf8")
-    used = set(re.findall(r"\$\{vars\.(\w+)\}", text))
-    assert used == set(DESCRIPTION["vars"])
-    for path in (PROJECT / "scripts").glob("*.py"):
-        assert f"python scripts/{path.name}" in text
-
-
-def test_the_readme_is_that_of_the_project(project: Path) -> None:
-    before = (project / "README.md").read_text(encoding="utf8")
-    good(run(project, "-m", "spacy", "project", "document", "--output", "README.md"))
-    after = (project / "README.md").read_text(encoding="utf8")
-    assert after == before, "run: python -m spacy project document --output README.md"
 
 
 @pytest.mark.slow

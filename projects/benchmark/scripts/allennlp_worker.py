@@ -1,15 +1,61 @@
-"""AllenNLP's ELMo at work, in an environment of its own. See `protocol`."""
+"""Tasks that measure AllenNLP's ELMo, in its own environment. See `protocol`.
 
+AllenNLP 2.10.1 imports packages that its ELMo does not use, and whose versions of that
+time cannot be installed next to a current PyTorch. Stubs take their place.
+"""
+
+import importlib.abc
+import importlib.machinery
+import sys
 import time
-from typing import Any, Dict, List
+import types
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
-from absent_packages import stand_in
 from protocol import option, serve, versions
 from treebank import count_words, in_batches, read_sentences, warming
 
-stand_in()
+UNUSED = (
+    "_jsonnet",
+    "cached_path",
+    "fairscale",
+    "huggingface_hub",
+    "lmdb",
+    "nltk",
+    "spacy",
+    "torchvision",
+    "transformers",
+)
+
+
+class Stub(types.ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        """Return a class of this name: most are base classes or annotations."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+class Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        if name.partition(".")[0] not in UNUSED:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return Stub(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        if module.__name__ == "cached_path":
+            # Files are given by their paths.
+            module.cached_path = lambda path, *_, **__: path  # type: ignore
+
+
+# The last finder: installed packages are imported as usual.
+sys.meta_path.append(Stubs())
 
 from allennlp.modules.elmo import _ElmoBiLm, batch_to_ids  # noqa: E402
 
@@ -17,7 +63,7 @@ torch.set_num_threads(int(option("--threads")))
 
 
 class Work:
-    """What the tasks share; `load` sets it."""
+    """State shared by the tasks, set by `load`."""
 
     model: Any
     batches: List[List[List[str]]]
@@ -32,12 +78,12 @@ def load(
     n_batches: int = 0,
     trainable: bool = False,
 ) -> Dict[str, Any]:
-    """Read the weights and the text. Without gradients, the vectors of the text's words
-    are cached too, for `encode_cached`."""
+    """Load the weights and the text. Without gradients, also cache the vectors of the
+    text's words, for `encode_cached`."""
     sentences = read_sentences(text, n_sentences)
     Work.batches = in_batches(sentences, n_batches=n_batches)
     words = sorted({word for sentence in sentences for word in sentence})
-    # Id 0 is the padding's.
+    # Id 0 is padding.
     numbers = {word: number for number, word in enumerate(words, 1)}
     with torch.set_grad_enabled(trainable):
         Work.model = _ElmoBiLm(
@@ -67,8 +113,8 @@ def warm_up() -> None:
 
 @torch.no_grad()
 def encode() -> Dict[str, float]:
-    """All batches from their character ids. Those are formed apart, and their time is
-    told apart."""
+    """Encode all batches from precomputed character ids; computing these is timed
+    separately."""
     start = time.perf_counter()
     for batch in Work.batches:
         batch_to_ids(batch)
@@ -81,7 +127,7 @@ def encode() -> Dict[str, float]:
 
 @torch.no_grad()
 def encode_cached() -> Dict[str, float]:
-    """All batches from word ids, with the words' vectors formed before."""
+    """Encode all batches from word ids, with precomputed word vectors."""
     start = time.perf_counter()
     for ids, word_ids in zip(Work.ids, Work.word_ids):
         Work.model(ids, word_ids)
@@ -90,7 +136,7 @@ def encode_cached() -> Dict[str, float]:
 
 @torch.no_grad()
 def vectors(sentences: List[List[str]], path: str) -> None:
-    """Write the sentences' layers, without a state from before, to an .npz file."""
+    """Write the layers of the sentences, from a zero state, to an .npz file."""
     Work.model._elmo_lstm.reset_states()
     output = Work.model(batch_to_ids(sentences))
     layers = torch.stack(output["activations"]).numpy()
@@ -105,7 +151,7 @@ def warm_up_training() -> None:
 
 
 def train() -> Dict[str, float]:
-    """Forward and back over all batches."""
+    """Run the forward and backward pass over all batches."""
     seconds = 0.0
     for number, batch in enumerate(Work.batches):
         inner = inner_positions(batch)
@@ -116,7 +162,10 @@ def train() -> Dict[str, float]:
 
 
 def gradient(sentences: List[List[str]], path: str) -> float:
-    """Write the gradient of the characters' vectors. RETURNS: the loss."""
+    """Write the gradient of the character embeddings to a file.
+
+    RETURNS (float): The loss.
+    """
     Work.model._elmo_lstm.reset_states()
     loss = forward_and_back(batch_to_ids(sentences), inner_positions(sentences))
     embedding = Work.model._token_embedder._char_embedding_weights
@@ -125,7 +174,7 @@ def gradient(sentences: List[List[str]], path: str) -> float:
 
 
 def forward_and_back(ids: torch.Tensor, inner: torch.Tensor) -> float:
-    """The loss is a fixed random projection of all layers of all words."""
+    """Backpropagate a fixed random projection of all layers. Returns the loss."""
     for parameter in Work.model.parameters():
         parameter.grad = None
     activations = Work.model(ids)["activations"]
@@ -137,7 +186,7 @@ def forward_and_back(ids: torch.Tensor, inner: torch.Tensor) -> float:
 
 
 def inner_positions(batch: List[List[str]]) -> torch.Tensor:
-    """1 for words, 0 for boundaries and padding."""
+    """Mask with 1 for words and 0 for boundaries and padding."""
     inner = torch.zeros(len(batch), max(map(len, batch)) + 2)
     for row, sentence in zip(inner, batch):
         row[1 : len(sentence) + 1] = 1

@@ -1,4 +1,4 @@
-"""An environment of its own for a peer, from the package index."""
+"""Create the environment of a peer from the package index."""
 
 import hashlib
 import platform
@@ -22,16 +22,16 @@ def main(
     alone: Annotated[
         Path,
         typer.Argument(
-            help="Pinned packages to install without what they ask for",
+            help="Pinned packages to install without their dependencies",
             exists=True,
             dir_okay=False,
         ),
     ],
 ) -> None:
-    """Make the environment, unless it is there with these packages already.
+    """Create the environment, unless it exists with these packages already.
 
-    The peers are older than the packages that they run beside here, and would refuse
-    them: they are installed ALONE, after all others.
+    The peers' own requirements exclude the newer packages that they run with here, so
+    they are installed last and without dependencies (ALONE).
     """
     wanted = {
         "python": platform.python_version(),
@@ -39,7 +39,7 @@ def main(
     }
     mark = folder / MARK
     if mark.is_file() and srsly.read_json(mark) == wanted and python_of(folder):
-        msg.info(f"{folder} is complete and is left as it is")
+        msg.info(f"{folder} is complete")
         return
     mark.unlink(missing_ok=True)
     run(sys.executable, "-m", "venv", "--clear", str(folder))
@@ -51,7 +51,7 @@ def main(
 
 
 def python_of(folder: Path) -> str:
-    """The environment's interpreter; an empty text where there is none."""
+    """Get the environment's interpreter; empty if there is none."""
     for name in ("bin/python", "Scripts/python.exe"):
         if (folder / name).exists():
             return str(folder / name)

@@ -1,4 +1,4 @@
-"""A `spacy train` whose epochs are timed. See `protocol`."""
+"""Tasks that time the epochs of `spacy train`. See `protocol`."""
 
 import io
 import tempfile
@@ -20,14 +20,14 @@ torch.set_num_threads(int(option("--threads")))
 
 
 class Work:
-    """What the tasks share; `train` sets it."""
+    """State shared by the tasks, set by `train`."""
 
     nlp: Language
     dev: str
 
 
 class EpochClock:
-    """When each epoch made its first update."""
+    """Time of each epoch's first update."""
 
     def __init__(self) -> None:
         self.starts: List[float] = []
@@ -48,12 +48,17 @@ def epoch_clock() -> Callable[[Language, Dict[str, Any]], None]:
 def train(
     config: str, corpus: str, dev: str, weights: str, n_epochs: int, limit: int
 ) -> Dict[str, Any]:
-    """Train as the config says, so many epochs. Its own stopping, its evaluation and
-    its log are left out: they are not what is measured.
+    """Train with a config for `n_epochs`, without early stopping, evaluation and log,
+    which are not measured.
 
-    limit: docs of the corpus; 0: all.
-    RETURNS: seconds of each epoch and before the first, the corpus's words, and whether
-        the pipeline has a biLM.
+    config (str): Path of the config.
+    corpus (str): Path of the training docs.
+    dev (str): Path of the development docs.
+    weights (str): Folder of the biLM, if the config uses one.
+    n_epochs (int): Number of epochs.
+    limit (int): Maximum number of docs; 0: all.
+    RETURNS (Dict[str, Any]): Seconds before the first epoch and of each epoch, the
+        number of words, and whether the pipeline has a biLM.
     """
     settings = load_config(Path(config), interpolate=False)
     has_elmo = "elmo" in settings["paths"]
@@ -61,7 +66,7 @@ def train(
     if has_elmo:
         settings["paths"]["elmo"] = weights
     settings["corpora"]["train"]["limit"] = limit
-    # The loop asks for a score once, after its first step.
+    # The loop evaluates once, after its first step.
     settings["corpora"]["dev"]["limit"] = 2
     settings["training"].update(
         {
@@ -88,10 +93,10 @@ def train(
 
 
 def annotate(limit: int) -> Dict[str, float]:
-    """The whole pipeline, as it is after loading, on the treebank's docs; it knows no
-    word yet.
+    """Run the pipeline, freshly loaded and with an empty word cache, on the treebank.
 
-    limit: docs; 0: all. RETURNS: seconds, and the docs' words.
+    limit (int): Maximum number of docs; 0: all.
+    RETURNS (Dict[str, float]): Seconds, and the number of words.
     """
     nlp = reload({})
     texts = [
@@ -109,17 +114,18 @@ def annotate(limit: int) -> Dict[str, float]:
 
 
 def reload(config: Dict[str, Any]) -> Language:
-    """What `train` trained, as a user would load it."""
+    """Load the trained pipeline as a user would."""
     with tempfile.TemporaryDirectory() as folder:
         Work.nlp.to_disk(folder)
         return spacy.load(folder, config=config)
 
 
 def score(precision: str, limit: int) -> float:
-    """Of what `train` trained, on the treebank's own sentences, with the biLM in this
-    precision; weighted as the config weights scores.
+    """Score the trained pipeline on gold-standard sentences, by the config's weights.
 
-    limit: docs; 0: all.
+    precision (str): Precision of the biLM.
+    limit (int): Maximum number of docs; 0: all.
+    RETURNS (float): The weighted score.
     """
     nlp = reload({"components": {"elmo": {"model": {"precision": precision}}}})
     corpus = Corpus(Work.dev, gold_preproc=True, limit=limit)

@@ -1,5 +1,5 @@
-"""Seconds of the epochs of training heads, and of what they trained on new text: on a
-frozen ELMo, and on spaCy's own CNN."""
+"""Time the epochs of training heads on a frozen ELMo and on spaCy's CNN, and the
+trained pipelines on new text."""
 
 import statistics
 import sys
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Dict, List
 
 import typer
+from measuring import our_versions, summarise_all, write_results
 from protocol import Team
-from records import our_versions, write_results
-from rounds import summarise_all
 from wasabi import msg
 
 PRECISIONS = ("float32", "bfloat16")
@@ -18,19 +17,23 @@ PRECISIONS = ("float32", "bfloat16")
 def main(
     corpus: Annotated[Path, typer.Argument(help=".spacy to train on", exists=True)],
     dev: Annotated[Path, typer.Argument(help=".spacy, for scores", exists=True)],
-    weights: Annotated[Path, typer.Argument(help="Of ELMo, where a config names them")],
+    weights: Annotated[
+        Path, typer.Argument(help="Weights of ELMo, for configs that use it")
+    ],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
     configs: Annotated[
         List[Path],
-        typer.Argument(help="The first is what others are compared with", exists=True),
+        typer.Argument(
+            help="Configs; the others are compared with the first", exists=True
+        ),
     ],
     n_epochs: Annotated[int, typer.Option(min=2)] = 3,
     n_rounds: int = 3,
     limit: Annotated[int, typer.Option(help="Docs of each corpus; 0: all")] = 0,
     threads: int = 2,
 ) -> None:
-    """In each round every config is trained, in a process of its own. What the last
-    round trained on ELMo is scored in each precision."""
+    """In each round, every config is trained in its own process. Pipelines with ELMo
+    that the last round trained are scored in each precision."""
     rounds: Dict[str, List[Dict[str, float]]] = {path.stem: [] for path in configs}
     if len(rounds) != len(configs):
         msg.fail("Expected configs with different names.", exits=1)
@@ -80,7 +83,8 @@ def main(
 
 
 def shorten(answer: Dict[str, Any]) -> Dict[str, float]:
-    """Seconds before the first epoch, of that one, and the median of the later ones."""
+    """Get the seconds before the first epoch, of the first epoch, and the median of
+    later ones."""
     epochs: List[float] = answer["epochs"]
     return {
         "before": answer["before"],

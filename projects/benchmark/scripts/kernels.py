@@ -1,5 +1,5 @@
-"""The LSTMs' steps by the compiled kernels, beside PyTorch's operations: one layer in
-both directions, all else being the same."""
+"""Compare the compiled LSTM kernels with PyTorch's operations: one layer in both
+directions."""
 
 import time
 from pathlib import Path
@@ -7,8 +7,7 @@ from typing import Annotated, Any, Callable, Dict, List, cast
 
 import torch
 import typer
-from records import our_versions, write_results
-from rounds import summarise, summarise_all
+from measuring import our_versions, summarise, summarise_all, write_results
 from torch import Tensor
 from wasabi import msg
 
@@ -23,17 +22,18 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def main(
     target: Annotated[Path, typer.Argument(help="JSON to write")],
-    sizes: Annotated[List[str], typer.Argument(help="Of LSTMs: DIM/PROJECTION_DIM")],
+    sizes: Annotated[
+        List[str], typer.Argument(help="Sizes of the LSTM: DIM/PROJECTION_DIM")
+    ],
     n_sequences: int = 32,
     n_steps: int = 20,
     n_rounds: int = 7,
     threads: int = 2,
 ) -> None:
-    """Seconds of a pass over packed sequences of one length, without gradients, and
-    forwards and back."""
+    """Time a pass over packed sequences of equal length, without and with gradients."""
     absent = kernels.why_absent()
     if absent:
-        msg.fail(f"Nothing to compare: there are no kernels here, {absent}.", exits=1)
+        msg.fail(f"Nothing to compare: no kernels here, {absent}.", exits=1)
     torch.set_num_threads(threads)
     found: Dict[str, Any] = {}
     for size in sizes:
@@ -47,7 +47,7 @@ def main(
         told = {
             name: round(one["median"], 2) for name, one in found[size]["gains"].items()
         }
-        msg.info(f"{size}: times as fast by kernels: {told}")
+        msg.info(f"{size}: speedup by kernels: {told}")
     write_results(
         target,
         our_versions(),
@@ -63,7 +63,8 @@ def main(
 def make_passes(
     size: str, n_sequences: int, n_steps: int
 ) -> Dict[str, Callable[[], Tensor]]:
-    """By "pass precision way"; they give what came out, or the inputs' gradient."""
+    """Create the passes, by "pass precision way". Each returns its output, or the
+    gradient of its inputs."""
     dim, width = map(int, size.split("/"))
     torch.manual_seed(0)
     layers = [
@@ -103,7 +104,7 @@ def make_passes(
 
 
 def check_agreement(size: str, found: Dict[str, Tensor]) -> None:
-    """Raises ValueError where the kernels give other numbers than the operations."""
+    """RAISES: ValueError if the kernels and the operations disagree."""
     for name, numbers in found.items():
         other = found[name.replace("kernels", "operations")]
         error = float((numbers - other).norm() / other.norm())
@@ -111,7 +112,7 @@ def check_agreement(size: str, found: Dict[str, Tensor]) -> None:
         if not error < most:
             raise ValueError(
                 f"{size}, {name}: expected the numbers of PyTorch's operations within "
-                f"{most:.0e}, found them off by {error:.1e}."
+                f"{most:.0e}, found a relative error of {error:.1e}."
             )
 
 
@@ -122,8 +123,8 @@ def seconds(run: Callable[[], Tensor]) -> float:
 
 
 def gains(rounds: List[Dict[str, float]]) -> Dict[str, Any]:
-    """How many times as fast the kernels are, formed in each round, by "pass
-    precision". About 1 where they leave the work to PyTorch's operations."""
+    """Speedup by the kernels, computed within each round, by "pass precision". About 1
+    if they leave the work to PyTorch's operations."""
     return {
         f"{kind} {precision}": summarise(
             [

@@ -1,4 +1,4 @@
-"""The results as pictures."""
+"""Plot the results."""
 
 from pathlib import Path
 from typing import Annotated, Any, Dict, Mapping
@@ -15,27 +15,28 @@ Points = Mapping[str, Mapping[str, Any]]
 
 LEFT_OUT = ("allennlp from words", "cold float32", "cold bfloat16")
 OURS, THEIRS = "tab:blue", "tab:gray"
-QUANTITIES = {"words_per_second": "words/s", "peak_mb": "MiB at most"}
+QUANTITIES = {"words_per_second": "words/s", "peak_mb": "peak MiB"}
 DPI = 80
 
 
 def main(
     results: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
 ) -> None:
-    """Draw what was measured, beside the results: inference.png, scaling.png."""
+    """Plot the results next to them, as inference.png and scaling.png."""
     for name, draw in (("inference", draw_inference), ("scaling", draw_scaling)):
         source, target = results / f"{name}.json", results / f"{name}.png"
         if not source.is_file():
             msg.info(f"No {source}: not drawn")
             continue
         figure = draw(srsly.read_json(source))
-        # Without a date and a version: the same results make the same file.
+        # Without date and version, so that the same results give the same file.
         figure.savefig(target, dpi=DPI, metadata={"Software": None})
         msg.good(str(target))
 
 
 def draw_inference(found: Dict[str, Any]) -> Figure:
-    """Words per second of all systems, a panel a size, with the rounds' spread."""
+    """Plot words per second of all systems, one panel per size, with the spread of the
+    rounds."""
     sizes = found["sizes"]
     figure = Figure(figsize=(5.5 * len(sizes), 3.6), layout="tight")
     panels = figure.subplots(1, len(sizes), squeeze=False)
@@ -61,7 +62,7 @@ def draw_inference(found: Dict[str, Any]) -> Figure:
 
 
 def draw_scaling(found: Dict[str, Any]) -> Figure:
-    """Words per second above, memory below, against what they depend on."""
+    """Plot words per second (above) and memory (below) by batch, length and size."""
     figure = Figure(figsize=(15, 8), layout="tight")
     panels = figure.subplots(2, 3)
     for row, (key, name) in zip(panels, QUANTITIES.items()):
@@ -87,7 +88,7 @@ def draw_scaling(found: Dict[str, Any]) -> Figure:
 
 
 def draw_sizes(axes: Axes, sizes: Mapping[str, Any], key: str) -> None:
-    """Against the number of parameters, a line for each number of threads."""
+    """Plot by number of parameters, one line per number of threads."""
     for number, threads in enumerate(next(iter(sizes.values()))["threads"]):
         at_threads = [one["threads"][threads] for one in sizes.values()]
         points = {str(int(at["parameters"]["median"])): at for at in at_threads}
@@ -98,7 +99,7 @@ def draw_sizes(axes: Axes, sizes: Mapping[str, Any], key: str) -> None:
 def line(
     axes: Axes, points: Points, key: str, label: str, color: str, style: str = "o-"
 ) -> None:
-    """Medians, with the rounds' spread around them."""
+    """Plot medians, with the spread of the rounds around them."""
     x = [int(point) for point in points]
     median, least, most = (
         [at[key][part] for at in points.values()] for part in ("median", "min", "max")

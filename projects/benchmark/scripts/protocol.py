@@ -1,6 +1,6 @@
-"""Workers: processes that wait for one task a line, as JSON, and answer with one line.
+"""Worker processes: they read one task per line, as JSON, and answer with one line.
 
-Only the standard library: peers' environments read this module too.
+Uses the standard library only, since the peers' environments import it as well.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def serve(tasks: Dict[str, Task]) -> None:
-    """In a worker: answer until standard input ends. An error ends the worker, and
-    its traceback is on standard error."""
-    # Libraries print to standard output: only answers may go to the driver.
+    """Run in a worker: answer tasks until standard input ends. An error ends the
+    worker, with a traceback on standard error."""
+    # Libraries print to standard output, which is reserved for answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf8")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -33,24 +33,26 @@ def serve(tasks: Dict[str, Task]) -> None:
 
 
 class WorkerError(RuntimeError):
-    """A worker ended before it answered."""
+    """Raised if a worker ends before it answers."""
 
 
 class Worker:
-    """In the driver: a worker process. Between tasks it waits on its input and uses no
-    core.
+    """A worker process, as the driver sees it. It blocks between tasks.
 
-    python: interpreter of its environment. script: name in scripts/.
+    python (str): Interpreter of the worker's environment.
+    script (str): Name of the script in scripts/.
+    arguments (str): Further arguments of the script.
+    threads (int): Number of threads.
     """
 
     def __init__(self, python: str, script: str, *arguments: str, threads: int) -> None:
         self.name = script
         environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
         if python != sys.executable:
-            # What the driver's interpreter was told is not meant for another one.
+            # These are meant for the driver's interpreter.
             for name in ("PYTHONPATH", "PYTHONHOME"):
                 environment.pop(name, None)
-        # A file and not a pipe: nobody reads it, and a full pipe would stop the worker.
+        # A file, because a full pipe that nobody reads would block the worker.
         self._log = tempfile.TemporaryFile(  # noqa: SIM115
             "w+", encoding="utf8", errors="replace"
         )
@@ -65,7 +67,10 @@ class Worker:
         )
 
     def ask(self, task: str, **arguments: Any) -> Any:
-        """Raises WorkerError, with the worker's last words, where none comes."""
+        """Send a task and wait for the answer.
+
+        RAISES: WorkerError, with the end of the worker's log, if there is no answer.
+        """
         line = json.dumps({"task": task, **arguments})
         answer = ""
         try:
@@ -76,25 +81,25 @@ class Worker:
         except BrokenPipeError:
             pass
         if not answer:
-            raise WorkerError(f"{self.name} ended at {line}\n{self._last_words()}")
+            raise WorkerError(f"{self.name} ended at {line}\n{self._end_of_log()}")
         return json.loads(answer)
 
     def close(self) -> None:
-        # What a worker that has ended was last asked may still wait to be written.
+        # The last task of a worker that has ended may still be in the buffer.
         with contextlib.suppress(BrokenPipeError):
             cast(IO[str], self._process.stdin).close()
         self._process.wait()
         cast(IO[str], self._process.stdout).close()
         self._log.close()
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         self._process.wait()
         self._log.seek(0)
         return "".join(self._log.readlines()[-30:])
 
 
 class Team:
-    """Workers by name, all ended at the end of a `with`."""
+    """Workers by name; a `with` block ends them all."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -114,11 +119,11 @@ class Team:
 
 
 def option(name: str, arguments: Optional[List[str]] = None) -> str:
-    """Of a worker's command line, the value after `name`."""
+    """Get the value that follows `name` on a worker's command line."""
     arguments = sys.argv if arguments is None else arguments
     return arguments[arguments.index(name) + 1]
 
 
 def versions(*packages: str) -> Dict[str, str]:
-    """Of packages of this environment."""
+    """Get the versions of packages in this environment."""
     return {package: version(package) for package in packages}

@@ -1,14 +1,20 @@
-"""Words per second and peak memory against batch_tokens, length, threads and size."""
+"""Measure words per second and peak memory by batch_tokens, length, threads, size."""
 
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, NamedTuple
 
 import typer
-from models import HELP, Model, parse_models
+from measuring import (
+    MODELS,
+    Model,
+    Summary,
+    our_versions,
+    parse_models,
+    summarise_all,
+    write_results,
+)
 from protocol import Team
-from records import our_versions, write_results
-from rounds import Summary, summarise_all
 from wasabi import msg
 
 BATCH_TOKENS = (64, 256, 1024, 4096)
@@ -17,16 +23,17 @@ SENTENCE_LENGTHS = (10, 100, 1000, 10_000, 100_000)
 DOC_LENGTHS = (100, 1000, 10_000, 100_000)
 LONGEST_SENTENCE = {"small": 100_000}
 LONGEST_SENTENCE_ELSE = 1000
-"""A sentence is read word by word, and each word reads all weights of the LSTMs: longer
-ones would take minutes."""
+"""A sentence is processed word by word, each word with all weights of the LSTMs: longer
+sentences would take minutes."""
 LONGEST_DOC = 10
-"""Times the longest sentence: a doc is read in stretches, the component's `window`."""
+"""Longest doc, as a multiple of the longest sentence: the component cuts docs into
+windows."""
 LONG = 100_000
-"""Words from which on a single round is long enough."""
+"""Number of words from which a single round is enough."""
 
 
 class Point(NamedTuple):
-    """Of a curve: a task of the worker at one value."""
+    """Point of a curve: a task of the worker at one value."""
 
     task: str
     value: int
@@ -37,13 +44,15 @@ class Point(NamedTuple):
 def main(
     text: Annotated[Path, typer.Argument(help="CoNLL-U file", exists=True)],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
-    models: Annotated[List[str], typer.Argument(help=HELP)],
-    n_words: Annotated[int, typer.Option(help="Of texts of one length")] = 2000,
-    longest: Annotated[int, typer.Option(help="Longer texts are left out")] = LONG,
+    models: Annotated[List[str], typer.Argument(help=MODELS)],
+    n_words: Annotated[
+        int, typer.Option(help="Total words of texts of equal length")
+    ] = 2000,
+    longest: Annotated[int, typer.Option(help="Skip longer texts")] = LONG,
     n_rounds: int = 2,
     threads: int = 2,
 ) -> None:
-    """Each point is measured in fresh processes: the peak of one is not another's."""
+    """Each point is measured in fresh processes, so that their peaks are separate."""
     sizes: Dict[str, Any] = {}
     for model in parse_models(models):
         measured: Dict[Point, Dict[str, Summary]] = {}
@@ -70,7 +79,7 @@ def main(
 def plan(
     size: str, longest: int, threads: int, n_rounds: int
 ) -> Dict[str, Dict[str, Point]]:
-    """The curves and their points."""
+    """Plan the curves and their points."""
     sentence = LONGEST_SENTENCE.get(size, LONGEST_SENTENCE_ELSE)
 
     def lengths(task: str, all_lengths: tuple, bound: int) -> Dict[str, Point]:
@@ -82,15 +91,15 @@ def plan(
 
     return {
         "batch_tokens": {
-            str(tokens): Point("sentences", tokens, threads, n_rounds)
+            str(tokens): Point("batch_tokens", tokens, threads, n_rounds)
             for tokens in BATCH_TOKENS
         },
         "threads": {
-            str(number): Point("sentences", DEFAULT_BATCH_TOKENS, number, n_rounds)
+            str(number): Point("batch_tokens", DEFAULT_BATCH_TOKENS, number, n_rounds)
             for number in range(1, threads + 1)
         },
-        "sentence_length": lengths("long_sentences", SENTENCE_LENGTHS, sentence),
-        "doc_length": lengths("long_docs", DOC_LENGTHS, LONGEST_DOC * sentence),
+        "sentence_length": lengths("sentence_length", SENTENCE_LENGTHS, sentence),
+        "doc_length": lengths("doc_length", DOC_LENGTHS, LONGEST_DOC * sentence),
     }
 
 
@@ -98,15 +107,14 @@ def measure(point: Point, model: Model, text: Path, n_words: int) -> Dict[str, S
     rounds = []
     for _ in range(point.n_rounds):
         with Team(point.threads) as team:
-            worker = team.start("scaling", sys.executable, "scaling_worker.py")
+            worker = team.start("scaling", sys.executable, "our_worker.py")
             loaded = worker.ask(
                 "load",
                 weights=str(model.folder),
                 text=str(text),
                 n_sentences=model.n_sentences,
-                n_words=n_words,
             )
-            answer = worker.ask(point.task, value=point.value)
+            answer = worker.ask(point.task, value=point.value, n_words=n_words)
         rounds.append({**answer, "parameters": loaded["parameters"]})
     return summarise_all(rounds)
 

@@ -1,11 +1,11 @@
-"""simple_elmo at work, in an environment of its own. See `protocol`."""
+"""Tasks that measure simple_elmo, in its own environment. See `protocol`."""
 
 import logging
 import os
 import time
 from typing import Any, Dict, List
 
-# simple_elmo knows the Keras of its day only. Both are read when TensorFlow starts.
+# simple_elmo needs Keras 2. TensorFlow reads both variables when it is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
@@ -20,7 +20,7 @@ THREADS = int(option("--threads"))
 
 
 class Work:
-    """What the tasks share; `load` sets it."""
+    """State shared by the tasks, set by `load`."""
 
     model: Any
     session: Any
@@ -29,8 +29,8 @@ class Work:
 
 
 def load(weights: str, text: str, n_sentences: int = 0) -> Dict[str, Any]:
-    """Read the weights and the text, and start a session, as `get_elmo_vectors` does
-    when it is given none: it would build the graph anew at each call."""
+    """Load the weights and the text, and start a session. Without one,
+    `get_elmo_vectors` would build the graph again in each call."""
     Work.batches = in_batches(read_sentences(text, n_sentences))
     Work.model = ElmoModel()
     # It logs each batch.
@@ -52,7 +52,7 @@ def load(weights: str, text: str, n_sentences: int = 0) -> Dict[str, Any]:
 
 
 def reset() -> None:
-    """The weights, and the state of the LSTMs, which goes on from batch to batch."""
+    """Initialize the weights and the LSTM state, which carries over between calls."""
     Work.session.run(tf.compat.v1.global_variables_initializer())
 
 
@@ -64,15 +64,15 @@ def layers_of(batch: List[List[str]]) -> np.ndarray:
 
 
 def warm_up() -> None:
-    """Once a whole pass: the first one over a text is slower than the next ones."""
+    """Make a whole pass the first time, which is slower than later passes."""
     for batch in warming(Work.batches) if Work.is_warm else Work.batches:
         layers_of(batch)
     Work.is_warm = True
 
 
 def encode() -> Dict[str, float]:
-    """All batches, a call each: one for all would fill one array of the longest
-    sentence's length."""
+    """Encode one batch per call: a single call would pad everything to the longest
+    sentence."""
     start = time.perf_counter()
     for batch in Work.batches:
         layers_of(batch)
@@ -80,7 +80,7 @@ def encode() -> Dict[str, float]:
 
 
 def vectors(sentences: List[List[str]], path: str) -> None:
-    """Write the sentences' layers, without a state from before, to an .npz file."""
+    """Write the layers of the sentences, from a zero state, to an .npz file."""
     reset()
     layers = layers_of(sentences)
     arrays = [layers[row, :, : len(s)] for row, s in enumerate(sentences)]

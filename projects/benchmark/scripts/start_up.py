@@ -1,4 +1,4 @@
-"""Print, as JSON, how long a fresh process takes to have the component at work."""
+"""Print, as JSON, how long a fresh process takes until the component has run."""
 
 import json
 import time
@@ -7,9 +7,9 @@ import typer
 
 
 def main(weights: str) -> None:
-    """Seconds of each step, one after the other."""
+    """Print the seconds of each step, in order."""
     marks = [time.perf_counter()]
-    # What a pipeline on PyTorch imports without us.
+    # Any pipeline with PyTorch imports these.
     import spacy
     import spacy.training
     import thinc.api  # noqa: F401

@@ -1,4 +1,4 @@
-"""What spaCy adds to the network's own time, and how fast a pipeline starts."""
+"""Measure what spaCy adds to the network's own time, and how fast a pipeline starts."""
 
 import json
 import os
@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Dict, List
 
 import typer
-from models import HELP, parse_models
+from measuring import (
+    MODELS,
+    our_versions,
+    parse_models,
+    summarise_all,
+    write_results,
+)
 from protocol import SCRIPTS, THREADS, Team, Worker
-from records import our_versions, write_results
-from rounds import summarise_all
 from wasabi import msg
 
 FORMATS = {"hdf5": "", "safetensors": "-safetensors"}
@@ -20,23 +24,24 @@ FORMATS = {"hdf5": "", "safetensors": "-safetensors"}
 def main(
     text: Annotated[Path, typer.Argument(help="CoNLL-U file", exists=True)],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
-    models: Annotated[List[str], typer.Argument(help=HELP)],
+    models: Annotated[List[str], typer.Argument(help=MODELS)],
     n_rounds: int = 3,
-    n_runs: Annotated[int, typer.Option(help="Of a short doc, a round")] = 50,
+    n_runs: Annotated[int, typer.Option(help="Runs of a short doc per round")] = 50,
     threads: int = 2,
 ) -> None:
-    """Each folder of weights has a twin in our own format, FOLDER-safetensors, that is
-    started too."""
+    """The start is also measured with the same weights in our own format, in
+    FOLDER-safetensors."""
     sizes: Dict[str, Any] = {}
     for model in parse_models(models):
         with Team(threads) as team:
-            worker = team.start("spacy", sys.executable, "spacy_worker.py")
+            worker = team.start("spacy", sys.executable, "our_worker.py")
             found = worker.ask(
                 "load",
                 weights=str(model.folder),
                 text=str(text),
                 n_sentences=model.n_sentences,
             )
+            short_doc_words = worker.ask("add_component")
             for task in ("encode", "pipe"):
                 worker.ask(task)
             rounds = []
@@ -46,14 +51,14 @@ def main(
         starts = {}
         for name, suffix in FORMATS.items():
             folder = Path(f"{model.folder}{suffix}")
-            # The first start reads the files from the disk into memory: not counted.
+            # The first start reads the files from disk and is not counted.
             times = [start_up(folder, threads) for _ in range(n_rounds + 1)][1:]
             starts[name] = summarise_all(times)
             msg.info(f"{folder.name}: {times[-1]}")
         sizes[model.name] = {
             "words": found["words"],
             "sentences": found["sentences"],
-            "short_doc_words": found["short_doc_words"],
+            "short_doc_words": short_doc_words,
             "through_spacy": summarise_all(rounds),
             "start_up": starts,
         }
@@ -74,7 +79,7 @@ def one_round(worker: Worker, words: int, n_runs: int) -> Dict[str, float]:
 
 
 def start_up(weights: Path, threads: int) -> Dict[str, float]:
-    """Of a fresh process."""
+    """Time the steps of a fresh process."""
     found: Dict[str, float] = json.loads(
         subprocess.run(
             [sys.executable, str(SCRIPTS / "start_up.py"), str(weights)],

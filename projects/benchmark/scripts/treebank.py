@@ -1,6 +1,6 @@
-"""The table's work: the sentences of UD English EWT, in batches.
+"""The text of the benchmark: sentences of UD English EWT, in batches.
 
-Only the standard library: peers' environments read this module too.
+Uses the standard library only, since the peers' environments import it as well.
 """
 
 from pathlib import Path
@@ -12,18 +12,20 @@ BATCH_SIZE = 32
 
 
 def read_sentences(path: Union[str, Path], n_sentences: int = 0) -> List[Sentence]:
-    """The words of each sentence of a CoNLL-U file. A word that is written as a part of
-    another (`don't`: `do`, `n't`) is one of its own, as the treebank has it.
+    """Read the syntactic words of each sentence of a CoNLL-U file (`don't` is `do` and
+    `n't`).
 
-    n_sentences: so many, evenly spread over the file, so that their lengths are as in
-        the whole; 0: all.
+    path (Union[str, Path]): The file.
+    n_sentences (int): Number of sentences, evenly spaced, so that they are
+        representative in length; 0: all.
+    RETURNS (List[Sentence]): The words of each sentence.
     """
     sentences: List[Sentence] = []
     words: Sentence = []
     with open(path, encoding="utf8") as lines:
         for line in lines:
             fields = line.rstrip("\n").split("\t")
-            # Lines 3-4 (a token of several words) and 3.1 (an empty node) are no words.
+            # Skip lines 3-4 (a token of several words) and 3.1 (an empty node).
             if fields[0].isdecimal():
                 words.append(fields[1])
             elif not line.strip() and words:
@@ -37,10 +39,12 @@ def read_sentences(path: Union[str, Path], n_sentences: int = 0) -> List[Sentenc
 def in_batches(
     sentences: Sequence[Sentence], size: int = BATCH_SIZE, n_batches: int = 0
 ) -> List[List[Sentence]]:
-    """Sentences of about one length together, the longest first, as every system has
-    them at its best.
+    """Batch sentences by length, longest first, which suits every system.
 
-    n_batches: so many, evenly spread; 0: all.
+    sentences (Sequence[Sentence]): The sentences.
+    size (int): Sentences per batch.
+    n_batches (int): Number of batches, evenly spaced; 0: all.
+    RETURNS (List[List[Sentence]]): The batches.
     """
     longest_first = sorted(sentences, key=len, reverse=True)
     starts = range(0, len(longest_first), size)
@@ -49,12 +53,12 @@ def in_batches(
 
 
 def warming(batches: List[List[Sentence]]) -> List[List[Sentence]]:
-    """The largest batch, and one of the usual size."""
+    """Select the largest batch and one of median length."""
     return [batches[0], batches[len(batches) // 2]]
 
 
 def spread(items: List, n_items: int) -> List:
-    """So many of the items, at even distances; all where 0 or more than there are."""
+    """Select `n_items` evenly spaced items; all if 0, or if there are fewer."""
     if not 0 < n_items < len(items):
         return items
     return [items[number * len(items) // n_items] for number in range(n_items)]

@@ -1,4 +1,4 @@
-"""Random weights at the published sizes, in the published format and in ours."""
+"""Create random weights at the published sizes, in the published format and in ours."""
 
 from pathlib import Path
 from typing import Annotated, Dict, List
@@ -10,9 +10,9 @@ from wasabi import msg
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
 
-# Factors on the initial weights. With them some memory cells and a few outputs lie at
-# their bounds, and the gates are used, but not saturated: a mistake in any of them
-# would show in the vectors, and rounding still would not.
+# Factors on the initial weights. They bring some memory cells and a few outputs to
+# their clips, and the gates into use without saturating them: a mistake in any of these
+# would show in the vectors, while rounding would not.
 INPUT, RECURRENT, OUTPUT = 2.0, 1.5, 5.0
 
 N_SENTENCES = 64
@@ -26,29 +26,28 @@ def main(
 ) -> None:
     """Write FOLDER/SIZE, the published pair of files, and FOLDER/SIZE-safetensors.
 
-    Random weights know nothing of any language; speed does not depend on what they
-    know. They are fitted to the words of TEXT, so that the values in the network are
-    about as large as in a trained one.
+    Speed does not depend on what weights have learned. They are scaled to the words of
+    TEXT, so that values in the network are about as large as in a trained one.
     """
     sentences = read_sentences(text, N_SENTENCES)
     for size in sizes:
         torch.manual_seed(seed)
         bilm = BiLM(BiLMConfig.preset(size))
         fit(bilm, sentences)
-        found = at_bounds(bilm, sentences)
+        found = clipped(bilm, sentences)
         if not all(0 < share < 0.1 for share in found.values()):
-            msg.fail(f"{size}: shares of values at their bounds: {found}", exits=1)
+            msg.fail(f"{size}: shares of clipped values: {found}", exits=1)
         save_bilm(bilm, folder / size, format="hdf5")
         save_bilm(bilm, folder / f"{size}-safetensors")
         msg.good(
-            f"{folder / size}: {bilm.n_parameters:,} random weights; at their bounds: "
+            f"{folder / size}: {bilm.n_parameters:,} random weights; clipped: "
             + ", ".join(f"{share:.2%} of the {name}" for name, share in found.items())
         )
 
 
 @torch.no_grad()
 def fit(bilm: BiLM, sentences: List[Sentence]) -> None:
-    """Word vectors get mean 0 and deviation 1, and the LSTMs are scaled."""
+    """Normalize the word vectors to mean 0 and deviation 1, and scale the LSTMs."""
     words = sorted({word for sentence in sentences for word in sentence})
     vectors = bilm.encode_words(words)
     projection = bilm.character_encoder.projection
@@ -65,9 +64,9 @@ def fit(bilm: BiLM, sentences: List[Sentence]) -> None:
 
 
 @torch.no_grad()
-def at_bounds(bilm: BiLM, sentences: List[Sentence]) -> Dict[str, float]:
-    """The share of the memory cells after each sentence, and of the outputs of the
-    first LSTM layers, that are clipped."""
+def clipped(bilm: BiLM, sentences: List[Sentence]) -> Dict[str, float]:
+    """Compute the share of clipped values among the memory cells after each sentence,
+    and among the outputs of the first LSTM layers."""
     layers, state = bilm.encode_batch(sentences)
     config = bilm.config
     cells = torch.cat([layer.cell for part in state for layer in part])

@@ -1,4 +1,4 @@
-"""Lay the project's assets in place from a local folder, without a network."""
+"""Copy a project's assets from a local folder instead of the network."""
 
 import bz2
 import gzip
@@ -12,7 +12,6 @@ import srsly
 import typer
 from wasabi import msg
 
-PROJECT = Path(__file__).resolve().parent.parent
 OPENERS: Dict[str, Any] = {
     "": open,
     ".xz": lzma.open,
@@ -26,26 +25,28 @@ def main(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder that holds the files, at any depth.",
+            help="Folder that contains the files, at any depth.",
             exists=True,
             file_okay=False,
         ),
     ],
 ) -> None:
-    """Find each asset of project.yml by its name below FOLDER, as it is, packed (.xz,
-    .gz, .bz2) or in an archive (.tar, .tar.xz, ...), compare its checksum, if it has
-    one, and lay it in place, unpacked."""
-    assets = srsly.read_yaml(PROJECT / "project.yml")["assets"]
+    """Find each asset of ./project.yml by its name below FOLDER: as it is, compressed
+    (.xz, .gz, .bz2), or in an archive (.tar, .tar.xz, ...). Check its checksum, if it
+    has one, and copy it, uncompressed."""
+    assets = srsly.read_yaml("project.yml")["assets"]
     placed = [place(folder, asset["dest"], asset.get("checksum")) for asset in assets]
     if not all(placed):
         missing = len(placed) - sum(placed)
-        msg.fail(f"{missing} of {len(placed)} assets are not in place")
-        raise typer.Exit(1)
+        msg.fail(f"{missing} of {len(placed)} assets are not in place", exits=1)
 
 
 def place(folder: Path, name: str, checksum: Optional[str]) -> bool:
-    """Lay one asset in place and say what was done. Returns whether it is there."""
-    target = PROJECT / name
+    """Put one asset in place, and say what was done.
+
+    RETURNS (bool): Whether it is in place.
+    """
+    target = Path(name)
     if target.is_file() and checksum in (None, md5(target.read_bytes())):
         msg.good(f"{name}: already in place")
         return True
@@ -57,12 +58,12 @@ def place(folder: Path, name: str, checksum: Optional[str]) -> bool:
         target.write_bytes(content)
         msg.good(f"{name}: from {source}")
         return True
-    msg.fail(f"{name}: not below {folder}", "Neither by itself nor in a .tar")
+    msg.fail(f"{name}: not found below {folder}, neither as a file nor in a .tar")
     return False
 
 
 def candidates(folder: Path, name: str) -> Iterator[Tuple[str, bytes]]:
-    """Files below a folder that could be the asset, and what is in them."""
+    """Find the files that could be the asset, with their uncompressed contents."""
     for suffix, opener in OPENERS.items():
         for path in sorted(folder.rglob(name + suffix)):
             try:

@@ -1,4 +1,4 @@
-"""Lay a biLM's weights in the project."""
+"""Put the weights of a biLM into a project."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +16,14 @@ def main(
     ],
     target: Annotated[Path, typer.Argument(help="Folder to write")],
 ) -> None:
-    """Copy weights of any format as spacy-elmo's own, so that all steps read one place
-    and are run again where the weights are others."""
+    """Convert weights to spacy-elmo's own format, so that every step depends on one
+    folder and runs again if the weights change."""
     if source == "null" and not BUNDLED.is_dir():
         msg.fail(
             "Expected the weights that ship with spacy-elmo, found no such folder",
             "This version ships none. Name your own: --vars.weights PATH",
+            exits=1,
         )
-        raise typer.Exit(1)
     try:
         bilm = load_bilm(BUNDLED if source == "null" else source)
     except (OSError, ValueError) as error:
