@@ -205,7 +205,7 @@ def test_peers_do_not_import_spacy_elmo(name: str) -> None:
 
 
 def test_stubs_replace_unused_packages_only() -> None:
-    """Without AllenNLP, the import of the worker fails after the stubs are installed."""
+    """AllenNLP is missing here: the worker fails to import after installing them."""
     code = (
         "import contextlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "with contextlib.suppress(ImportError): import allennlp_worker\n"

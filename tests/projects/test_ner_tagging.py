@@ -20,7 +20,7 @@ from helpers.ner_tagging_project import (
     write_results,
 )
 from helpers.pretrain_project import write_config
-from helpers.project_copies import copy_project, run
+from helpers.project_copies import copy_project, run, script
 
 from spacy_elmo import load_bilm
 
@@ -67,8 +67,7 @@ def _told(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:
-    result = run(project, "scripts/local_assets.py", str(shared / "data" / "eval"))
-    assert result.returncode == 0, result.stdout + result.stderr
+    script(project, "local_assets", shared / "data" / "eval")
     found: dict[str, int] = {}
     for path in sorted((project / "assets" / "ewt").glob("*.conllu")):
         lines = path.read_text(encoding="utf8").split("\n")
