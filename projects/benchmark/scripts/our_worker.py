@@ -77,8 +77,8 @@ def peak(precision: str = "float32", is_packed: bool = False) -> Optional[float]
     backend = select_backend(torch.device("cpu"), dtype)
     if not isinstance(backend, CPUBackend):
         return None
-    multiply, inputs = backend.prepare_linear(weight.float(), None), rows.float()
-    return speed(lambda: multiply(inputs))
+    product, inputs = backend.prepare_linear(weight.float(), None), rows.float()
+    return speed(lambda: product(inputs))
 
 
 @torch.no_grad()
