@@ -1,63 +1,76 @@
-"""Weight files <-> BiLM. One module a format; here they are told apart."""
+"""Weight files <-> BiLM: one module per format. This one recognizes the formats."""
 
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Set
 
 from ..bilm import BiLM
+from ..files import PathLike
 from . import manylangs, native, nlpl, options, published
-from .checks import PathLike, WeightsError
+from .checks import WeightsError
 
 __all__ = ["Recognised", "WeightsError", "load_bilm", "recognise", "save_bilm"]
 
 FORMATS = ("safetensors", "hdf5")
 
-_EXPECTED = """\
+EXPECTED = """\
 one of
   - a folder of spacy-elmo: model.safetensors
   - the published pair: options.json and *.hdf5, as two paths or in one folder
-  - an NLPL archive: a zip with options.json and model.hdf5, or its folder
+  - an NLPL archive: a zip with such a pair or an ELMoForManyLangs model
   - a folder of ELMoForManyLangs: config.json, encoder.pkl, token_embedder.pkl, *.dic"""
 
 
 class Recognised(NamedTuple):
-    """What lies at a path: the format's name and by what it was told."""
+    """Format of the weights at a path.
+
+    name (str): Name of the format.
+    by (str): The files that identify it.
+    """
 
     name: str
     by: str
 
 
 def load_bilm(path: PathLike, weights_file: Optional[PathLike] = None) -> BiLM:
-    """Load a biLM of any known format, on the CPU, in float32.
+    """Load a biLM in any known format, on the CPU, as float32.
 
-    path: a folder, an NLPL zip, a model.safetensors; or, with `weights_file`, the
-        options.json of the published pair.
-    weights_file: the HDF5 file of the published pair.
-
-    Raises WeightsError (a ValueError) where nothing known lies there, or where a file
-    is missing, damaged, or not what its options say: file, key, expected, found.
+    path (PathLike): Folder, zip or model.safetensors; or the options.json of the
+        published pair, if `weights_file` is given.
+    weights_file (Optional[PathLike]): The HDF5 file of the published pair.
+    RETURNS (BiLM): The model.
+    RAISES: WeightsError (a ValueError) if the path has no known format, or a file is
+        missing, damaged or does not match its options. The message names file, key,
+        expected and found value.
     """
     if weights_file is not None:
         return published.read(path, weights_file)
-    recognised = recognise(path)
+    name = recognise(path).name
     path = Path(path)
-    if recognised.name == native.NAME:
+    if name == native.NAME:
         return native.read(path)
-    if recognised.name == manylangs.NAME:
+    if name == manylangs.NAME:
         return manylangs.read(path)
-    return nlpl.read_zip(path) if path.is_file() else nlpl.read_folder(path)
+    if path.is_file():
+        with nlpl.unpack(path) as folder:
+            return load_bilm(folder)
+    pair = published.find_pair(path)
+    assert pair is not None  # or it would not have been recognized
+    return published.read(*pair)
 
 
 def save_bilm(
     model: BiLM, path: PathLike, format: str = "safetensors", dtype: str = "float32"
 ) -> None:
-    """Write a biLM into a folder that `load_bilm` reads.
+    """Write a biLM to a folder that `load_bilm` reads.
 
-    format: "safetensors", our own, for every model; or "hdf5", the published pair
-        (options.json, weights.hdf5), for models of the byte scheme.
-    dtype: of the stored weights, "float32" or, in our own format, "float16".
-
-    Raises WeightsError for an unknown format or dtype, for a model that the published
-    format cannot hold, and for a folder with weights of another format.
+    model (BiLM): The model.
+    path (PathLike): The folder, which is created if needed.
+    format (str): "safetensors", our own format, which holds any model, or "hdf5" for
+        the published pair (options.json, weights.hdf5), which holds models of UTF-8
+        bytes.
+    dtype (str): Dtype of the stored weights: "float32", or "float16" in our own format.
+    RAISES: WeightsError if the format or dtype is unknown, the format cannot hold the
+        model, or the folder contains weights in another format.
     """
     if format not in FORMATS:
         raise WeightsError(
@@ -65,66 +78,92 @@ def save_bilm(
         )
     folder = Path(path)
     other = "*.hdf5" if format == "safetensors" else native.WEIGHTS
-    found = ", ".join(sorted(entry.name for entry in folder.glob(other)))
-    if found:
+    others = ", ".join(sorted(entry.name for entry in folder.glob(other)))
+    if others:
         raise WeightsError(
-            f"{folder}: expected a folder without weights of another format, found "
-            f"{found}: the folder could not be loaded any more. Name another one."
+            f"{folder}: expected a folder without weights in another format, found "
+            f"{others}: the folder could no longer be loaded. Choose another one."
         )
     if format == "safetensors":
         native.write(model, folder, dtype)
         return
     if dtype != "float32":
         raise WeightsError(
-            f"dtype: expected float32, which is what the published format holds, found "
+            f"dtype: expected float32, the only one of the published format, found "
             f"{dtype!r}."
         )
     published.write(model, folder / options.FILE_NAME, folder / published.WEIGHTS)
 
 
 def recognise(path: PathLike) -> Recognised:
-    """Tell a format by what lies at a path, without reading the weights.
+    """Recognize a format without reading the weights.
 
-    Raises WeightsError that lists the known formats and what was found.
+    RAISES: WeightsError that lists the known formats and what was found instead.
     """
+    if str(path).startswith(("http:/", "https:/", "ftp:/", "s3:/", "gs:/")):
+        raise WeightsError(
+            f"{path}: expected a path on this machine, found an address. Download the "
+            "file first, then load it."
+        )
     path = Path(path)
     if not path.exists():
-        raise WeightsError(f"{path}: expected {_EXPECTED}\nfound nothing there.")
+        raise WeightsError(f"{path}: expected {EXPECTED}\nfound nothing there.")
     if path.is_file():
-        if path.suffix == ".safetensors":
-            return Recognised(native.NAME, "the file's name")
-        if nlpl.is_archive(path):
-            return Recognised(nlpl.NAME, "a zip file")
-        hint = ""
-        if path.suffix in (".hdf5", ".h5", ".json"):
-            hint = "\nThe published pair is two paths: load_bilm(options, weights)."
-        raise WeightsError(
-            f"{path}: expected {_EXPECTED}\nfound a file of another kind.{hint}"
-        )
+        return _recognise_file(path)
     names = {entry.name for entry in path.iterdir()}
     candidates: List[Recognised] = []
     if native.WEIGHTS in names:
         candidates.append(Recognised(native.NAME, native.WEIGHTS))
     if {manylangs.ENCODER, manylangs.EMBEDDER} <= names:
-        candidates.append(
-            Recognised(manylangs.NAME, f"{manylangs.ENCODER}, {manylangs.EMBEDDER}")
-        )
-    hdf5 = sorted(name for name in names if name.endswith(".hdf5"))
-    if hdf5 and options.FILE_NAME in names:
-        is_nlpl = "meta.json" in names
-        candidates.append(
-            Recognised(
-                nlpl.NAME if is_nlpl else published.NAME,
-                f"{options.FILE_NAME}, {hdf5[0]}{', meta.json' if is_nlpl else ''}",
-            )
-        )
+        by = f"{manylangs.ENCODER}, {manylangs.EMBEDDER}"
+        candidates.append(Recognised(manylangs.NAME, by))
+    pair = published.find_pair(path)
+    if pair is not None:
+        by = ", ".join(file.name for file in pair)
+        if nlpl.META in names:
+            candidates.append(Recognised(nlpl.NAME, f"{by}, {nlpl.META}"))
+        else:
+            candidates.append(Recognised(published.NAME, by))
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        found = "; ".join(f"{c.name} ({c.by})" for c in candidates)
+        several = "; ".join(f"{c.name} ({c.by})" for c in candidates)
         raise WeightsError(
-            f"{path}: expected weights of one format, found several: {found}. Move all "
-            "but one out of the folder, or name the files."
+            f"{path}: expected weights in one format, found several: {several}. Move "
+            "all but one out of the folder, or name the files."
         )
-    found = ", ".join(sorted(names)[:10]) or "nothing"
-    raise WeightsError(f"{path}: expected {_EXPECTED}\nfound a folder with {found}.")
+    listing = ", ".join(sorted(names)[:10]) or "nothing"
+    raise WeightsError(
+        f"{path}: expected {EXPECTED}\nfound a folder with {listing}."
+        f"{_folder_advice(path, names)}"
+    )
+
+
+def _recognise_file(path: Path) -> Recognised:
+    if path.suffix == ".safetensors":
+        return Recognised(native.NAME, "the file's name")
+    if nlpl.is_archive(path):
+        return Recognised(nlpl.NAME, "a zip file")
+    advice = ""
+    if path.suffix in (".hdf5", ".h5") or path.name.endswith(options.FILE_NAME):
+        advice = "\nThe published pair is two paths: load_bilm(options, weights)."
+    elif path.name in (manylangs.CONFIG, manylangs.ENCODER, manylangs.EMBEDDER):
+        advice = f"\nLoad the folder that contains it: {path.parent}."
+    raise WeightsError(
+        f"{path}: expected {EXPECTED}\nfound a file of another kind.{advice}"
+    )
+
+
+def _folder_advice(path: Path, names: Set[str]) -> str:
+    """Say what to do about folders that are often mistaken for weights."""
+    for name in ("model-best", "model-last"):
+        if name in names:
+            return f"\nThis is the output of a training: load {path / name}."
+    if {"config.cfg", "meta.json"} <= names:
+        return (
+            "\nThis is a spaCy pipeline. If it has an elmo component, its biLM is "
+            f'spacy.load("{path}").get_pipe("elmo").bilm.'
+        )
+    weights = (native.WEIGHTS, manylangs.ENCODER, "*.hdf5")
+    models = sorted({f.parent for name in weights for f in path.glob(f"*/{name}")})
+    return f"\nDid you mean {' or '.join(map(str, models[:3]))}?" if models else ""

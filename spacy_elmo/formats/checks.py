@@ -1,4 +1,4 @@
-"""What every weight file must satisfy, and the one error for where it does not."""
+"""Checks of what weight files contain, and the error that they raise."""
 
 from pathlib import Path
 from typing import Iterable, Mapping, Optional, Union
@@ -8,79 +8,97 @@ import torch
 from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig, Characters
+from ..files import PathLike
 
-PathLike = Union[str, Path]
+DISAGREE = (
+    "The options and the weights do not belong together: get both from one source."
+)
 
 
 class WeightsError(ValueError):
-    """A weight file that is missing, damaged or not what its options say. The message
+    """A weight file is missing, damaged or does not match its options. The message
     names the file, the key, what was expected and what was found."""
+
+
+def check_shape(
+    file: PathLike, key: str, found: Iterable[int], expected: Iterable[int]
+) -> None:
+    """RAISES: WeightsError if a stored array has another shape than the options say."""
+    found, expected = tuple(found), tuple(expected)
+    if found != expected:
+        raise WeightsError(
+            f"{file}: {key}: expected the shape {expected} according to the options, "
+            f"found {found}. {DISAGREE}"
+        )
 
 
 def check_array(
     file: PathLike, key: str, array: Union[np.ndarray, Tensor], shape: Iterable[int]
 ) -> None:
-    """Raises WeightsError where a stored array is not of floats, has not the shape that
-    the options ask for, or holds NaN or infinity."""
-    if isinstance(array, np.ndarray):
-        kind = array.dtype
-        if kind.kind != "f":
-            raise WeightsError(f"{file}: {key}: expected floats, found {kind}.")
+    """Check dtype, shape and values of a stored array.
+
+    file (PathLike): How error messages refer to the file.
+    key (str): Key of the array in the file.
+    array (Union[ndarray, Tensor]): The array.
+    shape (Iterable[int]): Shape according to the options.
+    RAISES: WeightsError if it is not a float array, has another shape, or contains
+        values that are not finite in float32.
+    """
+    dtype = array.dtype
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f":
         array = torch.from_numpy(array)
-    if not array.is_floating_point():
-        raise WeightsError(f"{file}: {key}: expected floats, found {array.dtype}.")
-    found, expected = tuple(array.shape), tuple(shape)
-    if found != expected:
-        raise WeightsError(
-            f"{file}: {key}: expected the shape {expected} by the options, found "
-            f"{found}. The options and the weights do not belong together, or the "
-            "options were edited: fetch both from one source."
-        )
-    finite = torch.isfinite(array)
+    if isinstance(array, np.ndarray) or not array.is_floating_point():
+        raise WeightsError(f"{file}: {key}: expected floats, found {dtype}.")
+    check_shape(file, key, array.shape, shape)
+    finite = torch.isfinite(array.float())
     if not bool(finite.all()):
         raise WeightsError(
             f"{file}: {key}: expected finite numbers, found {int((~finite).sum())} of "
             f"{finite.numel()} that are NaN or infinite. The file is damaged or its "
-            "training diverged: fetch it again, or take an earlier checkpoint."
+            "training diverged: fetch it again, or use an earlier checkpoint."
         )
 
 
 def check_keys(file: PathLike, found: Iterable[str], expected: Iterable[str]) -> None:
-    """Raises WeightsError where tensors are missing or are more than expected."""
+    """RAISES: WeightsError if tensors are missing or there are unknown ones."""
     found, expected = set(found), set(expected)
-    missing, unknown = sorted(expected - found), sorted(found - expected)
-    found_so = [f"no {key}" for key in missing] + [f"also {key}" for key in unknown]
-    if found_so:
+    problems = [f"no {key}" for key in sorted(expected - found)]
+    problems += [f"also {key}" for key in sorted(found - expected)]
+    if problems:
         raise WeightsError(
-            f"{file}: expected the {len(expected)} tensors that the options ask for, "
-            f"found {', '.join(found_so)}. The options and the weights do not belong "
-            "together: fetch both from one source."
+            f"{file}: expected the {len(expected)} tensors that the options call for, "
+            f"found {', '.join(problems)}. {DISAGREE}"
         )
 
 
-def check_is_file(path: PathLike, what: str) -> Path:
-    """Raises WeightsError where no file is, with what lies beside it."""
+def check_is_file(path: PathLike, description: str) -> Path:
+    """RAISES: WeightsError if there is no such file, with the folder's contents."""
     path = Path(path)
     if path.is_file():
         return path
     folder = path.parent
     if folder.is_dir():
         names = sorted(entry.name for entry in folder.iterdir())[:8]
-        beside = f"the folder holds {', '.join(names) or 'nothing'}"
+        context = f"the folder contains {', '.join(names) or 'nothing'}"
     else:
-        beside = f"the folder {folder} does not exist either"
-    raise WeightsError(f"{path}: expected {what}, found no such file; {beside}.")
+        context = f"the folder {folder} does not exist either"
+    raise WeightsError(
+        f"{path}: expected {description}, found no such file; {context}."
+    )
 
 
-def outline(config: BiLMConfig, characters: Optional[Characters] = None) -> BiLM:
-    """A biLM whose parameters have shapes but no memory, to be filled by `fill`: no
-    time goes into random numbers, and absurd options meet their check first."""
+def build_empty(config: BiLMConfig, characters: Optional[Characters] = None) -> BiLM:
+    """Build a biLM whose parameters have shapes but no memory, to be filled by `fill`.
+
+    This saves the time for random numbers, and the weights of absurd options are never
+    allocated.
+    """
     with torch.device("meta"):
         return BiLM(config, characters)
 
 
 def fill(model: BiLM, state: Mapping[str, Tensor]) -> BiLM:
-    """Give an outline its checked weights, in float32, each in memory of its own."""
-    own = {name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}
-    model.load_state_dict(own, assign=True)
+    """Give a model from `build_empty` its checked weights, copied to float32."""
+    copies = {name: t.to(torch.float32, copy=True) for name, t in state.items()}
+    model.load_state_dict(copies, assign=True)
     return model

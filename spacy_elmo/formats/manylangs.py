@@ -1,8 +1,9 @@
 """ELMoForManyLangs (Che et al. 2018): a folder with config.json, the two vocabularies
-and two torch state dicts."""
+and two PyTorch state dicts."""
 
 import json
-from pathlib import Path
+import warnings
+from pathlib import Path, PureWindowsPath
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Tuple
 
 import torch
@@ -10,19 +11,20 @@ from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig, VocabularyCharacters
 from ..bilm.config import ORIGINAL_FILTERS
+from ..files import PathLike
 from .checks import (
-    PathLike,
     WeightsError,
+    build_empty,
     check_array,
     check_is_file,
     check_keys,
     fill,
-    outline,
 )
 
 NAME = "ELMoForManyLangs"
 CONFIG, ENCODER, EMBEDDER = "config.json", "encoder.pkl", "token_embedder.pkl"
 
+PUBLISHED_CONFIG = "cnn_50_100_512_4096_sample.json"
 PUBLISHED_DEFAULT: Dict[str, Any] = {
     "encoder": {
         "name": "elmo",
@@ -42,23 +44,36 @@ PUBLISHED_DEFAULT: Dict[str, Any] = {
         "max_characters_per_token": 50,
     },
 }
-"""The architecture of the 44 published models, whose config.json names a file that was
-never published with them."""
+"""Architecture of the 44 published models. Their config.json names a file
+(PUBLISHED_CONFIG) that was not published with them."""
+
+
+class Entry(NamedTuple):
+    """How a stored tensor maps to parameters of the model.
+
+    key (str): Key of the tensor.
+    shape (Tuple[int, ...]): Shape of the tensor.
+    names (Tuple[str, ...]): One parameter, or a highway's two, stacked.
+    """
+
+    key: str
+    shape: Tuple[int, ...]
+    names: Tuple[str, ...]
 
 
 def read(folder: PathLike) -> BiLM:
-    """Load a folder of ELMoForManyLangs.
+    """Load an ELMoForManyLangs folder.
 
-    Raises WeightsError (a ValueError) that names file, key, expected and found; a
-    pickle with anything but tensors in it is refused unread.
+    RAISES: WeightsError (a ValueError) that names file, key, expected and found value.
+        A pickle that contains anything but tensors is refused without being loaded.
     """
     folder = Path(folder)
-    architecture, source = _architecture(folder)
-    characters = _read_dictionary(folder / "char.dic")
+    architecture, source = _read_architecture(folder)
+    characters = _read_vocabulary(folder / "char.dic")
     words: Dict[str, int] = {}
     if _get(architecture, source, "token_embedder", "word_dim"):
-        words = _read_dictionary(folder / "word.dic")
-    config = _config(architecture, source, characters, words)
+        words = _read_vocabulary(folder / "word.dic")
+    config = _build_config(architecture, source, characters, words)
     try:
         vocabulary = VocabularyCharacters(
             characters, words, config.max_characters_per_token
@@ -76,19 +91,11 @@ def read(folder: PathLike) -> BiLM:
             check_array(file, key, stored[key], shape)
             state[names[0]] = stored[key]
             if len(names) == 2:
-                # The non-linear part, then the gate; it multiplies the input, which is
-                # one minus our gate: hence the sign.
+                # The transformed part, then the gate. Theirs multiplies the input, so
+                # it is one minus ours: hence the sign.
                 transform, gate = stored[key].chunk(2)
                 state.update({names[0]: transform, names[1]: -gate})
-    return fill(outline(config, vocabulary), state)
-
-
-class Entry(NamedTuple):
-    """A stored tensor's key and shape, and the names of our parameters that it is."""
-
-    key: str
-    shape: Tuple[int, ...]
-    names: Tuple[str, ...]
+    return fill(build_empty(config, vocabulary), state)
 
 
 def _embedder_entries(config: BiLMConfig) -> Iterator[Entry]:
@@ -106,15 +113,13 @@ def _embedder_entries(config: BiLMConfig) -> Iterator[Entry]:
         yield Entry(f"{key}.weight", filters, (f"{ours}.{key}.weight",))
         yield Entry(f"{key}.bias", (number,), (f"{ours}.{key}.bias",))
     for k in range(config.n_highway):
-        key, name = f"highways._layers.{k}", f"{ours}.highways.{k}"
-        yield Entry(
-            f"{key}.weight",
-            (2 * n, n),
-            (f"{name}.transform.weight", f"{name}.gate.weight"),
-        )
-        yield Entry(
-            f"{key}.bias", (2 * n,), (f"{name}.transform.bias", f"{name}.gate.bias")
-        )
+        for part, shape in (("weight", (2 * n, n)), ("bias", (2 * n,))):
+            name = f"{ours}.highways.{k}"
+            yield Entry(
+                f"highways._layers.{k}.{part}",
+                shape,
+                (f"{name}.transform.{part}", f"{name}.gate.{part}"),
+            )
     both = (width, config.word_dim + n)
     yield Entry("projection.weight", both, (f"{ours}.projection.weight",))
     yield Entry("projection.bias", (width,), (f"{ours}.projection.bias",))
@@ -137,18 +142,34 @@ def _encoder_entries(config: BiLMConfig) -> Iterator[Entry]:
                 )
 
 
-def _architecture(folder: Path) -> Tuple[Mapping[str, Any], Path]:
+def _read_architecture(folder: Path) -> Tuple[Mapping[str, Any], Path]:
+    """Read the architecture that config.json names: a path relative to the folder, as
+    ELMoForManyLangs resolves it, or a file of this name in the folder.
+
+    RETURNS (Tuple[Mapping, Path]): The architecture, and the file that it comes from.
+    """
     file = check_is_file(
         folder / CONFIG, "the config.json of an ELMoForManyLangs model"
     )
-    named = str(_read_json(file).get("config_path", ""))
-    for path in (Path(named), folder / Path(named.replace("\\", "/")).name):
-        if named and path.is_file():
-            return _read_json(path), path
+    named = str(_read_json(file).get("config_path") or "")
+    base = PureWindowsPath(named).name
+    for path in (folder / named, folder / base, Path(named)):
+        try:
+            if named and path.is_file():
+                return _read_json(path), path
+        except OSError:  # for example, a name that is too long
+            pass
+    if named and base != PUBLISHED_CONFIG:
+        warnings.warn(
+            f"{file}: expected the file of config_path, {named[:200]!r}, found none. "
+            "The architecture of the published models is assumed. If this model has "
+            "another one, put its file into the folder.",
+            stacklevel=4,
+        )
     return PUBLISHED_DEFAULT, file
 
 
-def _config(
+def _build_config(
     architecture: Mapping[str, Any],
     source: Path,
     characters: Mapping[str, int],
@@ -202,7 +223,7 @@ def _get(architecture: Mapping[str, Any], source: Path, section: str, key: str) 
         ) from None
 
 
-def _read_dictionary(path: Path) -> Dict[str, int]:
+def _read_vocabulary(path: Path) -> Dict[str, int]:
     check_is_file(path, "a vocabulary of ELMoForManyLangs")
     entries: Dict[str, int] = {}
     try:
@@ -210,8 +231,8 @@ def _read_dictionary(path: Path) -> Dict[str, int]:
     except UnicodeDecodeError as error:
         raise WeightsError(f"{path}: expected UTF-8 text, found {error}.") from error
     for number, line in enumerate(lines, start=1):
-        # The models were used with lines stripped of all white space, by which the
-        # ideographic space loses itself: a lone id means that space.
+        # The models were used with lines stripped of all whitespace, which removes the
+        # ideographic space: an id alone is that of this character.
         fields = line.strip().split("\t")
         if fields == [""]:
             continue
@@ -228,21 +249,22 @@ def _read_dictionary(path: Path) -> Dict[str, int]:
 
 
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
-    check_is_file(path, "a torch state dict of an ELMoForManyLangs model")
+    check_is_file(path, "a PyTorch state dict of an ELMoForManyLangs model")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except Exception as error:  # damaged pickles raise almost anything
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
         raise WeightsError(
-            f"{path}: expected a torch state dict of nothing but tensors, found a file "
-            "that is damaged or that holds other objects, which could run code when "
-            f"read; it was not read. ({reason})"
+            f"{path}: expected a PyTorch state dict with nothing but tensors, found a "
+            "file that is damaged or contains other objects, which could run code; it "
+            f"was not read. ({reason})"
         ) from error
     if not isinstance(state, Mapping) or not all(
-        isinstance(tensor, Tensor) for tensor in state.values()
+        isinstance(t, Tensor) and t.layout == torch.strided and not t.is_nested
+        for t in state.values()
     ):
         raise WeightsError(
-            f"{path}: expected a torch state dict (names -> tensors), found "
+            f"{path}: expected a PyTorch state dict (names -> dense tensors), found "
             f"{type(state).__name__}."
         )
     return state
@@ -251,7 +273,7 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: expected JSON, found {error}.") from error
     if not isinstance(value, dict):
         raise WeightsError(

@@ -1,10 +1,10 @@
-"""Our own format: a folder with options.json and model.safetensors, and the same as
-one string of bytes. The safetensors file alone is complete; options.json is a copy of
-what its header holds, for people to read."""
+"""Our own format: a folder with model.safetensors and options.json, or the same as
+bytes. The safetensors file is complete in itself: options.json copies its header in
+readable form."""
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, Optional
 
 import torch
 from safetensors import SafetensorError
@@ -12,16 +12,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ..bilm import BiLM, VocabularyCharacters
-from ..files import write_bytes
+from ..files import PathLike, write_bytes
 from . import options
 from .checks import (
-    PathLike,
+    DISAGREE,
     WeightsError,
+    build_empty,
     check_array,
     check_is_file,
     check_keys,
     fill,
-    outline,
 )
 
 NAME = "spacy-elmo (safetensors)"
@@ -32,10 +32,9 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def read(folder: PathLike) -> BiLM:
-    """Load a folder of ours, or its model.safetensors; any stored dtype becomes
-    float32.
+    """Load a folder in our format, or its model.safetensors, as float32.
 
-    Raises WeightsError (a ValueError) that names file, key, expected and found.
+    RAISES: WeightsError (a ValueError) that names file, key, expected and found value.
     """
     path = Path(folder)
     path = path / WEIGHTS if path.is_dir() else path
@@ -46,19 +45,23 @@ def read(folder: PathLike) -> BiLM:
 def write(model: BiLM, folder: PathLike, dtype: str = "float32") -> None:
     """Write a folder that `read` reads.
 
-    dtype: "float32", exact, or "float16", half the size.
+    model (BiLM): The model.
+    folder (PathLike): The folder.
+    dtype (str): "float32", which is exact, or "float16", which is half the size.
     """
-    folder = Path(folder)
     data = to_bytes(model, dtype)
-    write_bytes(folder / WEIGHTS, data)
-    options.write(model.config, folder / options.FILE_NAME)
+    write_bytes(Path(folder) / WEIGHTS, data)
+    options.write(model.config, Path(folder) / options.FILE_NAME)
 
 
 def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
-    """The model as one safetensors string, its options and vocabularies in the header.
+    """Serialize a model in safetensors format, with its options and vocabularies in the
+    header.
 
-    Raises WeightsError for a dtype that is neither float32 nor float16, and where a
-    weight is too large for float16.
+    model (BiLM): The model.
+    dtype (str): "float32" or "float16".
+    RAISES: WeightsError if `dtype` is unknown, or a weight is not finite or too large
+        for float16.
     """
     if dtype not in DTYPES:
         raise WeightsError(
@@ -70,48 +73,63 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
                 f"{name}: expected finite numbers that fit {dtype}, found NaN, "
-                f"infinity or one over {torch.finfo(DTYPES[dtype]).max:g}. A model "
-                "with such weights is not written."
+                f"infinity or a number over {torch.finfo(DTYPES[dtype]).max:g}. A "
+                "model with such weights is not written."
             )
         tensors[name] = tensor
-    description = {
+    header = {
         "options": options.to_dict(model.config),
         "vocabularies": model.characters.vocabularies(),
     }
-    # One entry: safetensors writes several in an order that changes from run to run.
-    return save_tensors(tensors, metadata={HEADER: json.dumps(description)})
+    # A single entry, because safetensors writes several in an order that varies.
+    return save_tensors(tensors, metadata={HEADER: json.dumps(header)})
 
 
-def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiLM:
-    """The inverse of `to_bytes`.
+def from_bytes(data: bytes, source: PathLike = "the stored biLM") -> BiLM:
+    """Load what `to_bytes` returned.
 
-    source: what to call the data in errors.
+    data (bytes): The bytes.
+    source (PathLike): How error messages refer to the data.
+    RAISES: WeightsError if the data is damaged or inconsistent.
     """
-    header = _header(data, source)
-    if HEADER not in header:
+    metadata = _read_metadata(data, source)
+    if HEADER not in metadata:
         raise WeightsError(
             f"{source}: expected a safetensors file written by spacy-elmo, found one "
-            f"whose header has {', '.join(header) or 'no entries'}. Other models' "
-            "weights must be converted first: python -m spacy elmo convert."
+            f"whose header has {', '.join(metadata) or 'no entries'}. Weights of other "
+            "models must be converted first: python -m spacy elmo convert."
         )
     try:
-        description = json.loads(header[HEADER])
-        config = options.from_dict(description["options"], f"{source}: options")
-        vocabularies: Dict[str, List[Any]] = description["vocabularies"]
+        header = json.loads(metadata[HEADER])
+        config = options.from_dict(header["options"], f"{source}: options")
         characters: Optional[VocabularyCharacters] = None
         if config.characters == "vocabulary":
             characters = VocabularyCharacters(
-                dict(vocabularies["characters"]),
-                dict(vocabularies["words"]),
+                _read_vocabulary(
+                    header["vocabularies"]["characters"], config.n_characters
+                ),
+                _read_vocabulary(header["vocabularies"]["words"], config.n_words),
                 config.max_characters_per_token,
             )
         state = load_tensors(data)
-    except (AttributeError, KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        SafetensorError,
+    ) as error:
         raise WeightsError(
             f"{source}: expected a complete safetensors file written by spacy-elmo, "
             f"found one that cannot be read ({error})."
         ) from error
-    model = outline(config, characters)
+    if config.n_layers > len(state):  # before that many layers are built
+        raise WeightsError(
+            f"{source}: expected the tensors of {config.n_layers} layers, found "
+            f"{len(state)} tensors. {DISAGREE}"
+        )
+    model = build_empty(config, characters)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters()}
     check_keys(source, state, shapes)
     for name, tensor in state.items():
@@ -119,18 +137,28 @@ def from_bytes(data: bytes, source: Union[str, Path] = "the stored biLM") -> BiL
     return fill(model, state)
 
 
-def _header(data: bytes, source: Union[str, Path]) -> Dict[str, str]:
-    # safetensors reads the header of a file, not of bytes: 8 bytes of length, JSON.
+def _read_vocabulary(entries: Any, n_ids: int) -> Dict[str, int]:
+    vocabulary = dict(entries)
+    for token, number in vocabulary.items():
+        if type(number) is not int or not 0 <= number < n_ids:
+            raise ValueError(
+                f"expected an id from 0 to {n_ids - 1} for {token!r}, found {number!r}"
+            )
+    return vocabulary
+
+
+def _read_metadata(data: bytes, source: PathLike) -> Dict[str, str]:
+    """Read the metadata from the header, which the library only does for files: 8 bytes
+    of length, then JSON."""
     size = int.from_bytes(data[:8], "little")
     try:
         if size > len(data):
             raise ValueError(f"a header of {size} bytes in {len(data)}")
-        header = json.loads(data[8 : 8 + size])
-        metadata = header.get("__metadata__", {})
+        metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
         if not isinstance(metadata, dict):
             raise ValueError(f"a header of {type(metadata).__name__}")
         return metadata
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{source}: expected a safetensors file, found one that is truncated or of "
             f"another format ({error}). Fetch or write it again."

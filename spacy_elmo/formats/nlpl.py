@@ -1,81 +1,72 @@
-"""The NLPL repository's archives: a zip or folder with options.json and model.hdf5 in
-the published format, and the training's vocabulary, which encoding has no use for."""
+"""Archives of the NLPL repository: zips with a model in the published format or in that
+of ELMoForManyLangs."""
 
+import lzma
 import tempfile
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Dict
+from typing import Dict, Iterator
 
-from ..bilm import BiLM
-from . import options, published
-from .checks import PathLike, WeightsError
+from ..files import PathLike
+from . import options
+from .checks import WeightsError
 
 NAME = "NLPL archive"
+META = "meta.json"
+
+SUFFIXES = (".json", ".hdf5", ".dic", ".pkl")
+"""Suffixes of the files that loading may need."""
 
 
-def read_folder(folder: PathLike) -> BiLM:
-    """Load options.json and the one *.hdf5 of a folder.
+@contextmanager
+def unpack(path: PathLike) -> Iterator[Path]:
+    """Unpack the files of a model, without their folders.
 
-    Raises WeightsError where there is none or more than one.
-    """
-    folder = Path(folder)
-    found = sorted(folder.glob("*.hdf5"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise WeightsError(
-            f"{folder}: expected one *.hdf5 beside {options.FILE_NAME}, found "
-            f"{names}. Name the pair instead: load_bilm(options_file, weights_file)."
-        )
-    return published.read(folder / options.FILE_NAME, found[0])
-
-
-def read_zip(path: PathLike) -> BiLM:
-    """Load an archive, of which nothing but the two files is unpacked.
-
-    Raises WeightsError for a damaged archive, one with paths that lead out of it, and
-    one without the two files.
+    path (PathLike): The zip.
+    YIELDS (Path): A temporary folder. In the message of a WeightsError raised by the
+        block, it is replaced by the zip's path.
+    RAISES: WeightsError if the archive is damaged, has paths that lead out of it, or
+        has several files of the same name.
     """
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, path)
-            with tempfile.TemporaryDirectory() as folder:
-                for name, member in members.items():
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name, member in _members(archive, path).items():
                     target = Path(folder) / name
                     with archive.open(member) as source, target.open("wb") as out:
                         while chunk := source.read(1 << 20):
                             out.write(chunk)
-                try:
-                    return read_folder(folder)
-                except WeightsError as error:
-                    # The user knows the archive, not the folder that is gone by now.
-                    message = str(error).replace(folder, str(path))
-                    raise WeightsError(message) from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,  # a method of compression that Python does not know
-        RuntimeError,  # an encrypted member
-    ) as error:
-        raise WeightsError(
-            f"{path}: expected a zip archive, found one that cannot be read ({error}). "
-            "It is truncated or of another format: fetch it again."
-        ) from error
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            lzma.LZMAError,
+            EOFError,
+            NotImplementedError,  # unknown compression method
+            RuntimeError,  # encrypted member
+        ) as error:
+            raise WeightsError(
+                f"{path}: expected a zip archive, found one that cannot be read "
+                f"({error}). It is truncated or of another format: fetch it again."
+            ) from error
+        try:
+            yield Path(folder)
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(folder, str(path))) from error
 
 
 def is_archive(path: PathLike) -> bool:
-    """Whether it is named as a zip, or is one with options.json in it (a torch pickle
-    is a zip too)."""
-    if Path(path).suffix == ".zip":
+    """Whether the file is named as a zip, or is a zip with a model's options or config.
+    (PyTorch's files are zips, too.)"""
+    if Path(path).suffix.lower() == ".zip":
         return True
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(
-            PurePosixPath(name).name == options.FILE_NAME for name in archive.namelist()
-        )
+        names = {PurePosixPath(name).name for name in archive.namelist()}
+        return not names.isdisjoint((options.FILE_NAME, "config.json"))
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]:
@@ -87,7 +78,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]
                 f"{path}: expected members inside the archive, found the path "
                 f"{info.filename!r}, which leads out of it. Do not trust this file."
             )
-        if name.name == options.FILE_NAME or name.suffix == ".hdf5":
+        if name.suffix in SUFFIXES and name.name != META:
             if name.name in members:
                 raise WeightsError(
                     f"{path}: expected one {name.name}, found two: "

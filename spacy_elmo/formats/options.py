@@ -1,5 +1,5 @@
-"""options.json: the sizes of a biLM, in the published layout and with a few keys of our
-own. Shared by the published format and by ours."""
+"""options.json: the sizes of a biLM, in the published layout plus a few keys of our
+own. Shared by the published format and ours."""
 
 import json
 import math
@@ -8,8 +8,8 @@ from typing import Any, Dict, Mapping
 
 from ..bilm import BiLMConfig
 from ..bilm.config import BYTE_IDS
-from ..files import write_json
-from .checks import PathLike, WeightsError, check_is_file
+from ..files import PathLike, write_json
+from .checks import WeightsError, check_is_file
 
 FILE_NAME = "options.json"
 
@@ -23,7 +23,7 @@ def read(path: PathLike) -> BiLMConfig:
     check_is_file(path, "the options of the model (options.json)")
     try:
         options = json.loads(Path(path).read_text(encoding="utf8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path}: expected a JSON object with the keys lstm and char_cnn, found "
             f"something that is not JSON ({error})."
@@ -82,6 +82,12 @@ def from_dict(options: Mapping[str, Any], source: str = "options") -> BiLMConfig
     RAISES: WeightsError if a key is missing or its value is invalid.
     """
     lstm = _section(options, "lstm", source)
+    if options.get("char_cnn") is None:
+        raise WeightsError(
+            f"{source}: expected an object under the key 'char_cnn', found "
+            f"{', '.join(map(str, options))}. A biLM that reads words instead of "
+            "characters is not supported."
+        )
     char_cnn = _section(options, "char_cnn", source)
     embedding = _section(char_cnn, "embedding", f"{source}: char_cnn")
     where = f"{source}: char_cnn"
@@ -93,8 +99,8 @@ def from_dict(options: Mapping[str, Any], source: str = "options") -> BiLMConfig
             raise WeightsError(
                 f"{where}.n_characters: expected {BYTE_IDS - 1} (training) or "
                 f"{BYTE_IDS} (inference), found {n_characters}. Character ids are "
-                "UTF-8 bytes: with any other number, the file is damaged or does not "
-                "belong to an ELMo model."
+                "UTF-8 bytes in this format: models with a character vocabulary of "
+                "their own are not supported."
             )
         n_characters = BYTE_IDS
     values: Dict[str, Any] = {

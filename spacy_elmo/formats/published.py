@@ -1,33 +1,43 @@
-"""The published format of bilm-tf and AllenNLP: options.json and an HDF5 file, its
-matrices in TensorFlow's (in, out) layout and gate order i, j, f, o."""
+"""The published format of bilm-tf and AllenNLP: options.json and an HDF5 file, whose
+matrices have TensorFlow's layout (in, out) and gate order i, j, f, o."""
 
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Set, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import h5py
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig
-from ..files import replace_file
+from ..files import PathLike, replace_file
 from . import options
-from .checks import PathLike, WeightsError, check_array, check_is_file, fill, outline
+from .checks import (
+    DISAGREE,
+    WeightsError,
+    build_empty,
+    check_array,
+    check_is_file,
+    check_shape,
+    fill,
+)
 
 NAME = "published (bilm-tf, AllenNLP)"
 WEIGHTS = "weights.hdf5"
 
-_GROUPS = ("CNN", "RNN_")
+LAYER_PREFIXES = ("CNN", "RNN_")
 
 Convert = Callable[[np.ndarray], np.ndarray]
 
 
 class Entry(NamedTuple):
-    """How one dataset of the HDF5 file and our parameters correspond.
+    """How a dataset of the HDF5 file maps to parameters of the model.
 
-    key, shape: of the dataset.
-    names: our parameters, one, or two that lie one under the other in the dataset.
-    read: dataset -> our parameters, stacked along the last axis.
-    write: the inverse.
+    key (str): Key of the dataset.
+    shape (Tuple[int, ...]): Shape of the dataset.
+    names (Tuple[str, ...]): One parameter, or two that are stacked in the dataset.
+    read (Callable): Converts the dataset to the parameters, stacked along axis 1.
+    write (Callable): The inverse.
     """
 
     key: str
@@ -37,27 +47,50 @@ class Entry(NamedTuple):
     write: Convert
 
 
+def find_pair(folder: Path) -> Optional[Tuple[Path, Path]]:
+    """Find the published pair in a folder, also under the names it is published under
+    (NAME_options.json, NAME_weights.hdf5).
+
+    RETURNS (Optional[Tuple[Path, Path]]): The options and the weights file; None if
+        either is missing.
+    RAISES: WeightsError if there are several pairs.
+    """
+    weights = sorted(folder.glob("*.hdf5"))
+    files = sorted(folder.glob(f"*{options.FILE_NAME}"))
+    if folder / options.FILE_NAME in files:
+        files = [folder / options.FILE_NAME]
+    if not weights or not files:
+        return None
+    if len(weights) > 1 or len(files) > 1:
+        names = ", ".join(path.name for path in [*files, *weights])
+        raise WeightsError(
+            f"{folder}: expected one *.hdf5 and one {options.FILE_NAME}, found "
+            f"{names}. Name the two files: load_bilm(options_file, weights_file)."
+        )
+    return files[0], weights[0]
+
+
 def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
     """Load the published pair.
 
-    Raises WeightsError (a ValueError) that names file, key, expected and found, for a
-    missing file or key, a shape that disagrees with the options, a truncated file, NaN
-    or infinity, or layers in the file that the options do not mention.
+    RAISES: WeightsError (a ValueError) that names file, key, expected and found value,
+        if a file or key is missing, a shape does not match the options, the file is
+        damaged, a number is not finite, or there are layers that the options do not
+        mention.
     """
     config = options.read(options_file)
     _check_expressible(config, options_file)
     weights_file = check_is_file(weights_file, "the HDF5 file of the weights")
-    model = outline(config)
-    state = {"character_encoder.char_embedding.weight": _zero_row(config)}
-    parameters = dict(model.named_parameters())
+    # Id 0, a masked position, has no row in the file.
+    embedding = "character_encoder.char_embedding.weight"
+    state: Dict[str, Tensor] = {embedding: torch.zeros(1, config.char_dim)}
     try:
         with h5py.File(weights_file, "r") as file:
             for entry in entries(config):
-                array = entry.read(_dataset(file, entry, weights_file))
+                array = entry.read(_read_dataset(file, entry, weights_file))
                 arrays = [array]
                 if len(entry.names) == 2:
-                    width = parameters[entry.names[0]].shape[1]
-                    arrays = [array[:, :width], array[:, width:]]
+                    arrays = np.split(array, [config.projection_dim], axis=1)
                 for name, part in zip(entry.names, arrays):
                     tensor = torch.from_numpy(np.ascontiguousarray(part))
                     if name in state:
@@ -69,20 +102,21 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
             f"{weights_file}: expected an HDF5 file, found one that cannot be read "
             f"({error}). It is truncated or of another format: fetch it again."
         ) from error
-    return fill(model, state)
+    # Built last, so that absurd options fail for lack of data before they take time.
+    return fill(build_empty(config), state)
 
 
 def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
-    """Write the published pair, bit for bit what `read` would read; n_characters is
-    written as 262, as inference has it.
+    """Write the published pair, bit for bit what `read` reads. n_characters is written
+    as 262, as for inference.
 
-    Raises WeightsError where the model has parts that the format has no place for, or
-    weights that are not finite; nothing is written then.
+    RAISES: WeightsError if the format cannot hold the model or weights are not finite.
+        Nothing is written then.
     """
     config = model.config
     _check_expressible(config, weights_file)
     state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-    with replace_file(weights_file) as beside, h5py.File(beside, "w") as file:
+    with replace_file(weights_file) as path, h5py.File(path, "w") as file:
         for entry in entries(config):
             array = np.concatenate([state[name] for name in entry.names], axis=-1)
             if entry.key == "char_embed":
@@ -94,7 +128,7 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
 
 
 def entries(config: BiLMConfig) -> Iterator[Entry]:
-    """All datasets that a model of these sizes has."""
+    """Iterate over all datasets of a model of these sizes."""
     encoder = "character_encoder"
     yield Entry(
         "char_embed",
@@ -114,7 +148,7 @@ def entries(config: BiLMConfig) -> Iterator[Entry]:
         yield _vector(f"CNN/b_cnn_{i}", number, f"{encoder}.convolutions.{i}.bias")
     n = config.n_filters
     for k in range(config.n_highway):
-        # What the file calls carry is the gate of the transformed part.
+        # "carry" in the file is the gate of the transformed part.
         for theirs, ours in (("transform", "transform"), ("carry", "gate")):
             name = f"{encoder}.highways.{k}.{ours}"
             yield _matrix(f"CNN_high_{k}/W_{theirs}", (n, n), f"{name}.weight")
@@ -147,7 +181,7 @@ def _lstm_entries(key: str, name: str, config: BiLMConfig) -> Iterator[Entry]:
 
 
 def _swap_gates(array: np.ndarray) -> np.ndarray:
-    """i, j, f, o <-> i, f, g, o along the first axis (j is what PyTorch calls g)."""
+    """Convert i, j, f, o <-> i, f, g, o along axis 0 (g is TensorFlow's j)."""
     i, second, third, o = np.split(array, 4)
     return np.concatenate([i, third, second, o])
 
@@ -164,26 +198,26 @@ def _matrix(key: str, shape: Tuple[int, int], name: str) -> Entry:
     return Entry(key, shape, (name,), np.transpose, np.transpose)
 
 
-def _zero_row(config: BiLMConfig) -> torch.Tensor:
-    """Id 0, a masked position, has no row in the file."""
-    return torch.zeros(1, config.char_dim)
-
-
-def _dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
+def _read_dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
     dataset = file.get(entry.key)
     if not isinstance(dataset, h5py.Dataset):
-        group = entry.key.rsplit("/", 1)[0] if "/" in entry.key else "/"
-        there = file.get(group)
-        keys = there if isinstance(there, h5py.Group) else file
-        found = sorted(_text(key) for key in keys)
+        parent = file.get(entry.key.rsplit("/", 1)[0]) if "/" in entry.key else file
+        group = parent if isinstance(parent, h5py.Group) else file
+        keys = ", ".join(sorted(map(_to_text, group))) or "no datasets"
         raise WeightsError(
             f"{path}: expected the dataset {entry.key} of shape {entry.shape}, found "
-            f"none; there are {', '.join(found) or 'no datasets'}. The options ask for "
-            "it: do they belong to this file?"
+            f"only {keys}. {DISAGREE}"
         )
     if dataset.shape is None or dataset.dtype.kind != "f":
         raise WeightsError(
             f"{path}: {entry.key}: expected floats, found {dataset.dtype}."
+        )
+    # The shape comes first: a small file may declare a dataset that fills the memory.
+    check_shape(path, entry.key, dataset.shape, entry.shape)
+    if dataset.is_virtual or dataset.external or dataset.file != file:
+        raise WeightsError(
+            f"{path}: {entry.key}: expected the numbers in this file, found a "
+            "reference to other data. Do not trust this file."
         )
     array = np.asarray(dataset[...], dtype=np.float32)
     check_array(path, entry.key, array, entry.shape)
@@ -191,41 +225,41 @@ def _dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
 
 
 def _check_nothing_left(file: h5py.File, config: BiLMConfig, path: Path) -> None:
-    """A layer that the options do not mention must not be dropped in silence."""
-    wanted: Set[str] = {entry.key for entry in entries(config)}
-    left: List[str] = []
+    """Check that the file has no further layers, which would be dropped silently."""
+    expected = {entry.key for entry in entries(config)}
+    unexpected: List[str] = []
 
     def visit(stored: Union[str, bytes], item: object) -> None:
-        key = _text(stored)
-        is_ours = isinstance(item, h5py.Dataset) and key.startswith(_GROUPS)
-        if is_ours and key not in wanted:
-            left.append(key)
+        key = _to_text(stored)
+        is_layer = isinstance(item, h5py.Dataset) and key.startswith(LAYER_PREFIXES)
+        if is_layer and key not in expected:
+            unexpected.append(key)
 
     file.visititems(visit)
-    if left:
+    if unexpected:
         raise WeightsError(
-            f"{path}: expected no more layers than the options mention "
+            f"{path}: expected only the layers that the options mention "
             f"({len(config.filters)} filters, {config.n_highway} highways, "
-            f"{config.n_layers} LSTM layers), found {', '.join(sorted(left)[:6])}. "
-            "The options and the weights do not belong together."
+            f"{config.n_layers} LSTM layers), found "
+            f"{', '.join(sorted(unexpected)[:6])}. {DISAGREE}"
         )
 
 
-def _text(key: Union[str, bytes]) -> str:
-    """h5py gives bytes where a file's key is not UTF-8."""
+def _to_text(key: Union[str, bytes]) -> str:
+    """h5py returns bytes for keys that are not UTF-8."""
     return key if isinstance(key, str) else key.decode("utf8", "backslashreplace")
 
 
 def _check_expressible(config: BiLMConfig, path: PathLike) -> None:
-    lacks: Dict[str, bool] = {
+    features = {
         "a character vocabulary": config.characters != "bytes",
         "a word embedding": config.word_dim > 0,
         f"a forget bias of {config.forget_bias}": config.forget_bias != 1.0,
     }
-    found = [what for what, is_so in lacks.items() if is_so]
-    if found:
+    unsupported = [name for name, is_used in features.items() if is_used]
+    if unsupported:
         raise WeightsError(
-            f"{path}: expected a model of UTF-8 bytes, as the published format has it, "
-            f"found one with {' and '.join(found)}, which the format has no place for. "
+            f"{path}: expected a model of UTF-8 bytes, the only kind that the "
+            f"published format can hold, found one with {' and '.join(unsupported)}. "
             "Use our own format (safetensors) for it."
         )

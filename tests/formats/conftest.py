@@ -1,4 +1,4 @@
-"""A random model in each foreign format, to read, to damage and to refuse."""
+"""A random model in each foreign format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIONS: Dict[str, Any] = {
 
 @pytest.fixture
 def published_folder(tmp_path: Path) -> Path:
-    """options.json and weights.hdf5."""
+    """A folder with options.json and weights.hdf5."""
     weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
     numpy_bilm.write_published(tmp_path / "published", OPTIONS, weights)
     return tmp_path / "published"
@@ -41,7 +41,7 @@ def published_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def many_folder(tmp_path: Path) -> Path:
-    """The same model as a folder of ELMoForManyLangs."""
+    """The same model in the format of ELMoForManyLangs."""
     weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
     manylangs_folder.write(tmp_path / "many", OPTIONS, weights)
     return tmp_path / "many"
@@ -49,7 +49,7 @@ def many_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def vocabulary_bilm(many_folder: Path) -> BiLM:
-    """A model with vocabularies of characters and of words."""
+    """A model with a character vocabulary and a word vocabulary."""
     rng = np.random.default_rng(1)
     table, projection = rng.normal(size=(4, 3)), rng.normal(size=(3, 4))
     words = ["<oov>", "<pad>", "bank", "She"]

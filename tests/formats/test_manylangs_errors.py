@@ -1,4 +1,4 @@
-"""Folders of ELMoForManyLangs that are refused; pickles that must not run."""
+"""Damaged ELMoForManyLangs folders, and pickles that must not run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PICKLES = ["encoder.pkl", "token_embedder.pkl"]
 
 
 class Code:
-    """What makes a folder when it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -56,8 +56,7 @@ def test_code_in_a_pickle_does_not_run(
     assert not trace.exists()
 
 
-def test_the_code_would_run(tmp_path: Path) -> None:
-    """The test above looks at the right thing."""
+def test_pickled_code_runs_if_loaded_by_pickle(tmp_path: Path) -> None:
     pickle.loads(pickled(Code(tmp_path / "trace"), zipped=False))
     assert (tmp_path / "trace").is_dir()
 
@@ -73,7 +72,7 @@ def test_truncated_pickle(many_folder: Path, name: str, part: float) -> None:
 
 
 def test_truncated_anywhere(many_folder: Path) -> None:
-    """In PyTorch's older format too, which the published models have."""
+    """In PyTorch's legacy format, which the published models have."""
     path = many_folder / "encoder.pkl"
     state = torch.load(path)
     torch.save(state, path, _use_new_zipfile_serialization=False)
@@ -89,16 +88,22 @@ def test_truncated_anywhere(many_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"<html>404</html>", b"\x80\x02.", b"\0" * 99])
-def test_no_pickle(many_folder: Path, content: bytes) -> None:
+def test_not_a_pickle(many_folder: Path, content: bytes) -> None:
     (many_folder / "encoder.pkl").write_bytes(content)
     with refused(many_folder / "encoder.pkl"):
         load_bilm(many_folder)
 
 
 @pytest.mark.parametrize(
-    ("content", "found"), [([1, 2], "list"), ({"a": 1}, ""), (torch.zeros(2), "Tensor")]
+    ("content", "found"),
+    [
+        ([1, 2], "list"),
+        ({"a": 1}, ""),
+        (torch.zeros(2), "Tensor"),
+        ({"a": torch.zeros(2).to_sparse()}, "dense"),
+    ],
 )
-def test_no_state_dict(many_folder: Path, content: Any, found: str) -> None:
+def test_not_a_state_dict(many_folder: Path, content: Any, found: str) -> None:
     torch.save(content, many_folder / "encoder.pkl")
     with refused(many_folder / "encoder.pkl", "state dict", found):
         load_bilm(many_folder)
@@ -136,7 +141,7 @@ def test_unknown_key(many_folder: Path, name: str) -> None:
 
 @KEYS
 def test_wrong_shape(many_folder: Path, name: str, key: str) -> None:
-    """File and key are theirs, not what we make of them."""
+    """The error names the file and the key in it."""
     with changed_pickle(many_folder / name) as state:
         expected = tuple(state[key].shape)
         state[key] = torch.cat([state[key], state[key]])
@@ -158,7 +163,7 @@ def test_nan_and_infinity(many_folder: Path, name: str, key: str, value: float) 
 @pytest.mark.parametrize(
     "line", ["abc", "a\tb", "a\t1\t2", "a\t-1", "a\t1.5", "a 7", "a\t"]
 )
-def test_malformed_line_of_a_dictionary(many_folder: Path, line: str) -> None:
+def test_malformed_line_of_a_vocabulary(many_folder: Path, line: str) -> None:
     path = many_folder / "char.dic"
     lines = path.read_text(encoding="utf8").splitlines()
     path.write_text("\n".join([*lines[:4], line, *lines[4:]]), encoding="utf8")
@@ -166,20 +171,20 @@ def test_malformed_line_of_a_dictionary(many_folder: Path, line: str) -> None:
         load_bilm(many_folder)
 
 
-def test_dictionary_that_is_not_utf8(many_folder: Path) -> None:
+def test_vocabulary_that_is_not_utf8(many_folder: Path) -> None:
     (many_folder / "char.dic").write_bytes("é\t1\n".encode("latin1"))
     with refused(many_folder / "char.dic", "UTF-8"):
         load_bilm(many_folder)
 
 
-def test_empty_dictionary(many_folder: Path) -> None:
+def test_empty_vocabulary(many_folder: Path) -> None:
     (many_folder / "char.dic").write_bytes(b"\n\n")
     with refused(many_folder / "char.dic", "token<TAB>id"):
         load_bilm(many_folder)
 
 
 @pytest.mark.parametrize("token", ["<bow>", "<oov>", "<bos>"])
-def test_dictionary_without_a_special_entry(many_folder: Path, token: str) -> None:
+def test_vocabulary_without_a_special_entry(many_folder: Path, token: str) -> None:
     path = many_folder / "char.dic"
     path.write_text(path.read_text(encoding="utf8").replace(f"{token}\t", "é\t"))
     with refused(many_folder, token, "character vocabulary"):
@@ -201,14 +206,14 @@ def change_architecture(folder: Path, section: str, key: str, value: Any) -> Non
     (folder / "arch.json").write_text(json.dumps(arch), encoding="utf8")
 
 
-def test_a_model_of_words_needs_their_dictionary(many_folder: Path) -> None:
+def test_missing_word_vocabulary(many_folder: Path) -> None:
     change_architecture(many_folder, "token_embedder", "word_dim", 3)
     with refused(many_folder / "word.dic", "vocabulary"):
         load_bilm(many_folder)
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "says"),
+    ("section", "key", "value", "message"),
     [
         ("encoder", "name", "lstm", ("encoder.name", "'elmo'", "'lstm'")),
         ("token_embedder", "name", "lstm", ("token_embedder.name", "'cnn'", "'lstm'")),
@@ -221,16 +226,18 @@ def test_a_model_of_words_needs_their_dictionary(many_folder: Path) -> None:
     ],
 )
 def test_wrong_architecture(
-    many_folder: Path, section: str, key: str, value: Any, says: tuple[str, ...]
+    many_folder: Path, section: str, key: str, value: Any, message: tuple[str, ...]
 ) -> None:
     change_architecture(many_folder, section, key, value)
-    with refused(many_folder / "arch.json", *says):
+    with refused(many_folder / "arch.json", *message):
         load_bilm(many_folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "arch.json"])
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe\x00"])
-def test_no_json_object(many_folder: Path, name: str, content: bytes) -> None:
+def test_config_must_be_a_json_object(
+    many_folder: Path, name: str, content: bytes
+) -> None:
     (many_folder / name).write_bytes(content)
     with refused(many_folder / name, "JSON"):
         load_bilm(many_folder)

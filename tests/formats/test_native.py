@@ -1,4 +1,4 @@
-"""Our own folder: safetensors and JSON, exact, atomic, without pickle."""
+"""Our own format: exact, atomic, without pickle."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stored(tiny_bilm: BiLM, tmp_path: Path) -> Path:
     return tmp_path / "model" / "model.safetensors"
 
 
-def same(one: BiLM, other: BiLM) -> None:
+def check_same(one: BiLM, other: BiLM) -> None:
     assert one.config == other.config
     assert one.state_dict().keys() == other.state_dict().keys()
     for name, tensor in one.state_dict().items():
@@ -36,7 +36,7 @@ def same(one: BiLM, other: BiLM) -> None:
 
 
 def description_of(path: Path) -> dict[str, Any]:
-    """What stands in the header: options and vocabularies."""
+    """Read options and vocabularies from the header."""
     data = path.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])["__metadata__"]
@@ -45,12 +45,12 @@ def description_of(path: Path) -> dict[str, Any]:
 
 
 def describe(path: Path, description: str) -> None:
-    """Write another description into the header."""
+    """Write other options and vocabularies to the header."""
     path.write_bytes(save(load(path.read_bytes()), {native.HEADER: description}))
 
 
 def change(path: Path, name: str, tensor: torch.Tensor | None) -> None:
-    """Another tensor of that name, or None of it."""
+    """Replace a tensor, or remove it if `tensor` is None."""
     state, description = load(path.read_bytes()), description_of(path)
     state.pop(name, None)
     if tensor is not None:
@@ -59,28 +59,28 @@ def change(path: Path, name: str, tensor: torch.Tensor | None) -> None:
 
 
 def test_round_trip(tiny_bilm: BiLM, stored: Path) -> None:
-    same(load_bilm(stored.parent), tiny_bilm)
-    same(load_bilm(stored), tiny_bilm)
-    same(load_bilm(str(stored.parent)), tiny_bilm)
+    check_same(load_bilm(stored.parent), tiny_bilm)
+    check_same(load_bilm(stored), tiny_bilm)
+    check_same(load_bilm(str(stored.parent)), tiny_bilm)
 
 
 def test_round_trip_with_vocabularies(vocabulary_bilm: BiLM, tmp_path: Path) -> None:
     save_bilm(vocabulary_bilm, tmp_path / "model")
     again = load_bilm(tmp_path / "model")
-    same(again, vocabulary_bilm)
+    check_same(again, vocabulary_bilm)
     stored = vocabulary_bilm.characters.vocabularies()
     assert again.characters.vocabularies() == stored
 
 
 def test_bytes(vocabulary_bilm: BiLM) -> None:
-    same(native.from_bytes(native.to_bytes(vocabulary_bilm)), vocabulary_bilm)
+    check_same(native.from_bytes(native.to_bytes(vocabulary_bilm)), vocabulary_bilm)
 
 
-def test_the_same_model_gives_the_same_bytes(vocabulary_bilm: BiLM) -> None:
+def test_bytes_are_deterministic(vocabulary_bilm: BiLM) -> None:
     assert native.to_bytes(vocabulary_bilm) == native.to_bytes(vocabulary_bilm)
 
 
-def test_float16_is_half_the_size_and_close(tiny_bilm: BiLM, tmp_path: Path) -> None:
+def test_float16(tiny_bilm: BiLM, tmp_path: Path) -> None:
     for dtype in ("float32", "float16"):
         save_bilm(tiny_bilm, tmp_path / dtype, dtype=dtype)
     half, single = (
@@ -94,12 +94,10 @@ def test_float16_is_half_the_size_and_close(tiny_bilm: BiLM, tmp_path: Path) -> 
         assert stored.dtype == torch.float32
         assert torch.equal(stored, parameter.half().float()), name
     save_bilm(again, tmp_path / "again", dtype="float16")
-    same(load_bilm(tmp_path / "again"), again)
+    check_same(load_bilm(tmp_path / "again"), again)
 
 
-def test_written_are_safetensors_json_and_hdf5(
-    tiny_bilm: BiLM, vocabulary_bilm: BiLM, tmp_path: Path
-) -> None:
+def test_files(tiny_bilm: BiLM, vocabulary_bilm: BiLM, tmp_path: Path) -> None:
     save_bilm(vocabulary_bilm, tmp_path / "ours")
     save_bilm(tiny_bilm, tmp_path / "published", format="hdf5")
     files = {path.name for path in (tmp_path / "ours").iterdir()}
@@ -114,9 +112,9 @@ def test_written_are_safetensors_json_and_hdf5(
     assert hdf5.startswith(b"\x89HDF")
 
 
-def test_the_safetensors_file_is_complete_alone(tiny_bilm: BiLM, stored: Path) -> None:
+def test_safetensors_file_alone(tiny_bilm: BiLM, stored: Path) -> None:
     (stored.parent / "options.json").unlink()
-    same(load_bilm(stored.parent), tiny_bilm)
+    check_same(load_bilm(stored.parent), tiny_bilm)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.01, 0.5, 0.999])
@@ -144,7 +142,9 @@ def test_foreign_header(stored: Path, metadata: dict[str, str] | None) -> None:
         load_bilm(stored.parent)
 
 
-@pytest.mark.parametrize("description", ["{", "{}", "[]", "null", '"text"'])
+@pytest.mark.parametrize(
+    "description", ["{", "{}", "[]", "null", '"text"', "[" * 100_000]
+)
 def test_damaged_header(stored: Path, description: str) -> None:
     describe(stored, description)
     with refused(stored):
@@ -169,6 +169,34 @@ def test_damaged_vocabularies_in_the_header(
     description = {**description_of(stored), "vocabularies": vocabularies}
     describe(stored, json.dumps(description))
     with refused(stored):
+        load_bilm(stored.parent)
+
+
+@pytest.mark.parametrize("number", [-1, 10**6, None, "3", True])
+def test_vocabulary_ids_out_of_range(
+    vocabulary_bilm: BiLM, stored: Path, number: Any
+) -> None:
+    save_bilm(vocabulary_bilm, stored.parent)
+    description = description_of(stored)
+    description["vocabularies"]["characters"][0][1] = number
+    describe(stored, json.dumps(description))
+    with refused(stored, "expected an id from 0 to", repr(number)):
+        load_bilm(stored.parent)
+
+
+def test_absurd_number_of_layers_fails_at_once(stored: Path) -> None:
+    description = description_of(stored)
+    description["options"]["lstm"]["n_layers"] = 1_000_000
+    describe(stored, json.dumps(description))
+    with refused(stored, "1000000 layers"):
+        load_bilm(stored.parent)
+
+
+def test_number_too_large_for_float32(stored: Path) -> None:
+    change(
+        stored, "forward_layers.0.bias", torch.full((96,), 1e300, dtype=torch.float64)
+    )
+    with refused(stored, "forward_layers.0.bias", "finite", "96 of 96"):
         load_bilm(stored.parent)
 
 
@@ -208,7 +236,7 @@ def test_nan_and_infinity(stored: Path, value: float) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype"), [(np.nan, "float32"), (np.inf, "float32"), (1e6, "float16")]
 )
-def test_weights_that_could_not_be_read_again_are_not_written(
+def test_weights_that_are_not_finite_are_not_written(
     tiny_config: BiLMConfig, tmp_path: Path, value: float, dtype: str
 ) -> None:
     model = BiLM(tiny_config)
@@ -221,7 +249,7 @@ def test_weights_that_could_not_be_read_again_are_not_written(
 
 @pytest.mark.parametrize("format", ["safetensors", "hdf5"])
 @pytest.mark.parametrize("fails", ["fsync", "replace"])
-def test_a_failing_write_leaves_the_old_files(
+def test_failed_write_keeps_the_old_files(
     tiny_config: BiLMConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -241,7 +269,7 @@ def test_a_failing_write_leaves_the_old_files(
     assert after == before
 
 
-def test_a_write_that_fails_midway_leaves_the_old_files(
+def test_interrupted_write_keeps_the_old_files(
     tiny_config: BiLMConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_bilm(BiLM(tiny_config), tmp_path, format="hdf5")

@@ -1,4 +1,4 @@
-"""NLPL archives: zips and folders, and zips that must not be trusted."""
+"""NLPL archives: zips, folders, and zips that must not be trusted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write(path: Path, contents: dict[str, bytes]) -> None:
 
 
 def add(path: Path, name: str) -> None:
-    """Put one more member into an archive, of any name."""
+    """Add a member of any name to an archive."""
     info = zipfile.ZipInfo("placeholder")
     info.filename = name
     with zipfile.ZipFile(path, "a") as file:
@@ -48,7 +48,7 @@ def add(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "144/", "deep/er/"])
-def test_a_zip_gives_what_its_pair_gives(
+def test_zip_equals_the_published_pair(
     published_folder: Path, tmp_path: Path, inside: str
 ) -> None:
     path = tmp_path / "model.zip"
@@ -56,24 +56,25 @@ def test_a_zip_gives_what_its_pair_gives(
     write(path, {inside + name: data for name, data in contents.items()})
     expected = load_bilm(published_folder).encode(SENTENCES)
     for one, other in zip(load_bilm(path).encode(SENTENCES), expected):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_the_name_need_not_end_in_zip(archive: Path) -> None:
+def test_zip_without_a_suffix(archive: Path) -> None:
     path = archive.rename(archive.with_name("144"))
     assert load_bilm(path).config.dim == 6
 
 
-def test_an_unpacked_folder(published_folder: Path, tmp_path: Path) -> None:
+def test_unpacked_folder(published_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "144"
     folder.mkdir()
     for name, data in members(published_folder).items():
         (folder / name).write_bytes(data)
     expected = load_bilm(published_folder).encode(SENTENCES)[0]
-    np.testing.assert_array_equal(load_bilm(folder).encode(SENTENCES)[0], expected)
+    found = load_bilm(folder).encode(SENTENCES)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_two_weights_in_a_folder(published_folder: Path) -> None:
+def test_folder_with_two_weight_files(published_folder: Path) -> None:
     (published_folder / "other.hdf5").write_bytes(b"")
     with refused(published_folder, "one *.hdf5", "other.hdf5, weights.hdf5"):
         load_bilm(published_folder)
@@ -89,7 +90,7 @@ def test_two_weights_in_a_folder(published_folder: Path) -> None:
         "C:\\evil.hdf5",
     ],
 )
-def test_paths_that_lead_out(archive: Path, tmp_path: Path, name: str) -> None:
+def test_paths_out_of_the_archive(archive: Path, tmp_path: Path, name: str) -> None:
     before = sorted(tmp_path.rglob("*"))
     add(archive, name)
     with refused(archive, repr(name), "Do not trust"):
@@ -97,7 +98,7 @@ def test_paths_that_lead_out(archive: Path, tmp_path: Path, name: str) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_nothing_but_two_files_is_unpacked(
+def test_only_the_two_files_are_unpacked(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unpacked: list[str] = []
@@ -112,14 +113,14 @@ def test_nothing_but_two_files_is_unpacked(
     assert sorted(unpacked) == ["model.hdf5", "options.json"]
 
 
-def test_two_weights_in_a_zip(archive: Path) -> None:
+def test_zip_with_two_weight_files(archive: Path) -> None:
     add(archive, "other.hdf5")
     with refused(archive, "one *.hdf5", "model.hdf5, other.hdf5"):
         load_bilm(archive)
 
 
 @pytest.mark.parametrize("name", ["options.json", "model.hdf5"])
-def test_the_same_file_twice_in_a_zip(archive: Path, name: str) -> None:
+def test_zip_with_the_same_file_twice(archive: Path, name: str) -> None:
     add(archive, f"again/{name}")
     with refused(archive, f"one {name}", f"again/{name}"):
         load_bilm(archive)
@@ -143,9 +144,9 @@ def test_truncated_zip(archive: Path, part: float) -> None:
         load_bilm(archive)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_damaged_zip(archive: Path, seed: int) -> None:
-    """Whatever is wrong inside a member, no other error than ours comes out."""
+    """Whatever is wrong in a member, WeightsError is raised."""
     with zipfile.ZipFile(archive) as file:
         info = file.getinfo("model.hdf5")
     data, rng = bytearray(archive.read_bytes()), np.random.default_rng(seed)
@@ -158,7 +159,7 @@ def test_damaged_zip(archive: Path, seed: int) -> None:
 
 
 def test_encrypted_zip(archive: Path) -> None:
-    """Set the flag of encryption in the central directory and the local headers."""
+    """With the encryption flag set in the central directory and the local headers."""
     data = bytearray(archive.read_bytes())
     for signature, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         start = data.find(signature)
@@ -170,9 +171,7 @@ def test_encrypted_zip(archive: Path) -> None:
         load_bilm(archive)
 
 
-def test_errors_name_the_archive_not_where_it_was_unpacked(
-    published_folder: Path, tmp_path: Path
-) -> None:
+def test_errors_name_the_archive(published_folder: Path, tmp_path: Path) -> None:
     contents = members(published_folder)
     options = json.loads(contents["options.json"])
     options["lstm"]["dim"] = 7
@@ -183,8 +182,8 @@ def test_errors_name_the_archive_not_where_it_was_unpacked(
         load_bilm(path)
 
 
-def test_a_torch_pickle_is_no_archive(many_folder: Path) -> None:
-    """PyTorch's files are zip files too."""
+def test_pytorch_file_is_not_an_archive(many_folder: Path) -> None:
+    """PyTorch's files are zips, too."""
     with refused(many_folder / "encoder.pkl", "ELMoForManyLangs", "another kind"):
         load_bilm(many_folder / "encoder.pkl")
 
@@ -192,4 +191,21 @@ def test_a_torch_pickle_is_no_archive(many_folder: Path) -> None:
 def test_no_warnings(archive: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        load_bilm(archive)
+
+
+def test_zip_of_manylangs(many_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "136.zip"
+    contents = {f"136/{file.name}": file.read_bytes() for file in many_folder.iterdir()}
+    write(path, {**contents, "136/meta.json": b"{}"})
+    assert load_bilm(path).config == load_bilm(many_folder).config
+
+
+def test_damaged_lzma(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("options.json", b"{}" * 1000)
+    data = bytearray(archive.read_bytes())
+    data[60:80] = b"\xff" * 20
+    archive.write_bytes(data)
+    with refused(archive):
         load_bilm(archive)

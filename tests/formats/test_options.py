@@ -186,3 +186,11 @@ def test_file_round_trips(tmp_path: Path) -> None:
     config = options.from_dict(OPTIONS)
     options.write(config, tmp_path / "options.json")
     assert options.read(tmp_path / "options.json") == config
+
+
+def test_models_of_forks() -> None:
+    """Forks of bilm-tf have character vocabularies of their own, or read words."""
+    with pytest.raises(WeightsError, match=r"found 62.*character vocabulary"):
+        options.from_dict(changed("char_cnn", "n_characters", 62))
+    with pytest.raises(WeightsError, match=r"'char_cnn', found lstm.*reads words"):
+        options.from_dict({"lstm": OPTIONS["lstm"]})

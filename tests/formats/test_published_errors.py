@@ -1,4 +1,4 @@
-"""Published pairs that are refused, and models that the format cannot hold."""
+"""Damaged published pairs, and models that the format cannot hold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_options(folder: Path, section: str, key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "group"),
+    ("key", "siblings"),
     [
         ("char_embed", "CNN, CNN_high_0"),
         ("CNN/W_cnn_1", "W_cnn_0, b_cnn_0"),
@@ -34,16 +34,16 @@ def write_options(folder: Path, section: str, key: str, value: Any) -> None:
         (f"{CELL}/W_P_0", "B, W_0"),
     ],
 )
-def test_missing_key(published_folder: Path, key: str, group: str) -> None:
+def test_missing_key(published_folder: Path, key: str, siblings: str) -> None:
     weights = published_folder / "weights.hdf5"
     with h5py.File(weights, "a") as file:
         shape = file[key].shape
         del file[key]
-    with refused(weights, key, shape, group):
+    with refused(weights, key, shape, siblings):
         load_bilm(published_folder)
 
 
-def test_a_group_in_place_of_a_dataset(published_folder: Path) -> None:
+def test_group_instead_of_a_dataset(published_folder: Path) -> None:
     weights = published_folder / "weights.hdf5"
     with h5py.File(weights, "a") as file:
         del file["char_embed"]
@@ -89,16 +89,16 @@ def test_shapes_that_disagree_with_the_options(
         ("char_cnn", "n_highway", 0, "CNN_high_0/W_carry"),
     ],
 )
-def test_layers_that_the_options_do_not_mention(
+def test_more_layers_than_in_the_options(
     published_folder: Path, section: str, key: str, value: int, left: str
 ) -> None:
-    """They would be dropped in silence, and the vectors be wrong."""
+    """Without them, the vectors would be wrong."""
     write_options(published_folder, section, key, value)
     with refused(published_folder / "weights.hdf5", left):
         load_bilm(published_folder)
 
 
-def test_filters_that_the_options_do_not_mention(published_folder: Path) -> None:
+def test_more_filters_than_in_the_options(published_folder: Path) -> None:
     with h5py.File(published_folder / "weights.hdf5", "a") as file:
         file["CNN/W_cnn_2"] = np.zeros((1, 3, 3, 4), dtype="f")
     with refused(published_folder / "weights.hdf5", "CNN/W_cnn_2", "2 filters"):
@@ -106,8 +106,8 @@ def test_filters_that_the_options_do_not_mention(published_folder: Path) -> None
 
 
 @pytest.mark.parametrize("key", [b"CNN/W_\xff", b"caf\xe9", b"RNN_0/RNN/\xff"])
-def test_keys_that_are_no_utf8(published_folder: Path, key: bytes) -> None:
-    """One of a layer is refused as any other, one beside the layers passed over."""
+def test_keys_that_are_not_utf8(published_folder: Path, key: bytes) -> None:
+    """Those of layers are errors like any other; the rest is ignored."""
     with h5py.File(published_folder / "weights.hdf5", "a") as file:
         file[key] = np.zeros(3, dtype="f")
     if key == b"caf\xe9":
@@ -124,7 +124,7 @@ def test_keys_that_are_no_utf8(published_folder: Path, key: bytes) -> None:
         ("char_embed", b"caf\xe9", "RNN_1, caf\\xe9"),
     ],
 )
-def test_a_missing_key_beside_one_that_is_no_utf8(
+def test_missing_key_next_to_one_that_is_not_utf8(
     published_folder: Path, missing: str, beside: bytes, found: str
 ) -> None:
     with h5py.File(published_folder / "weights.hdf5", "a") as file:
@@ -146,7 +146,7 @@ def test_nan_and_infinity(published_folder: Path, key: str, value: float) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_a_number_too_large_for_float32(published_folder: Path) -> None:
+def test_number_too_large_for_float32(published_folder: Path) -> None:
     weights = published_folder / "weights.hdf5"
     with h5py.File(weights, "a") as file:
         array = file["char_embed"][...].astype(np.float64)
@@ -157,7 +157,7 @@ def test_a_number_too_large_for_float32(published_folder: Path) -> None:
         load_bilm(published_folder)
 
 
-def test_weights_that_are_no_numbers(published_folder: Path) -> None:
+def test_weights_that_are_not_numbers(published_folder: Path) -> None:
     weights = published_folder / "weights.hdf5"
     with h5py.File(weights, "a") as file:
         del file["CNN/b_cnn_0"]
@@ -177,7 +177,7 @@ def test_truncated_weights(published_folder: Path, part: float) -> None:
 
 @pytest.mark.parametrize("signature", [b"TREE", b"HEAP", b"SNOD"])
 def test_damage_inside_the_weights(published_folder: Path, signature: bytes) -> None:
-    """Whatever HDF5 stumbles on after opening the file."""
+    """HDF5 fails after it has opened the file."""
     weights = published_folder / "weights.hdf5"
     data = weights.read_bytes()
     assert signature in data
@@ -202,7 +202,7 @@ def test_missing_file(published_folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "value", "says"),
+    ("section", "key", "value", "message"),
     [
         ("char_cnn", "n_characters", 260, ("n_characters", 261, 262, "found 260")),
         ("lstm", "projection_dim", 7, ("projection_dim", "at most dim (6)", "found 7")),
@@ -226,32 +226,28 @@ def test_missing_file(published_folder: Path, name: str) -> None:
     ],
 )
 def test_wrong_options(
-    published_folder: Path, section: str, key: str, value: Any, says: tuple[Any, ...]
+    published_folder: Path, section: str, key: str, value: Any, message: tuple[Any, ...]
 ) -> None:
     write_options(published_folder, section, key, value)
-    with refused(published_folder, *says):
+    with refused(published_folder, *message):
         load_bilm(published_folder)
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"[1]", b"\xff\xfe\x00"])
-def test_options_that_are_no_json_object(
-    published_folder: Path, content: bytes
-) -> None:
+def test_options_must_be_a_json_object(published_folder: Path, content: bytes) -> None:
     (published_folder / "options.json").write_bytes(content)
     with refused(published_folder / "options.json", "JSON object"):
         load_bilm(published_folder)
 
 
-def test_the_format_has_no_place_for_a_vocabulary(
-    vocabulary_bilm: BiLM, tmp_path: Path
-) -> None:
+def test_format_cannot_hold_a_vocabulary(vocabulary_bilm: BiLM, tmp_path: Path) -> None:
     with refused("character vocabulary", "word embedding", "safetensors"):
         save_bilm(vocabulary_bilm, tmp_path / "out", format="hdf5")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_could_not_be_read_again_are_not_written(
+def test_weights_that_are_not_finite_are_not_written(
     tiny_config: BiLMConfig, tmp_path: Path, value: float
 ) -> None:
     model = BiLM(tiny_config)
@@ -260,3 +256,36 @@ def test_weights_that_could_not_be_read_again_are_not_written(
     with refused("finite"):
         save_bilm(model, tmp_path, format="hdf5")
     assert not list(tmp_path.iterdir())
+
+
+def test_datasets_that_refer_to_other_data(published_folder: Path) -> None:
+    """A virtual dataset can be its own source, which crashes HDF5; external storage can
+    be any file."""
+    weights = published_folder / "weights.hdf5"
+    original = weights.read_bytes()
+    layout = h5py.VirtualLayout(shape=(261, 3), dtype="f")
+    layout[...] = h5py.VirtualSource(".", "char_embed", shape=(261, 3))
+    zeros = [(str(published_folder / "options.json"), 0, 261 * 3 * 4)]
+    for kind in ("virtual", "external", "link"):
+        weights.write_bytes(original)
+        with h5py.File(weights, "a") as file:
+            del file["char_embed"]
+            if kind == "virtual":
+                file.create_virtual_dataset("char_embed", layout)
+            elif kind == "external":
+                file.create_dataset("char_embed", (261, 3), "f", external=zeros)
+            else:
+                other = published_folder / "other.h5"
+                with h5py.File(other, "w") as target:
+                    target["x"] = np.zeros((261, 3), dtype="f")
+                file["char_embed"] = h5py.ExternalLink(str(other), "x")
+        pair = published_folder / "options.json", weights
+        with refused(weights, "char_embed", "reference to other data"):
+            load_bilm(*pair)
+
+
+@pytest.mark.parametrize("name", ["n_layers", "dim"])
+def test_absurd_sizes_fail_at_once(published_folder: Path, name: str) -> None:
+    write_options(published_folder, "lstm", name, 1_000_000)
+    with refused(published_folder / "weights.hdf5"):
+        load_bilm(published_folder)

@@ -1,4 +1,4 @@
-"""What every refused weight file has in common, for the tests of the formats."""
+"""What all errors about weight files have in common."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from spacy_elmo.formats import WeightsError
 
 @contextmanager
 def refused(*parts: Any) -> Iterator[None]:
-    """The block must raise a WeightsError that says what was expected, what was found,
-    and each of `parts`: the file, the key, the values."""
+    """Check that the block raises a WeightsError that contains the words "expected" and
+    "found" and each of `parts`: file, key, values."""
     with pytest.raises(WeightsError) as caught:
         yield
     message = str(caught.value)
