@@ -10,7 +10,7 @@ import torch
 from .data.lanes import Lanes
 from .evaluation import Perplexities
 from .output.checkpoints import Checkpoint
-from .output.reporter import TrainRecord
+from .output.log import TrainRecord
 from .schedules import course
 from .settings import PretrainSettings, changes
 from .step import StepResult, TrainingError

@@ -29,9 +29,10 @@ from .lock import alone_in
 from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .optimizers import Optimizer, clip
 from .output import checkpoints
-from .output.log import Records
+from .output.curves import plot_curves
+from .output.log import LOG, DevRecord
 from .output.model_folder import write_model
-from .output.reporter import DevRecord
+from .output.reporter import Reporter
 from .progress import Progress
 from .schedules import learn_rate, total_steps
 from .settings import PretrainSettings
@@ -142,14 +143,14 @@ class Trainer:
         self.results = ResultQueue(self.group.device)
         self.signals = Requests()
         self.stop_requested = False
-        self.reporter = Records(
+        self.reporter = Reporter(
             self.output,
-            self.group,
-            settings,
+            settings.to_dict(),
             total_steps=self.n_steps,
             steps_per_epoch=self.lanes.steps_per_epoch,
             first_step=self.progress.step,
             show=show,
+            active=self.group.is_first,
         )
 
     def make_bilm(self) -> BiLM:
@@ -477,7 +478,12 @@ class Trainer:
             )
 
     def draw_curves(self) -> None:
-        self.reporter.finish()
+        """Plot the log; a run without matplotlib or with an empty log only says so."""
+        if self.group.is_first:
+            try:
+                plot_curves(self.output / LOG, self.output / "curves.png")
+            except (ImportError, OSError, ValueError) as error:
+                self.reporter.say(f"No curves.png: {error}")
 
     def stop(self) -> None:
         """End the run early; the checkpoint is written."""

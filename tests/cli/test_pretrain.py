@@ -10,14 +10,14 @@ from helpers import runs
 from helpers.commands import assert_refused, complete, invoke
 
 from spacy_elmo import load_bilm
-from spacy_elmo.pretraining.output import log as records
+from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.output.model_folder import read_model
 
 
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes longer than the training."""
-    monkeypatch.setattr(records, "plot_curves", lambda log, target: None)
+    monkeypatch.setattr(trainer, "plot_curves", lambda log, target: None)
 
 
 @pytest.fixture(scope="module")

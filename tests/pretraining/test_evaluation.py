@@ -6,6 +6,7 @@ import math
 import tempfile
 import threading
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Sequence
 
@@ -84,7 +85,7 @@ def slow_nll(
     length = -(-n_ids // (n_lanes * window)) * window
     starts = [lane * n_ids // n_lanes for lane in range(n_lanes + 1)]
     losses: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for start, end in zip(starts, starts[1:]):
+    for start, end in pairwise(starts):
         # What counts is the lane's own: what the forward LM reads first, and the
         # backward LM last.
         forward = range(start - 1, end)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spacy_elmo.pretraining.output.reporter import read_log
+from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.pretraining.settings import PretrainSettings
 from spacy_elmo.pretraining.trainer import pretrain
 

@@ -17,7 +17,7 @@ from wasabi import msg
 from spacy_elmo import load_bilm, save_bilm
 from spacy_elmo.files import write_json
 from spacy_elmo.pretraining.output.checkpoints import load_newest
-from spacy_elmo.pretraining.output.reporter import read_log
+from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.text.files import CorpusError, find_files
 
 DECAY = 0.2

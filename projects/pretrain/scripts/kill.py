@@ -14,7 +14,7 @@ import typer
 from wasabi import msg
 
 from spacy_elmo.files import write_json
-from spacy_elmo.pretraining.output.reporter import read_log
+from spacy_elmo.pretraining.output.log import read_log
 
 FILES = ("model-last/model.safetensors", "model-last/softmax.safetensors")
 

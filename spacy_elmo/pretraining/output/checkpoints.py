@@ -1,8 +1,8 @@
-"""Checkpoints: all that a killed run needs to go on as if nothing had happened.
+"""Checkpoints: everything that a killed run needs to resume as if uninterrupted.
 
-Each is a folder `step-00001000` with state.safetensors and, written last, state.json,
-which has the checksums of both. It is written beside and renamed into place: a
-folder of that name is complete, unless the disk damaged it later.
+A checkpoint is a folder `step-00001000` with state.safetensors and state.json, which
+holds the checksums of both. It is written under another name and renamed, so that a
+folder of this name is complete unless the disk damaged it later.
 """
 
 import json
@@ -20,10 +20,16 @@ from ...files import replace_file, replace_folder, write_json
 
 TENSORS, META = "state.safetensors", "state.json"
 _PREFIX = "step-"
+_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 class Checkpoint(NamedTuple):
-    """step: steps done. tensors: by name, on the CPU. meta: anything JSON can hold."""
+    """What a checkpoint holds.
+
+    step (int): Number of steps done.
+    tensors (Dict[str, Tensor]): Tensors by name, on the CPU.
+    meta (Dict[str, Any]): Anything that JSON can represent.
+    """
 
     step: int
     tensors: Dict[str, Tensor]
@@ -33,25 +39,27 @@ class Checkpoint(NamedTuple):
 def save(
     folder: Path, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> Path:
-    """Write a checkpoint; one of this step that is there already is replaced.
+    """Write a checkpoint, replacing one of the same step.
 
-    Raises OSError where the disk is full or cannot be written; what was written of it
-    is removed, and earlier checkpoints are as they were.
+    folder (Path): The folder of all checkpoints.
+    RETURNS (Path): The folder of this one.
+    RAISES: OSError if the disk is full or cannot be written. Earlier checkpoints are
+        unchanged, and nothing is left of this one.
     """
     target = folder / f"{_PREFIX}{step:08}"
-    with replace_folder(target) as beside:
-        kept = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        with replace_file(beside / TENSORS) as path:
+    with replace_folder(target) as part:
+        on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        with replace_file(part / TENSORS) as path:
             try:
-                save_file(kept, str(path))
+                save_file(on_cpu, str(path))
             except SafetensorError as error:
-                # Its writer has an error of its own for a full disk.
+                # safetensors has its own error for a full disk.
                 raise OSError(f"{path}: {error}") from error
         write_json(
-            beside / META,
+            part / META,
             {
                 "step": step,
-                "checksum": _checksum(beside / TENSORS),
+                "checksum": _checksum(part / TENSORS),
                 "own_checksum": _own_checksum(step, meta),
                 "meta": meta,
             },
@@ -60,18 +68,17 @@ def save(
 
 
 def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint]:
-    """The newest checkpoint that is whole; None where there is none at all.
+    """Load the newest intact checkpoint, or None if there are no checkpoints.
 
-    say: told of each damaged one that is passed over; those are renamed, so that
-        nobody takes them for good.
-
-    Raises ValueError where all are damaged: to begin anew would lose the run.
+    say (Callable[[str], None]): Called with a warning for each damaged checkpoint that
+        is skipped. These are renamed, so that they are not mistaken for intact ones.
+    RAISES: ValueError if all checkpoints are damaged: starting over would lose the run.
     """
     paths = _all(folder)
     for path in reversed(paths):
         try:
             return _load(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except _LOAD_ERRORS as error:
             if path == paths[0]:
                 raise ValueError(
                     f"{folder}: expected an intact checkpoint, found only damaged ones "
@@ -83,33 +90,35 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
             os.replace(path, damaged)
             say(
                 f"Checkpoint {path} is damaged ({error}); it is now {damaged.name}. "
-                "Going on from the one before it."
+                "Resuming from the previous one."
             )
     return None
 
 
 def load_step(folder: Path, step: int) -> Checkpoint:
-    """A checkpoint that another process has found whole.
+    """Load the checkpoint that another process has chosen.
 
-    Raises ValueError where it is not there, as on a machine with another disk.
+    RAISES: ValueError if it does not exist here, e.g. on a machine with another disk.
     """
     path = folder / f"{_PREFIX}{step:08}"
     try:
         return _load(path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except _LOAD_ERRORS as error:
         raise ValueError(
             f"{path}: expected the checkpoint that the first process resumes from, "
-            f"found none ({error}). All machines must see one output folder."
+            f"found none ({error}). All machines must share one output folder."
         ) from error
 
 
 def prune(folder: Path, keep: int, best: Optional[int]) -> None:
-    """Remove all but the last `keep` and that of the step `best`, and what killed
-    writers left."""
+    """Remove old checkpoints, and what killed processes left.
+
+    keep (int): Number of newest checkpoints to keep.
+    best (Optional[int]): Step of another one to keep.
+    """
     paths = _all(folder)
-    spared = set(paths[-keep:])
-    for path in paths:
-        if path not in spared and _step(path) != best:
+    for path in paths[:-keep]:
+        if _step(path) != best:
             shutil.rmtree(path, ignore_errors=True)
     for ending in ("part", "old"):
         for path in folder.glob(f"{_PREFIX}*.{ending}"):
@@ -118,17 +127,17 @@ def prune(folder: Path, keep: int, best: Optional[int]) -> None:
 
 def _load(path: Path) -> Checkpoint:
     state = json.loads((path / META).read_text(encoding="utf8"))
-    found = _checksum(path / TENSORS)
-    if found != state["checksum"]:
-        raise ValueError(f"{TENSORS} has checksum {found}, not {state['checksum']}")
-    found = _own_checksum(state["step"], state["meta"])
-    if found != state["own_checksum"]:
-        raise ValueError(f"{META} has checksum {found}, not {state['own_checksum']}")
+    for name, checksum, expected in (
+        (TENSORS, _checksum(path / TENSORS), state["checksum"]),
+        (META, _own_checksum(state["step"], state["meta"]), state["own_checksum"]),
+    ):
+        if checksum != expected:
+            raise ValueError(f"{name} has checksum {checksum}, not {expected}")
     return Checkpoint(state["step"], load_file(path / TENSORS), state["meta"])
 
 
 def _all(folder: Path) -> List[Path]:
-    """From the oldest to the newest."""
+    """All checkpoints, from the oldest to the newest."""
     paths = folder.glob(f"{_PREFIX}*")
     return sorted((p for p in paths if p.name[len(_PREFIX) :].isdecimal()), key=_step)
 

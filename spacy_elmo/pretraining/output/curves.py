@@ -1,4 +1,4 @@
-"""The log of a pretraining run as a picture."""
+"""Plots the log of a pretraining run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence, Tuple
@@ -6,29 +6,30 @@ from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence, Tupl
 import numpy as np
 
 from ...files import replace_file
-from .reporter import DEV, TRAIN, read_log
+from .log import DEV, TRAIN, read_log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that colour-blind readers can tell apart as well.
+# Distinguishable by colour-blind readers.
 FORWARD, BACKWARD, MEAN, SPEED = "#0072B2", "#D55E00", "#222222", "#009E73"
 _LABELS = "#444444"
 
 _SPREAD = 1.2
-"""Each smoothed loss is the mean of those from words / 1.2 to words * 1.2: few while
-the loss falls fast, many when only noise hides how slowly it falls."""
+"""A smoothed loss is the mean over the losses from words / 1.2 to words * 1.2: over few
+while the loss falls fast, over many once noise hides how slowly it falls."""
 
 _SETTLED = 0.05
-"""Share of the words after which all is in the picture: the first steep fall, from the
-logarithm of the vocabulary's size, would else leave the rest a flat line."""
+"""Fraction of the words after which the whole curve is visible. If the axis included
+the steep fall at the start, from the logarithm of the vocabulary size, the rest would
+be a flat line."""
 
 _WIDE = 3.0
-"""A perplexity's axis is logarithmic where the largest is so many times the least."""
+"""The axis of perplexities is logarithmic if they differ by more than this factor."""
 
 
 class _Runs(NamedTuple):
-    """What is drawn: columns of the log, by name, and where they stand."""
+    """Columns of the log, by name, and their x coordinates."""
 
     train: Dict[str, np.ndarray]
     dev: Dict[str, np.ndarray]
@@ -39,25 +40,24 @@ class _Runs(NamedTuple):
 
 
 def plot_curves(log: Path, target: Path) -> None:
-    """Draw training loss, held-out perplexities, learning rate and speed against the
-    words seen.
+    """Plot training loss, held-out perplexity, learning rate and speed against the
+    number of words seen.
 
-    log: log.jsonl of a run; it may still be growing.
-    target: the PNG to write.
-
-    Raises ImportError without matplotlib, ValueError for a log without a record.
+    log (Path): log.jsonl of a run; it may still be growing.
+    target (Path): The PNG to write.
+    RAISES: ImportError without matplotlib; ValueError if the log has no records.
     """
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise ImportError(
-            f"{target}: expected the package matplotlib to draw it with, found none. "
+            f"{target}: expected the package matplotlib for plotting, found none. "
             "Install it: pip install 'spacy-elmo[plots]'."
         ) from error
 
     runs = _read(Path(log))
-    # pyplot keeps figures and settings of the whole process: not for a library.
+    # Without pyplot, which holds the figures and settings of the whole process.
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     figure = Figure(figsize=(11.0, 6.5), layout=layout)
     (loss, perplexity), (rate, speed) = figure.subplots(
@@ -66,7 +66,7 @@ def plot_curves(log: Path, target: Path) -> None:
     _draw_loss(loss, runs)
     _draw_perplexity(perplexity, runs)
     _draw_pace(rate, runs, "learn_rate", "learning rate")
-    _draw_pace(speed, runs, "words_per_second", "speed (words a second)")
+    _draw_pace(speed, runs, "words_per_second", "speed (words per second)")
     for axes in (rate, speed):
         axes.set_xlabel(runs.x_label, color=_LABELS)
     loss.set_xlim(left=0.0)
@@ -81,13 +81,13 @@ def _read(log: Path) -> _Runs:
     if not of_type[TRAIN] and not of_type[DEV]:
         raise ValueError(
             f"{log}: expected a record of training or of an evaluation, found none. "
-            "Let the run make its first steps."
+            "Wait for the first steps of the run."
         )
     train, dev = _columns(of_type[TRAIN]), _columns(of_type[DEV])
     sampled = any(entry.get("sampled", False) for entry in of_type[TRAIN])
     if not train:
         return _Runs(train, dev, np.zeros(0), dev["step"], "training steps", sampled)
-    # Evaluations do not count the training words; the records around them do.
+    # Evaluations have no word count: interpolate between the training records.
     dev_x = np.interp(
         dev.get("step", np.zeros(0)),
         np.concatenate([[0.0], train["step"]]),
@@ -130,7 +130,7 @@ def _smooth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _draw_loss(axes: "Axes", runs: _Runs) -> None:
     name = "sampled training loss" if runs.sampled else "training loss"
-    _style(axes, f"{name} (nats a word)")
+    _style(axes, f"{name} (nats per word)")
     for direction, colour in (("forward", FORWARD), ("backward", BACKWARD)):
         raw = _finite(runs.train, f"{direction}_loss")
         axes.plot(runs.train_x, raw, color=colour, alpha=0.3, linewidth=0.8)
@@ -181,7 +181,7 @@ def _draw_pace(axes: "Axes", runs: _Runs, name: str, label: str) -> None:
 
 
 def _finite(columns: Dict[str, np.ndarray], name: str) -> np.ndarray:
-    """A column with gaps where it is not finite; empty where there is no record."""
+    """A column, with NaN for values that are not finite; empty without records."""
     values = columns.get(name, np.zeros(0))
     return np.where(np.isfinite(values), values, np.nan)
 
@@ -189,7 +189,7 @@ def _finite(columns: Dict[str, np.ndarray], name: str) -> np.ndarray:
 def _line(
     colour: str, values: np.ndarray, *, width: float = 1.8, marked: bool = False
 ) -> Dict[str, Any]:
-    # A single point has no line: without a mark it would not be seen.
+    # A single point has no line, and would be invisible without a marker.
     few = np.isfinite(values).sum() <= (60 if marked else 1)
     marker = "o" if few else ""
     return {"color": colour, "linewidth": width, "marker": marker, "markersize": 3.5}
@@ -213,7 +213,7 @@ def _frame(
     *,
     log: bool = False,
 ) -> None:
-    """Limits, ticks and legend for what has been drawn."""
+    """Set limits, ticks and legend of a panel."""
     y = np.concatenate(columns)
     x = np.tile(x, len(columns))[np.isfinite(y)]
     finite = y[np.isfinite(y)]
@@ -230,7 +230,7 @@ def _frame(
         axes.set_yticks([])
         return
     if len(columns) > 1:
-        # "best" tries each point: too slow for many, and curves that fall leave room.
+        # "best" tries every point, which is slow. Falling curves leave a corner free.
         corner: Literal["best", "upper right"] = (
             "best" if len(finite) < 50 else "upper right"
         )

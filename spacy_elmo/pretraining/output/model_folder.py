@@ -1,6 +1,5 @@
-"""A pretrained language model as a folder: what `load_bilm` reads, and beside it the
-output layer, its vocabulary and how the text was tokenised, so that the perplexity of
-any text can be told."""
+"""Folders with a pretrained language model: what `load_bilm` reads, plus what perplexity
+needs, i.e. the output layer, its vocabulary and the tokenization of the text."""
 
 import json
 from pathlib import Path
@@ -19,11 +18,16 @@ from ..settings import SoftmaxSettings
 
 SOFTMAX, VOCABULARY, META = "softmax.safetensors", "vocabulary.txt", PRETRAINING_META
 HDF5 = "hdf5"
-"""Subfolder of the published pair."""
+"""Subfolder with the same weights in the published format."""
 
 
 class PretrainedModel(NamedTuple):
-    """meta: "tokenizer", "sentences", "step", "words", "held_out"."""
+    """What `read_model` returns.
+
+    model (LanguageModel): The network with its output layer.
+    vocabulary (Vocabulary): Words of the output layer.
+    meta (Dict[str, Any]): "tokenizer", "sentences", "step", "words" and "held_out".
+    """
 
     model: LanguageModel
     vocabulary: Vocabulary
@@ -39,35 +43,38 @@ def write_model(
     *,
     hdf5: bool = False,
 ) -> None:
-    """Write the folder, in the place of an earlier one in one step.
+    """Write a model folder, replacing an earlier one atomically.
 
-    softmax: what the output layer was made by. hdf5: the published pair as well.
+    softmax (SoftmaxSettings): Settings of the output layer.
+    meta (Dict[str, Any]): Description of the model, as JSON can represent it.
+    hdf5 (bool): Write the weights in the published format, too.
+    RAISES: OSError if the disk is full or cannot be written.
     """
-    with replace_folder(folder) as beside:
-        save_bilm(model.bilm, beside)
+    with replace_folder(folder) as part:
+        save_bilm(model.bilm, part)
         state = model.softmax.state_dict()
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
-        with replace_file(beside / SOFTMAX) as path:
+        with replace_file(part / SOFTMAX) as path:
             try:
                 save_file(tensors, str(path))
             except SafetensorError as error:
-                # Its writer has an error of its own for a full disk.
+                # safetensors has its own error for a full disk.
                 raise OSError(f"{path}: {error}") from error
-        vocabulary.write(beside / VOCABULARY)
-        write_json(beside / META, {"softmax": softmax.to_dict(), **meta})
+        vocabulary.write(part / VOCABULARY)
+        write_json(part / META, {"softmax": softmax.to_dict(), **meta})
         if hdf5:
             published.write(
                 model.bilm,
-                beside / HDF5 / options.FILE_NAME,
-                beside / HDF5 / published.WEIGHTS,
+                part / HDF5 / options.FILE_NAME,
+                part / HDF5 / published.WEIGHTS,
             )
 
 
 def read_model(folder: Union[str, Path]) -> PretrainedModel:
-    """Load what `write_model` wrote.
+    """Read a folder that `write_model` wrote.
 
-    Raises WeightsError where the folder has no output layer, as published weights have
-    none, or where a file is damaged.
+    RAISES: WeightsError if a file is damaged, or if the folder has no output layer, as
+        is the case for published weights.
     """
     folder = Path(folder)
     missing = [
@@ -76,7 +83,7 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
     if missing:
         raise WeightsError(
             f"{folder}: expected a model-best or model-last that pretraining wrote, "
-            f"found no {', '.join(missing)} in it. Weights without their output layer "
+            f"found no {', '.join(missing)} in it. Weights without an output layer "
             "have no perplexity."
         )
     bilm = load_bilm(folder)
@@ -90,6 +97,6 @@ def read_model(folder: Union[str, Path]) -> PretrainedModel:
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder}: expected {META}, {VOCABULARY} and {SOFTMAX} as pretraining "
-            f"wrote them, found others ({error}). Train again, or copy the folder anew."
+            f"wrote them, found others ({error}). Copy or train it again."
         ) from error
     return PretrainedModel(LanguageModel(bilm, softmax), vocabulary, meta)

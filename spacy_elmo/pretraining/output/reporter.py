@@ -1,142 +1,74 @@
-"""What a pretraining run shows while it runs, and the log that it leaves behind."""
+"""What a run reports: to its log, to a progress bar and to a spaCy logger."""
 
-import json
 import math
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import (
-    Any,
-    BinaryIO,
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    TextIO,
-    Tuple,
-    Type,
-    Union,
-)
+from typing import Any, Dict, Mapping, Optional, TextIO, Type
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from ...files import write_bytes
-
-LOG = "log.jsonl"
-
-TRAIN, DEV, MESSAGE, RESUME = "train", "dev", "message", "resume"
-"""The types of the log's lines."""
-
-NOT_FINITE = "not_finite"
-"""JSON has neither NaN nor infinity: such a field is null, and its name stands under
-this key with what it was, as in {"loss": null, "not_finite": {"loss": "nan"}}."""
+from .log import DEV, LOG, MESSAGE, TRAIN, DevRecord, Log, TrainRecord
+from .spacy_loggers import RecordLogger, make_logger
 
 _BAR = (
     "{desc} {percentage:3.0f}%|{bar:6}| {n_fmt}/{total_fmt} "
     "[{elapsed}<{remaining}{postfix}]"
 )
 _SECONDS_BETWEEN_LINES = 30.0
-"""Where nothing can be overwritten: in a file, in a pipe."""
-
-
-class TrainRecord(NamedTuple):
-    """Some training steps, up to `step`.
-
-    step: steps done. epoch: epochs done, with a fraction: 1.25.
-    loss: mean of both directions, nats a word; of a sampled softmax, the sampled loss.
-    forward_loss, backward_loss: of one direction, nats a word.
-    learn_rate: of the last step. grad_norm: before clipping.
-    words_per_second: since the last record. words: seen in all.
-    seconds: of training in this output folder, over all its runs.
-    """
-
-    step: int
-    epoch: float
-    loss: float
-    forward_loss: float
-    backward_loss: float
-    learn_rate: float
-    grad_norm: float
-    words_per_second: float
-    words: int
-    seconds: float
-
-
-class DevRecord(NamedTuple):
-    """An evaluation on held-out text, with the full softmax, after `step` steps.
-
-    epoch, seconds: as in `TrainRecord`.
-    forward_perplexity, backward_perplexity: of one direction, a word.
-    perplexity: exp of the mean of both directions' nats a word.
-    oov_rate: share of the text's words that the output layer does not know, in [0, 1].
-    n_words: of the held-out text. best: the lowest perplexity so far.
-    """
-
-    step: int
-    epoch: float
-    forward_perplexity: float
-    backward_perplexity: float
-    perplexity: float
-    oov_rate: float
-    n_words: int
-    seconds: float
-    best: bool
+"""In a file or a pipe, where the bar cannot overwrite itself."""
 
 
 class Reporter:
-    """A progress bar on stderr, and OUTPUT/log.jsonl: one JSON object a line, each with
-    its "type", all flushed at once.
+    """Reports a run while it is entered.
 
-    * "train" and "dev": the fields of the records; "train" also has "sampled".
-    * "message": "step" and "message".
-    * "resume": "step", from which a run went on.
-
-    On entering, the log becomes that of one uninterrupted run: records after first_step
-    go, for those steps are about to be done again, and so does a last line that was cut
-    short. With first_step 0 all records go. Messages and the other lines stay, byte for
-    byte. The checkpoint of a step must be written after the step's records, else they
-    come twice or never.
-
-    output: folder of the run.
-    total_steps: of the whole training.
-    steps_per_epoch: for the share of epochs done.
-    first_step: steps done by earlier runs.
-    sampled: the training loss is that of a sampled softmax: it is called so, and has no
-        perplexity.
-    show: False: nothing on stderr, the log alone.
-
-    Raises ValueError on entering for a log that holds anything but such lines.
+    output (Path): Folder of the run, for the log.
+    settings (Mapping[str, Any]): Settings of the run, as `PretrainSettings.to_dict`
+        gives them, for the configured logger.
+    total_steps (int): Number of steps of the whole training.
+    steps_per_epoch (int): Number of steps of an epoch.
+    first_step (int): Number of steps done by earlier runs.
+    show (bool): Show progress on stderr.
+    active (bool): False in all processes but the first, which report nothing.
+    RAISES: On entering, ValueError if the log holds lines of another kind, and what
+        `make_logger` raises.
     """
 
     def __init__(
         self,
         output: Path,
+        settings: Mapping[str, Any],
         *,
         total_steps: int,
         steps_per_epoch: int,
         first_step: int,
-        sampled: bool,
         show: bool,
+        active: bool = True,
     ) -> None:
-        self.path = Path(output) / LOG
-        self.total_steps = total_steps
-        self.steps_per_epoch = steps_per_epoch
-        self.first_step = first_step
-        self.sampled = sampled
-        self.show = show
+        self.output = Path(output)
+        self.settings = settings
         self.step = first_step
-        # The bar's parts, in the order in which a narrow terminal keeps them.
-        self._parts = {"loss": "", "held out": "", "both": "", "speed": ""}
+        # A sampled loss is labelled as such, and has no perplexity.
+        self.sampled = settings["softmax"]["type"] == "sampled"
+        self.active = active
+        self._bar = ProgressBar(total_steps, steps_per_epoch, first_step, show)
+        self._logger: Optional[RecordLogger] = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> "Reporter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _rewind(self.path, self.first_step)
-        self._file: BinaryIO = self.path.open("ab")
-        self._stream = sys.stderr
-        self._terminal = self._stream.isatty()
-        self._bar = self._make_bar()
-        if self.first_step:
-            self._write(RESUME, {"step": self.first_step})
+        if self.active:
+            config = self.settings["training"].get("logger")
+            if config is not None:
+                self._logger = make_logger(config, self.settings, self.output)
+                self._stack.callback(self._logger.close)
+            try:
+                self._log = Log(self.output / LOG, self.step)
+                self._stack.callback(self._log.close)
+                self._stack.enter_context(self._bar)
+            except BaseException:
+                self._stack.close()
+                raise
         return self
 
     def __exit__(
@@ -145,103 +77,143 @@ class Reporter:
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        self._bar.close()
-        self._file.close()
+        self._stack.close()
 
     def advance(self, n_steps: int = 1) -> None:
-        """That many more steps are done."""
+        """Count steps."""
         self.step += n_steps
-        self._bar.set_description_str(self._describe(), refresh=False)
-        self._bar.update(n_steps)
+        if self.active:
+            self._bar.advance(n_steps)
 
     def train(self, record: TrainRecord) -> None:
-        self._write(TRAIN, {**record._asdict(), "sampled": self.sampled})
-        name = "sampled loss" if self.sampled else "loss"
-        loss = f"{name} {record.loss:.3f}"
-        if not self.sampled:
-            loss += f", perplexity {_number(_exp(record.loss))}"
-        self._parts["loss"] = loss
-        forward, backward = record.forward_loss, record.backward_loss
-        self._parts["both"] = f"forward {forward:.3f}, backward {backward:.3f}"
-        self._parts["speed"] = f"{record.words_per_second:,.0f} words/s"
-        self._refresh()
+        """Report training steps."""
+        if self.active:
+            self._write(TRAIN, {**record._asdict(), "sampled": self.sampled})
+            self._bar.show_loss(record, self.sampled)
+            if self._logger is not None:
+                self._logger.train(record)
 
     def dev(self, record: DevRecord) -> None:
-        self._write(DEV, record._asdict())
-        self._parts["held out"] = f"held-out perplexity {_number(record.perplexity)}"
+        """Report an evaluation."""
+        if self.active:
+            self._write(DEV, record._asdict())
+            self._bar.show_evaluation(record)
+            if self._logger is not None:
+                self._logger.dev(record)
+
+    def say(self, message: str) -> None:
+        """Report a message: a line in the log, and one above the bar."""
+        if self.active:
+            self._write(MESSAGE, {"step": self.step, "message": message})
+            self._bar.print(message)
+
+    def _write(self, kind: str, fields: Dict[str, Any]) -> None:
+        try:
+            self._log.write(kind, fields)
+        except OSError as error:
+            # A full disk does not end a training; the line is shown instead.
+            path = self.output / LOG
+            self._bar.print(f"{path}: not written ({error}): {fields}")
+
+
+class ProgressBar:
+    """A tqdm bar on stderr while it is entered, with the latest figures.
+
+    total_steps (int): Number of steps of the whole training.
+    steps_per_epoch (int): Number of steps of an epoch.
+    first_step (int): Number of steps done by earlier runs, which do not count for the
+        remaining time.
+    show (bool): If False, nothing is printed.
+    """
+
+    def __init__(
+        self, total_steps: int, steps_per_epoch: int, first_step: int, show: bool
+    ) -> None:
+        self.total_steps = total_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.first_step = self.step = first_step
+        self.show = show
+        # In the order in which a narrow terminal shows them.
+        self._figures = {"loss": "", "held out": "", "both": "", "speed": ""}
+
+    def __enter__(self) -> "ProgressBar":
+        self._stream = sys.stderr
+        self._terminal = self._stream.isatty()
+        interval = 0.2 if self._terminal else _SECONDS_BETWEEN_LINES
+        self.tqdm = tqdm(
+            total=self.total_steps,
+            initial=self.first_step,
+            desc=self._epoch(),
+            disable=not self.show,
+            file=self._stream if self._terminal else _Lines(self._stream),
+            dynamic_ncols=self._terminal,
+            mininterval=interval,
+            # By default tqdm's monitor would print a line every ten seconds.
+            maxinterval=max(interval, 10.0),
+            bar_format=_BAR,
+        )
+        return self
+
+    def __exit__(
+        self,
+        error_type: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.tqdm.close()
+
+    def advance(self, n_steps: int) -> None:
+        self.step += n_steps
+        self.tqdm.set_description_str(self._epoch(), refresh=False)
+        self.tqdm.update(n_steps)
+
+    def show_loss(self, record: TrainRecord, sampled: bool) -> None:
+        loss = f"loss {record.loss:.3f}"
+        if sampled:
+            loss = f"sampled {loss}"
+        else:
+            loss += f", perplexity {_number(_exp(record.loss))}"
+        forward, backward = record.forward_loss, record.backward_loss
+        self._update(
+            {
+                "loss": loss,
+                "both": f"forward {forward:.3f}, backward {backward:.3f}",
+                "speed": f"{record.words_per_second:,.0f} words/s",
+            }
+        )
+
+    def show_evaluation(self, record: DevRecord) -> None:
+        perplexity = f"held-out perplexity {_number(record.perplexity)}"
         best = ", the best so far" if record.best else ""
-        self._print(
-            f"step {record.step:,}: held-out perplexity {_number(record.perplexity)} "
+        self.print(
+            f"step {record.step:,}: {perplexity} "
             f"(forward {_number(record.forward_perplexity)}, backward "
             f"{_number(record.backward_perplexity)}), {record.oov_rate:.2%} of "
             f"{record.n_words:,} words unknown{best}"
         )
-        self._refresh()
+        self._update({"held out": perplexity})
 
-    def say(self, message: str) -> None:
-        """A line above the bar, and one in the log."""
-        self._write(MESSAGE, {"step": self.step, "message": message})
-        self._print(message)
-
-    def _write(self, kind: str, fields: Dict[str, Any]) -> None:
-        try:
-            self._file.write(_to_line({"type": kind, **fields}))
-            self._file.flush()
-        except OSError as error:
-            # A full disk ends no training; what the line says stands on stderr.
-            self._print(f"{self.path}: not written ({error}): {fields}")
-
-    def _print(self, message: str) -> None:
-        if not self.show:
-            return
-        if self._terminal:
+    def print(self, message: str) -> None:
+        """Print a line above the bar."""
+        if self.show and self._terminal:
             tqdm.write(message, file=self._stream)
-        else:
+        elif self.show:
             self._stream.write(message + "\n")
             self._stream.flush()
 
-    def _describe(self) -> str:
-        return f"epoch {self.step / max(self.steps_per_epoch, 1):.2f}"
-
-    def _refresh(self) -> None:
-        shown = ", ".join(part for part in self._parts.values() if part)
-        self._bar.set_postfix_str(shown, refresh=False)
+    def _update(self, figures: Dict[str, str]) -> None:
+        self._figures.update(figures)
+        line = ", ".join(figure for figure in self._figures.values() if figure)
+        self.tqdm.set_postfix_str(line, refresh=False)
         if self._terminal:
-            self._bar.refresh()
+            self.tqdm.refresh()
 
-    def _make_bar(self) -> Any:
-        slow = not self._terminal
-        interval = _SECONDS_BETWEEN_LINES if slow else 0.2
-        return tqdm(
-            total=self.total_steps,
-            initial=self.first_step,
-            desc=self._describe(),
-            disable=not self.show,
-            file=_Lines(self._stream) if slow else self._stream,
-            dynamic_ncols=not slow,
-            mininterval=interval,
-            # tqdm's monitor would else write a line each ten seconds.
-            maxinterval=max(interval, 10.0),
-            bar_format=_BAR,
-        )
-
-
-def read_log(path: Union[str, Path]) -> List[Dict[str, Any]]:
-    """The lines of a log, in their order, NaN and infinities put back. A last line that
-    is cut short is left out, so a log can be read at any moment of a run.
-
-    Raises ValueError for any other line that is not a JSON object with a "type".
-    """
-    entries = []
-    for _, entry in _read_lines(Path(path)):
-        for key, value in entry.pop(NOT_FINITE, {}).items():
-            entry[key] = float(value)
-        entries.append(entry)
-    return entries
+    def _epoch(self) -> str:
+        return f"epoch {self.step / max(self.steps_per_epoch, 1):.2f}"
 
 
 class _Lines:
-    """A stream in which each state of the bar is a line of its own: a file keeps what a
+    """A stream in which each state of the bar is a line, for files, which keep what a
     terminal overwrites."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -257,70 +229,10 @@ class _Lines:
         self.stream.flush()
 
 
-def _to_line(entry: Dict[str, Any]) -> bytes:
-    plain: Dict[str, Any] = {}
-    not_finite: Dict[str, str] = {}
-    for key, value in entry.items():
-        value = value.item() if hasattr(value, "item") else value
-        if isinstance(value, float) and not math.isfinite(value):
-            not_finite[key] = str(value)
-            value = None
-        plain[key] = value
-    if not_finite:
-        plain[NOT_FINITE] = not_finite
-    text = json.dumps(plain, ensure_ascii=False, allow_nan=False)
-    # What came from a file name may hold bytes that are no text.
-    return text.encode("utf8", errors="backslashreplace") + b"\n"
-
-
-def _read_lines(path: Path) -> List[Tuple[bytes, Dict[str, Any]]]:
-    """Each line as it stands and as what it means."""
-    *lines, unfinished = path.read_bytes().split(b"\n")
-    result = []
-    for number, line in enumerate(lines, 1):
-        entry = _parse(line)
-        if entry is None:
-            found = line[:60].decode("utf8", errors="replace")
-            raise ValueError(
-                f"{path}, line {number}: expected a JSON object with a type, found "
-                f"{found!r}. Remove that line, or move the file away."
-            )
-        result.append((line, entry))
-    # It may lack no more than its end.
-    entry = _parse(unfinished)
-    if entry is not None:
-        result.append((unfinished, entry))
-    return result
-
-
-def _parse(line: bytes) -> Optional[Dict[str, Any]]:
-    try:
-        entry = json.loads(line.decode("utf8"))
-    except ValueError:
-        return None
-    if not isinstance(entry, dict) or "type" not in entry:
-        return None
-    is_record = entry["type"] in (TRAIN, DEV)
-    return None if is_record and not isinstance(entry.get("step"), int) else entry
-
-
-def _rewind(path: Path, step: int) -> None:
-    if not path.is_file():
-        return
-    kept = [
-        line
-        for line, entry in _read_lines(path)
-        if entry["type"] not in (TRAIN, DEV) or (step and entry["step"] <= step)
-    ]
-    data = b"".join(line + b"\n" for line in kept)
-    if data != path.read_bytes():
-        write_bytes(path, data)
-
-
 def _exp(value: float) -> float:
     return math.inf if value > 700.0 else math.exp(value)
 
 
 def _number(value: float) -> str:
-    """Three or more digits, no needless ones."""
+    """Format with at least three digits, and no more than needed."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"

@@ -1,5 +1,5 @@
-"""Pretraining records handed to any of spaCy's registered loggers: Weights & Biases,
-MLflow, ClearML, the console, or one's own."""
+"""Passes training records to any logger of spaCy's registry: Weights & Biases, MLflow,
+ClearML, the console, or a user's own."""
 
 import copy
 import math
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from .reporter import DevRecord, TrainRecord
+from .log import DevRecord, TrainRecord
 
 SPACY_LOGGERS = "pip install spacy-loggers"
 
@@ -16,35 +16,41 @@ _ANY_STEP = re.compile(
     r"spacy\.((Chain|Lookup|PyTorch|Cupy)Logger\.v1|WandbLogger\.v5|"
     r"(MLflow|ClearML)Logger\.v2)"
 )
-"""Loggers of spacy-loggers that can do with a score of None. All others, those of users
-as well, are written for what `spacy train` does: between evaluations it has no info."""
+"""Loggers of spacy-loggers that accept a score of None. All others, including those of
+users, may rely on what `spacy train` does: between evaluations it passes no info."""
 
 _ANY_FOLDER = re.compile(
     r"spacy\.((Chain|Lookup|PyTorch|Cupy|Console|Wandb|ClearML)Logger\.v\d+)"
 )
-"""Loggers that upload "output_path" or leave it alone. Others, as MLflow's, may load
-it, and it is no spaCy pipeline."""
+"""Loggers that upload "output_path" or ignore it. Others, such as MLflow's, may load it
+as a spaCy pipeline, which it is not."""
 
 
 class RecordLogger:
-    """Makes of each record what `spacy train` hands to a logger.
+    """Converts each record to the info that `spacy train` passes to a logger.
 
-    An evaluation's "info":
+    An evaluation gives an info with:
 
-    * "step", "words" (seen in training), "seconds"; "epoch": whole ones done.
-    * "score": higher is better, so the negative mean loss on the held-out text, in nats
-      a word: minus the logarithm of the perplexity; -inf where that is not finite.
+    * "step", "words" (seen in training), "seconds"; "epoch", rounded down.
+    * "score": The negative mean loss on the held-out text in nats per word, i.e. minus
+      the logarithm of the perplexity, as higher must be better; -inf if that is not
+      finite.
     * "other_scores": "perplexity", "forward_perplexity", "backward_perplexity",
       "oov_rate".
-    * "losses": "forward" and "backward", nats a word, the mean of the training
-      records since the last info; {} where there is none.
-    * "learn_rate", "grad_norm", "words_per_second": of the last training record, if
-      any, for the loggers' `log_custom_stats`.
+    * "losses": "forward" and "backward", in nats per word, averaged over the training
+      records since the last info; {} if there are none.
+    * "learn_rate", "grad_norm", "words_per_second": Those of the last training record,
+      if any, for the loggers' `log_custom_stats`.
     * "checkpoints": (score, step) of each evaluation of this process.
-    * "output_path": OUTPUT/model-last, for loggers known not to load it as a pipeline.
+    * "output_path": OUTPUT/model-last, for loggers that do not load it as a pipeline.
 
-    A training record gives None, as each step without an evaluation does in spaCy, or,
-    for loggers known to take it, an info whose "score" and "other_scores" are None.
+    A training record gives None, like a step without evaluation in spaCy, or, for
+    loggers that accept it, an info whose "score" and "other_scores" are None.
+
+    log_step (Callable[[Optional[Dict[str, Any]]], None]): The logger's own function.
+    finalize (Callable[[], None]): The logger's own function.
+    any_step (bool): Whether training records give an info.
+    folder (Optional[Path]): The "output_path".
     """
 
     def __init__(
@@ -55,7 +61,6 @@ class RecordLogger:
         any_step: bool,
         folder: Optional[Path],
     ) -> None:
-        """any_step: training records come with an info. folder: the "output_path"."""
         self._log_step = log_step
         self._finalize: Optional[Callable[[], None]] = finalize
         self._any_step = any_step
@@ -88,7 +93,7 @@ class RecordLogger:
         self._log_step(info)
 
     def close(self) -> None:
-        """To be called at the end, after an error too: loggers upload what is left."""
+        """Let the logger upload what is left. Must be called after an error, too."""
         finalize, self._finalize = self._finalize, None
         if finalize is not None:
             finalize()
@@ -102,7 +107,7 @@ class RecordLogger:
                 "backward": sum(record.backward_loss for record in self._waiting) / n,
             }
             self._waiting.clear()
-        # Loggers write into an info: each has its own.
+        # Loggers modify the info, so they get copies.
         info: Dict[str, Any] = {
             "epoch": int(epoch),
             "step": step,
@@ -122,15 +127,15 @@ class RecordLogger:
 def make_logger(
     config: Mapping[str, Any], settings: Mapping[str, Any], output: Path
 ) -> RecordLogger:
-    """Start a logger of spaCy's registry.
+    """Create a logger of spaCy's registry.
 
-    config: its block, {"@loggers": "spacy.WandbLogger.v5", "project_name": "elmo"}.
-    settings: of the run, sections and their values, JSON-able, without variables: what
-        a logger stores as the run's config.
-    output: folder of the run.
-
-    Raises ImportError without spaCy or the package that the logger needs, ValueError
-    for a name that is not registered or other arguments than the logger's.
+    config (Mapping[str, Any]): Its block, e.g. {"@loggers": "spacy.WandbLogger.v5",
+        "project_name": "elmo"}.
+    settings (Mapping[str, Any]): Settings of the run, which the logger stores as its
+        config.
+    output (Path): Folder of the run.
+    RAISES: ImportError if spaCy or the package that the logger needs is not installed;
+        ValueError if the name is not registered or the arguments do not fit.
     """
     try:
         from spacy.util import registry
@@ -138,7 +143,7 @@ def make_logger(
         raise ImportError(
             f"[training] logger: expected the package spacy, whose registry has the "
             f"loggers, found none. Install it: {SPACY_LOGGERS} spacy; or remove the "
-            "logger: log.jsonl and the progress bar need none."
+            "setting: log.jsonl and the progress bar work without it."
         ) from error
 
     names = list(_names(config))
@@ -162,7 +167,7 @@ def make_logger(
 
 
 def _names(config: Any) -> Iterator[str]:
-    """The loggers in a block: a chain has several."""
+    """The names of the loggers in a block; a chain has several."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             if key == "@loggers":
@@ -181,24 +186,25 @@ def _check(name: str) -> None:
         available = ", ".join(sorted(registry.loggers.get_all()))
         raise ValueError(
             f"[training] logger: expected one of spaCy's registered loggers, found "
-            f"{name!r}. Registered are: {available}. For those of W&B, MLflow and "
-            f"ClearML: {SPACY_LOGGERS}."
+            f"{name!r}. Available: {available}. Those for W&B, MLflow and ClearML need "
+            f"another package: {SPACY_LOGGERS}."
         ) from error
 
 
 def _nlp_with(settings: Mapping[str, Any]) -> Any:
-    """An empty pipeline whose config is the settings, for loggers store that."""
+    """An empty pipeline whose config, which loggers store, is the settings."""
     import spacy
     from thinc.api import Config
 
     class Settings(Config):
         def interpolate(self) -> Any:
-            # Not the settings read again, where "$" in a path would be a variable; and
-            # without what nlp.config adds about a pipeline that there is not.
+            # Return the settings as they are: parsed again, "$" in a path would be a
+            # variable. The sections that nlp.config adds would describe a pipeline,
+            # and there is none.
             return Config(copy.deepcopy(dict(settings)))
 
     nlp = spacy.blank("xx")
-    # The console logger looks these up.
+    # The console logger reads these.
     console: Dict[str, Any] = {
         "max_steps": None,
         "eval_frequency": None,
@@ -210,5 +216,5 @@ def _nlp_with(settings: Mapping[str, Any]) -> Any:
 
 
 def _score(perplexity: float) -> float:
-    # NaN would be neither worse nor better than anything, and max() then is any.
+    # NaN cannot be compared, so that max() over the scores would be arbitrary.
     return -math.log(perplexity) if 0.0 < perplexity < math.inf else -math.inf

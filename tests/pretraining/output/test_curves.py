@@ -1,5 +1,4 @@
-"""The picture shows what the log has: tested by its pixels and by what matplotlib was
-asked to draw."""
+"""The plot shows what the log holds, by its pixels and by the artists of matplotlib."""
 
 from __future__ import annotations
 
@@ -7,16 +6,17 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import matplotlib.figure
 import numpy as np
 import pytest
+from helpers.records import dev_record, train_record
 from matplotlib.image import imread
 
 from spacy_elmo.pretraining.output import curves
 from spacy_elmo.pretraining.output.curves import BACKWARD, FORWARD, MEAN, plot_curves
-from spacy_elmo.pretraining.output.reporter import DevRecord, Reporter, TrainRecord
+from spacy_elmo.pretraining.output.log import DEV, MESSAGE, TRAIN, Log
 
 
 def write_log(
@@ -27,56 +27,42 @@ def write_log(
     sampled: bool = True,
     **changes: Any,
 ) -> Path:
-    """Steps with their 500 words each; the backward direction is worse."""
+    """Steps of 500 words each; the backward LM is worse than the forward LM."""
     steps = max(train, dev)
-    with Reporter(
-        folder,
-        total_steps=steps,
-        steps_per_epoch=50,
-        first_step=0,
-        sampled=sampled,
-        show=False,
-    ) as report:
-        report.say("a message")
-        for step in range(1, steps + 1):
-            loss = 4.0 + 30.0 / (step + 10)
-            noise = 0.5 * (-1) ** step
-            if step <= train:
-                record = TrainRecord(
-                    step=step,
-                    epoch=step / 50,
-                    loss=loss,
-                    forward_loss=loss - 0.2 + noise,
-                    backward_loss=loss + 0.2 + noise,
-                    learn_rate=1e-3 * min(1.0, step / 20),
-                    grad_norm=1.0,
-                    words_per_second=20000.0,
-                    words=step * 500,
-                    seconds=float(step),
-                )
-                report.train(record._replace(**changes))
-            if dev and step % (steps // dev) == 0:
-                perplexity = 300.0 - step  # the best is the last
-                report.dev(
-                    DevRecord(
-                        step=step,
-                        epoch=step / 50,
-                        forward_perplexity=perplexity - 5.0,
-                        backward_perplexity=perplexity + 5.0,
-                        perplexity=perplexity,
-                        oov_rate=0.02,
-                        n_words=1000,
-                        seconds=float(step),
-                        best=True,
-                    )
-                )
-    return folder / "log.jsonl"
+    log = Log(folder / "log.jsonl", 0)
+    log.write(MESSAGE, {"step": 0, "message": "a message"})
+    for step in range(1, steps + 1):
+        loss = 4.0 + 30.0 / (step + 10)
+        noise = 0.5 * (-1) ** step
+        if step <= train:
+            record = train_record(
+                step,
+                loss=loss,
+                forward_loss=loss - 0.2 + noise,
+                backward_loss=loss + 0.2 + noise,
+                learn_rate=1e-3 * min(1.0, step / 20),
+                words_per_second=20000.0,
+                words=step * 500,
+            )
+            fields = {**record._asdict(), **changes}
+            log.write(TRAIN, {**fields, "sampled": sampled})
+        if dev and step % (steps // dev) == 0:
+            perplexity = 300.0 - step  # The best is the last one.
+            evaluation = dev_record(
+                step,
+                forward_perplexity=perplexity - 5.0,
+                backward_perplexity=perplexity + 5.0,
+                perplexity=perplexity,
+            )
+            log.write(DEV, evaluation._asdict())
+    log.close()
+    return log.path
 
 
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """The figures that get saved."""
-    saved: List[Any] = []
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The figures that are saved."""
+    saved: list[Any] = []
     save = matplotlib.figure.Figure.savefig
 
     def keep(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -87,7 +73,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     return saved
 
 
-def lines_of(axes: Any) -> Dict[str, Any]:
+def lines_of(axes: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in axes.get_lines()}
 
 
@@ -97,7 +83,7 @@ def n_pixels(picture: np.ndarray, colour: str) -> int:
 
 
 def is_drawn(picture: np.ndarray, axes: Any, line: Any) -> bool:
-    """Whether a line's last point has its colour: a single point too is to be seen."""
+    """Whether the last point of a line is visible, even if it is the only one."""
     point = (line.get_xdata()[-1], line.get_ydata()[-1])
     share = axes.figure.transFigure.inverted().transform(
         axes.transData.transform(point)
@@ -110,7 +96,7 @@ def is_drawn(picture: np.ndarray, axes: Any, line: Any) -> bool:
     )
 
 
-def test_picture(tmp_path: Path, figures: List[Any]) -> None:
+def test_the_plot_has_all_curves(tmp_path: Path, figures: list[Any]) -> None:
     log = write_log(tmp_path)
     target = tmp_path / "pictures" / "curves.png"
     plot_curves(log, target)
@@ -118,20 +104,20 @@ def test_picture(tmp_path: Path, figures: List[Any]) -> None:
     picture = imread(target)
     assert picture.shape == (975, 1650, 4)
     for colour in (FORWARD, BACKWARD, MEAN):
-        # Curves, not legends alone: those lie in the panels' upper right corners.
+        # Left of the legends, which are in the upper right corners.
         assert n_pixels(picture[:, :500], colour) > 100, colour
         assert n_pixels(picture[:, 850:1200], colour) > 100, colour
     assert [path.name for path in target.parent.iterdir()] == ["curves.png"]
 
 
-def test_curves_stand_against_words(tmp_path: Path, figures: List[Any]) -> None:
+def test_curves_over_words(tmp_path: Path, figures: list[Any]) -> None:
     plot_curves(write_log(tmp_path), tmp_path / "curves.png")
     loss, perplexity, rate, speed = figures[0].axes
     # 200 steps of 500 words.
     assert rate.get_xlabel() == speed.get_xlabel() == "training words seen (thousands)"
     forward = lines_of(loss)["forward"]
     np.testing.assert_allclose(forward.get_xdata(), np.arange(1, 201) * 0.5)
-    # An evaluation each 20 steps: after 10, 20, ... thousand words.
+    # An evaluation every 20 steps, i.e. after 10, 20, ... thousand words.
     for name, offset in (("forward", -5.0), ("backward", 5.0), ("both", 0.0)):
         line = lines_of(perplexity)[name]
         np.testing.assert_allclose(line.get_xdata(), np.arange(1, 11) * 10.0)
@@ -145,13 +131,13 @@ def test_curves_stand_against_words(tmp_path: Path, figures: List[Any]) -> None:
     (line,) = speed.get_lines()
     assert set(line.get_ydata()) == {20000.0}
     for axes in figures[0].axes:
-        # The end of each curve is in the picture.
+        # The end of each curve is inside the panel.
         for line in axes.get_lines():
             assert axes.get_xlim()[0] <= line.get_xdata()[-1] <= axes.get_xlim()[1]
             assert axes.get_ylim()[0] <= line.get_ydata()[-1] <= axes.get_ylim()[1]
 
 
-def test_smooth_curves_follow_the_raw_ones(tmp_path: Path, figures: List[Any]) -> None:
+def test_smoothed_curves(tmp_path: Path, figures: list[Any]) -> None:
     plot_curves(write_log(tmp_path), tmp_path / "curves.png")
     loss = figures[0].axes[0]
     steps = np.arange(1, 201)
@@ -159,7 +145,7 @@ def test_smooth_curves_follow_the_raw_ones(tmp_path: Path, figures: List[Any]) -
     for name, offset in (("forward", -0.2), ("backward", 0.2)):
         smooth = lines_of(loss)[name].get_ydata()
         late = steps > 40
-        # Of noise of 0.5 little is left; the fall is not blurred.
+        # Little is left of noise of 0.5, and the fall is not blurred.
         assert np.abs(smooth - true - offset)[late].max() < 0.06
         np.testing.assert_allclose(
             smooth[:2], (true + offset + 0.5 * (-1.0) ** steps)[:2]
@@ -177,16 +163,14 @@ def test_smooth_curves_follow_the_raw_ones(tmp_path: Path, figures: List[Any]) -
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_labels_say_what_it_is(
-    tmp_path: Path, figures: List[Any], sampled: bool
-) -> None:
+def test_axis_labels(tmp_path: Path, figures: list[Any], sampled: bool) -> None:
     plot_curves(write_log(tmp_path, sampled=sampled), tmp_path / "curves.png")
     labels = [axes.get_ylabel() for axes in figures[0].axes]
     assert labels == [
-        f"{'sampled ' if sampled else ''}training loss (nats a word)",
+        f"{'sampled ' if sampled else ''}training loss (nats per word)",
         "held-out perplexity (full softmax)",
         "learning rate",
-        "speed (words a second)",
+        "speed (words per second)",
     ]
 
 
@@ -202,7 +186,7 @@ def test_labels_say_what_it_is(
 )
 @pytest.mark.filterwarnings("error")
 def test_short_logs(
-    tmp_path: Path, figures: List[Any], train: int, dev: int, texts: List[int]
+    tmp_path: Path, figures: list[Any], train: int, dev: int, texts: list[int]
 ) -> None:
     plot_curves(write_log(tmp_path, train=train, dev=dev), tmp_path / "curves.png")
     assert [len(axes.texts) for axes in figures[0].axes] == texts
@@ -218,7 +202,7 @@ def test_short_logs(
 
 @pytest.mark.filterwarnings("error")
 def test_losses_that_are_not_finite_are_gaps(
-    tmp_path: Path, figures: List[Any]
+    tmp_path: Path, figures: list[Any]
 ) -> None:
     write_log(tmp_path, forward_loss=math.nan, backward_loss=math.inf)
     plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
@@ -226,7 +210,7 @@ def test_losses_that_are_not_finite_are_gaps(
     assert not figures[0].axes[1].texts
 
 
-def test_smoothing_steps_over_gaps() -> None:
+def test_smoothing_skips_gaps() -> None:
     x = np.arange(1.0, 101.0)
     y = np.full(100, 3.0)
     y[50] = np.nan
@@ -235,12 +219,12 @@ def test_smoothing_steps_over_gaps() -> None:
     np.testing.assert_allclose(np.delete(smooth, 50), 3.0)
 
 
-def test_the_first_fall_does_not_flatten_the_rest(
-    tmp_path: Path, figures: List[Any]
+def test_the_steep_start_does_not_flatten_the_curve(
+    tmp_path: Path, figures: list[Any]
 ) -> None:
     plot_curves(write_log(tmp_path, train=2000, dev=0), tmp_path / "curves.png")
     low, high = figures[0].axes[0].get_ylim()
-    # From 6.5 in all, 4.3 after the first twentieth; the noise adds 0.5 at both ends.
+    # The loss starts at 6.5 and is 4.3 after a twentieth of the words; noise adds 0.5.
     assert 4.8 < high < 5.3
     assert 3.0 < low < 3.5
 
@@ -248,12 +232,12 @@ def test_the_first_fall_does_not_flatten_the_rest(
 @pytest.mark.parametrize(
     "log", [b"", b'{"type": "message", "step": 0, "message": "hello"}\n', b'{"typ']
 )
-def test_log_without_records(tmp_path: Path, log: bytes) -> None:
+def test_a_log_without_records(tmp_path: Path, log: bytes) -> None:
     (tmp_path / "log.jsonl").write_bytes(log)
-    (tmp_path / "curves.png").write_bytes(b"the last picture")
+    (tmp_path / "curves.png").write_bytes(b"an earlier plot")
     with pytest.raises(ValueError, match=r"expected a record .*, found none"):
         plot_curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes() == b"the last picture"
+    assert (tmp_path / "curves.png").read_bytes() == b"an earlier plot"
 
 
 def test_missing_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +248,7 @@ def test_missing_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         plot_curves(log, tmp_path / "curves.png")
 
 
-def test_pyplot_is_left_alone(tmp_path: Path) -> None:
+def test_pyplot_is_not_imported(tmp_path: Path) -> None:
     log = write_log(tmp_path)
     code = (
         "import sys\n"

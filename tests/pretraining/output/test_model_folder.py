@@ -264,7 +264,7 @@ def test_another_description(tmp_path: Path, change: str) -> None:
     meta = json.loads((folder / META).read_text(encoding="utf8"))
     CHANGES[change](meta)
     (folder / META).write_text(json.dumps(meta), encoding="utf8")
-    with refused(folder, META, "Train again, or copy the folder anew"):
+    with refused(folder, META, "Copy or train it again"):
         read_model(folder)
 
 

@@ -1,4 +1,4 @@
-"""Records reach any of spaCy's loggers as `spacy train` hands them over."""
+"""Loggers of spaCy receive records as from `spacy train`."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import pytest
+from helpers.records import dev_record, train_record
 from spacy.util import registry
 
-from spacy_elmo.pretraining.output.reporter import DevRecord, TrainRecord
+from spacy_elmo.pretraining.output.log import DevRecord, TrainRecord
 from spacy_elmo.pretraining.output.spacy_loggers import RecordLogger, make_logger
 
-SETTINGS: Dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "paths": {"train": "corpus/a$ ${b}/*.txt", "dev": None},
     "corpus": {"min_count": 3, "files": ["a", "b"], "reader": {"split": True}},
     "training": {"max_steps": 100, "seed": 1, "learn_rate": 1e-3},
 }
 
 
-class Kept:
-    """What a logger was given."""
+class Received:
+    """What a logger received."""
 
     def __init__(self) -> None:
-        self.infos: List[Optional[Dict[str, Any]]] = []
+        self.infos: list[Optional[dict[str, Any]]] = []
         self.nlp: Any = None
-        self.streams: Tuple[Any, ...] = ()
+        self.streams: tuple[Any, ...] = ()
         self.name: Optional[str] = None
         self.n_closed = 0
 
 
 @pytest.fixture
-def kept() -> Kept:
-    """A registered logger, "test.KeepingLogger.v1", that writes into its infos as some
-    loggers do."""
-    result = Kept()
+def received() -> Received:
+    """Registers "test.RecordingLogger.v1", which modifies infos as some loggers do."""
+    result = Received()
 
     def make(name: str = "none") -> Callable[..., Any]:
         def setup(nlp: Any, stdout: Any, stderr: Any) -> Any:
             result.nlp, result.streams, result.name = nlp, (stdout, stderr), name
 
-            def log_step(info: Optional[Dict[str, Any]]) -> None:
+            def log_step(info: Optional[dict[str, Any]]) -> None:
                 result.infos.append(copy.deepcopy(info))
                 if info is not None:
                     info["gpu.memory"] = 1
@@ -58,59 +58,53 @@ def kept() -> Kept:
 
         return setup
 
-    registry.loggers.register("test.KeepingLogger.v1", func=make)
+    registry.loggers.register("test.RecordingLogger.v1", func=make)
     return result
 
 
-def train_record(step: int, forward: float = 5.0, backward: float = 4.0) -> TrainRecord:
-    return TrainRecord(
-        step=step,
-        epoch=step / 8,
-        loss=(forward + backward) / 2,
+def train(step: int, forward: float = 5.0, backward: float = 4.0) -> TrainRecord:
+    return train_record(
+        step,
         forward_loss=forward,
         backward_loss=backward,
         learn_rate=step * 1e-4,
-        grad_norm=2.5,
         words_per_second=1000.0,
         words=step * 100,
         seconds=step * 0.6,
     )
 
 
-def dev_record(step: int, perplexity: float) -> DevRecord:
-    return DevRecord(
-        step=step,
-        epoch=step / 8,
+def dev(step: int, perplexity: float) -> DevRecord:
+    return dev_record(
+        step,
         forward_perplexity=perplexity - 1,
         backward_perplexity=perplexity + 1,
         perplexity=perplexity,
         oov_rate=0.02,
-        n_words=500,
         seconds=step * 0.6,
-        best=True,
     )
 
 
 def log_some(logger: RecordLogger) -> None:
-    logger.train(train_record(10, 5.0, 4.0))
-    logger.train(train_record(20, 3.0, 3.5))
-    logger.dev(dev_record(20, 70.0))
-    logger.train(train_record(30, 2.0, 2.5))
-    logger.dev(dev_record(30, 60.0))
+    logger.train(train(10, 5.0, 4.0))
+    logger.train(train(20, 3.0, 3.5))
+    logger.dev(dev(20, 70.0))
+    logger.train(train(30, 2.0, 2.5))
+    logger.dev(dev(30, 60.0))
     logger.close()
 
 
-def test_a_users_logger_is_given_what_spacy_train_gives(kept: Kept) -> None:
-    config = {"@loggers": "test.KeepingLogger.v1", "name": "run"}
+def test_a_custom_logger_receives_the_infos_of_spacy_train(received: Received) -> None:
+    config = {"@loggers": "test.RecordingLogger.v1", "name": "run"}
     logger = make_logger(config, SETTINGS, Path("output"))
-    assert kept.streams == (sys.stdout, sys.stderr)
-    assert kept.name == "run"
+    assert received.streams == (sys.stdout, sys.stderr)
+    assert received.name == "run"
     log_some(logger)
     logger.close()
-    assert kept.n_closed == 1
-    none, other_none, first, third_none, second = kept.infos
+    assert received.n_closed == 1
+    none, other_none, first, third_none, second = received.infos
     assert none is other_none is third_none is None
-    # No output path: such a logger may load it, and it is no pipeline.
+    # No output path, as such a logger may load it as a pipeline.
     assert first == {
         "epoch": 2,
         "step": 20,
@@ -132,27 +126,29 @@ def test_a_users_logger_is_given_what_spacy_train_gives(kept: Kept) -> None:
     assert second is not None
     assert second["losses"] == {"forward": 2.0, "backward": 2.5}
     assert second["checkpoints"] == [(-math.log(70.0), 20), (-math.log(60.0), 30)]
-    # By which spaCy's loggers know the best.
+    # This is how loggers of spaCy recognize the best.
     assert second["score"] == max(second["checkpoints"])[0]
 
 
-def test_settings_are_the_runs_config(kept: Kept) -> None:
+def test_loggers_store_the_settings(received: Received) -> None:
     settings = copy.deepcopy(SETTINGS)
-    make_logger({"@loggers": "test.KeepingLogger.v1"}, settings, Path("output"))
-    assert kept.nlp.config.interpolate() == SETTINGS
-    # Loggers remove what the user does not want to upload.
-    del kept.nlp.config.interpolate()["paths"]["train"]
-    assert kept.nlp.config.interpolate() == settings == SETTINGS
-    json.dumps(kept.nlp.config.interpolate())
+    make_logger({"@loggers": "test.RecordingLogger.v1"}, settings, Path("output"))
+    assert received.nlp.config.interpolate() == SETTINGS
+    # Loggers remove settings that the user does not want to upload.
+    del received.nlp.config.interpolate()["paths"]["train"]
+    assert received.nlp.config.interpolate() == settings == SETTINGS
+    json.dumps(received.nlp.config.interpolate())
 
 
 @pytest.mark.parametrize("perplexity", [math.nan, math.inf])
-def test_no_finite_perplexity_is_never_the_best(kept: Kept, perplexity: float) -> None:
-    logger = make_logger({"@loggers": "test.KeepingLogger.v1"}, {}, Path("output"))
-    logger.dev(dev_record(10, perplexity))
-    logger.dev(dev_record(20, 60.0))
-    logger.dev(dev_record(30, perplexity))
-    last = kept.infos[-1]
+def test_a_perplexity_that_is_not_finite_is_never_the_best(
+    received: Received, perplexity: float
+) -> None:
+    logger = make_logger({"@loggers": "test.RecordingLogger.v1"}, {}, Path("output"))
+    logger.dev(dev(10, perplexity))
+    logger.dev(dev(20, 60.0))
+    logger.dev(dev(30, perplexity))
+    last = received.infos[-1]
     assert last is not None
     assert max(last["checkpoints"]) == (-math.log(60.0), 20)
     assert last["score"] == -math.inf
@@ -170,9 +166,9 @@ def test_no_finite_perplexity_is_never_the_best(kept: Kept, perplexity: float) -
     ],
 )
 @pytest.mark.parametrize("settings", [SETTINGS, {}])
-def test_console_logger(
-    config: Dict[str, Any],
-    settings: Dict[str, Any],
+def test_the_console_logger(
+    config: dict[str, Any],
+    settings: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log_some(make_logger(config, settings, Path("output")))
@@ -181,7 +177,7 @@ def test_console_logger(
     assert rows[2:] == [["2", "20", "-4.25"], ["3", "30", "-4.09"]]
 
 
-def test_console_loggers_file(tmp_path: Path) -> None:
+def test_the_file_of_the_console_logger(tmp_path: Path) -> None:
     log = tmp_path / "console.jsonl"
     config = {"@loggers": "spacy.ConsoleLogger.v3", "output_file": str(log)}
     log_some(make_logger(config, SETTINGS, tmp_path))
@@ -195,7 +191,7 @@ LOOKUP = {
 }
 
 
-def test_loggers_of_spacy_loggers_get_each_record(
+def test_loggers_of_spacy_loggers_receive_every_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("spacy_loggers")
@@ -215,15 +211,15 @@ def test_loggers_of_spacy_loggers_get_each_record(
         "losses.forward -> 3.0",
         "losses.backward -> 3.5",
     ]
-    # The losses have been handed over already.
+    # Losses are not repeated.
     assert lines[10:12] == ["step -> 20", f"score -> {-math.log(70.0)}"]
     assert lines[15] == "other_scores.oov_rate -> 0.02"
     assert lines[16] == f"output_path -> {Path('output') / 'model-last'}"
     assert len([line for line in lines if line.startswith("losses.forward")]) == 3
 
 
-def test_a_chain_is_given_what_all_its_loggers_can_take(
-    capsys: pytest.CaptureFixture[str], kept: Kept
+def test_a_chain_receives_what_all_its_loggers_accept(
+    capsys: pytest.CaptureFixture[str], received: Received
 ) -> None:
     pytest.importorskip("spacy_loggers")
     chain = {
@@ -236,10 +232,10 @@ def test_a_chain_is_given_what_all_its_loggers_can_take(
     assert "None" not in out
     assert out.count("output_path") == 2
     assert "-4.25" in out
-    chain["logger3"] = {"@loggers": "test.KeepingLogger.v1"}
+    chain["logger3"] = {"@loggers": "test.RecordingLogger.v1"}
     log_some(make_logger(chain, SETTINGS, Path("output")))
     assert "output_path" not in capsys.readouterr().out
-    assert [info is None for info in kept.infos] == [True, True, False, True, False]
+    assert [info is None for info in received.infos] == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +248,7 @@ def test_a_chain_is_given_what_all_its_loggers_can_take(
         },
     ],
 )
-def test_unknown_names(config: Dict[str, Any]) -> None:
+def test_unknown_names(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected .*, found") as caught:
         make_logger(config, SETTINGS, Path("output"))
     for part in ("'nowhere.Logger.v1'", "spacy.ConsoleLogger.v3", "spacy-loggers"):
@@ -260,12 +256,12 @@ def test_unknown_names(config: Dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("config", [{}, {"name": "x"}, {"@loggers": 3}])
-def test_blocks_that_name_no_logger(config: Dict[str, Any]) -> None:
+def test_blocks_without_a_logger(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected a block with .*, found"):
         make_logger(config, SETTINGS, Path("output"))
 
 
-def test_other_arguments_than_the_loggers() -> None:
+def test_arguments_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="colour"):
         make_logger(
             {"@loggers": "spacy.ConsoleLogger.v3", "colour": "red"},
