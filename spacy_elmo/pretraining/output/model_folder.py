@@ -1,5 +1,5 @@
-"""Folders with a pretrained language model: what `load_bilm` reads, plus what perplexity
-needs, i.e. the output layer, its vocabulary and the tokenization of the text."""
+"""Folders with a pretrained language model: what `load_bilm` reads, plus what
+perplexity needs: the output layer, its vocabulary and the tokenization of the text."""
 
 import json
 from pathlib import Path
