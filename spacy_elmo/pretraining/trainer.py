@@ -25,7 +25,7 @@ from .data.random_streams import DROPOUT, WEIGHTS, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .language_model import LanguageModel, make_softmax
-from .lock import alone_in
+from .lock import lock_folder
 from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .optimizers import Optimizer, clip
 from .output import checkpoints
@@ -79,7 +79,7 @@ def pretrain(
         keep_freed_memory()
     group = Group.join(gpu_id)
     try:
-        with alone_in(Path(output)) if group.is_first else nullcontext():
+        with lock_folder(Path(output)) if group.is_first else nullcontext():
             Trainer(settings, output, group=group, show=show, callbacks=callbacks).run()
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(OUT_OF_MEMORY.format(error=error)) from error

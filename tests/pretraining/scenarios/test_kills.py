@@ -9,7 +9,7 @@ from typing import Callable
 import pytest
 from helpers import kills, runs
 
-from spacy_elmo.pretraining.lock import alone_in
+from spacy_elmo.pretraining.lock import lock_folder
 from spacy_elmo.pretraining.trainer import pretrain
 
 SECTIONS: runs.Values = {"training": {"max_steps": 14, "dropout": 0.2}}
@@ -99,9 +99,9 @@ def test_one_run_at_a_time_in_a_folder(
     process = runs.start(*runs.PROGRAM, config, output)
     runs.wait_for_step(process, output, 5)
     settings = runs.settings(texts)
-    with pytest.raises(OSError, match="expected a folder that no run is at work in"):
+    with pytest.raises(OSError, match="expected a folder without a run in progress"):
         pretrain(settings, output, show=False)
     process.kill()
     runs.finish(process)
-    with alone_in(output):
+    with lock_folder(output):
         pass  # The lock ends with its process.
