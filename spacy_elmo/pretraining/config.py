@@ -79,7 +79,7 @@ def _read_sections(
     path: Union[str, Path], problems: List[str]
 ) -> Dict[str, Dict[str, str]]:
     """Read the unparsed value of each key, by section."""
-    # The name of no section: values of a [DEFAULT] must not leak into the others.
+    # No section can have this name, so that [DEFAULT] is a section like any other.
     parser = configparser.RawConfigParser(default_section="\n")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:

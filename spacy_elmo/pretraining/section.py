@@ -48,10 +48,10 @@ _PREDICATES = {
 
 
 class Section(BaseModel):
-    """A section of a config. Its docstring and those under its fields document it.
+    """A section of a config, documented by its docstring and those under its fields.
 
-    Validation is strict, as no conversion is needed for JSON, and its messages continue
-    "section.setting = value", e.g. "training.dropout = 2 should be less than 1".
+    Validation is strict: JSON has types, so nothing needs to be converted. Messages are
+    predicates of "section.setting = value", e.g. "should be less than 1".
     """
 
     model_config = ConfigDict(
@@ -146,7 +146,7 @@ class Section(BaseModel):
 
 
 def invalid(problems: Iterable[Problem]) -> ValidationError:
-    """Create a pydantic error that reports several settings."""
+    """Create pydantic's error for any number of invalid settings."""
     return ValidationError.from_exception_data(
         "settings",
         [
@@ -160,13 +160,9 @@ def invalid(problems: Iterable[Problem]) -> ValidationError:
     )
 
 
-def show(value: Any) -> str:
-    """Format a value as a config has it, shortened."""
-    text = json.dumps(value, default=repr, ensure_ascii=False)
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
 def _sentence(error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
-    sentence = f"{name} = {show(error['input'])} {error['msg']}"
+    value = json.dumps(error["input"], default=repr, ensure_ascii=False)
+    value = value if len(value) <= 100 else f"{value[:100]}..."
+    sentence = f"{name} = {value} {error['msg']}"
     return sentence if sentence.endswith(("?", ".")) else f"{sentence}."

@@ -43,7 +43,10 @@ def _read_paths(value: Any) -> Tuple[str, ...]:
     """Accept a single path in place of a list."""
     paths = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if not paths or not all(path and isinstance(path, str) for path in paths):
-        raise PydanticCustomError("setting", "should be a path or a list of paths")
+        message = "should be a path or a list of paths"
+        if value is None:
+            message += "; set it in the config or on the command line"
+        raise PydanticCustomError("setting", message)
     return paths
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,6 @@ from spacy.cli._util import parse_config_overrides
 from spacy.util import load_config
 
 from spacy_elmo.pretraining.config import ConfigError, read_config
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def write(folder: Path, text: str) -> Path:
@@ -215,25 +210,3 @@ def test_unused_paths_are_refused(tmp_path: Path) -> None:
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     text = "[a]\nx =\ny = 'b'\nz = 1 # why"
     assert len(problems(tmp_path, text, "--a.x", "--c", "--d=2")) == 6
-
-
-WITHOUT_SPACY = """
-import sys
-for name in ("spacy", "thinc", "wasabi", "cupy"):
-    sys.modules[name] = None
-from spacy_elmo.pretraining.settings import PretrainSettings
-settings = PretrainSettings.from_file(sys.argv[1], ["--paths.train", "text"])
-print(settings.corpus.train, settings.bilm.dim)
-"""
-
-
-def test_configs_are_read_without_spacy() -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SPACY, ROOT / "configs/pretrain_tiny.cfg"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "('text',) 256\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.settings import setting_names
 from spacy.util import load_config
 
 from spacy_elmo import BiLMConfig
@@ -30,15 +31,6 @@ UNCOMMENTED = ("train", "dev", "proj_clip", "beta2", "eps")
 def read(name: str, *overrides: str) -> PretrainSettings:
     first = OVERRIDES.get(name, ["--paths.train", "a"])
     return PretrainSettings.from_file(CONFIGS / name, [*first, *overrides])
-
-
-def setting_names(section: dict[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in section.items():
-        path = f"{prefix}{key}"
-        is_section = isinstance(value, dict)
-        names += setting_names(value, f"{path}.") if is_section else [path]
-    return names
 
 
 def test_all_presets_are_tested() -> None:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from helpers import runs
+from helpers.settings import setting_names
 
 from spacy_elmo.pretraining.settings import PretrainSettings, changes
 
@@ -15,15 +16,6 @@ MINIMAL: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps
 def stored(**sections: Any) -> dict[str, Any]:
     """The minimal config with these settings changed, as a checkpoint stores it."""
     return PretrainSettings.from_dict(runs.merged(MINIMAL, sections)).to_dict()
-
-
-def setting_names(section: dict[str, Any], prefix: str = "") -> list[str]:
-    names: list[str] = []
-    for key, value in section.items():
-        path = f"{prefix}{key}"
-        is_section = isinstance(value, dict)
-        names += setting_names(value, f"{path}.") if is_section else [path]
-    return names
 
 
 def test_changes_are_listed() -> None:
