@@ -28,6 +28,7 @@ def prepare(
     *,
     shard_tokens: int = 1 << 24,
     n_process: int = 1,
+    chunk_chars: int = 1 << 20,
     progress: Optional[Callable[[int, int], None]] = None,
 ) -> Shards:
     """Tokenize a corpus into shards, unless the cache has them.
@@ -39,6 +40,7 @@ def prepare(
     shard_tokens (int): Approximate number of ids per shard, of 4 bytes each.
     n_process (int): Number of tokenizer processes, which does not change the result. If
         1, this process does the work.
+    chunk_chars (int): Approximate number of characters to tokenize at a time.
     progress (Optional[Callable]): Called with the number of bytes read since the last
         call, and the total.
     RETURNS (Shards): The corpus.
@@ -56,7 +58,7 @@ def prepare(
     with replace_folder(folder, overwrite=False) as unfinished:
         writer = ShardWriter(unfinished, shard_tokens)
         total = sum(path.stat().st_size for path in files)
-        chunks = read_chunks(files)
+        chunks = read_chunks(files, chunk_chars)
         if n_process > 1:
             tokenized_chunks = _tokenize_in_processes(chunks, tokenization, n_process)
         else:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import spacy
@@ -23,9 +21,7 @@ from helpers.corpora import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.pretraining.data import prepare as module
 from spacy_elmo.pretraining.data.prepare import prepare
-from spacy_elmo.text.files import read_chunks
 from spacy_elmo.text.tokenization import Tokenization
 
 TEXT = "The dog sees a cat .\nIt runs .\n\nNobody knows\u2028why .\n"
@@ -38,11 +34,6 @@ def corpus(tmp_path: Path) -> Path:
         tmp_path / "corpus" / "b" / "c.txt.gz", "Ünïcode wörds\r\n\r\n\r\nthe end\r\n"
     )
     return tmp_path / "corpus"
-
-
-def small_chunks(monkeypatch: pytest.MonkeyPatch, chunk_chars: int) -> None:
-    reader = functools.partial(read_chunks, chunk_chars=chunk_chars)
-    monkeypatch.setattr(module, "read_chunks", reader)
 
 
 # The corpus
@@ -93,9 +84,12 @@ def test_chunk_and_shard_sizes_do_not_matter(
     folder = tmp_path_factory.mktemp("any")
     for i, text in enumerate(texts):
         write(folder / "in" / f"{i}.txt", text)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        small_chunks(monkeypatch, chunk_chars)
-        shards = prepare([folder / "in"], folder / "cache", shard_tokens=shard_tokens)
+    shards = prepare(
+        [folder / "in"],
+        folder / "cache",
+        shard_tokens=shard_tokens,
+        chunk_chars=chunk_chars,
+    )
     expected = documents_of(*texts)
     assert read_back(shards) == expected
     assert shards.meta["n_documents"] == len(expected)
@@ -123,15 +117,17 @@ def test_settings_reach_the_tokenizer(tmp_path: Path) -> None:
     }
 
 
-def test_progress(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_progress(corpus: Path, tmp_path: Path) -> None:
     total = sum(
         path.stat().st_size for path in (corpus / "a.txt", corpus / "b/c.txt.gz")
     )
-    small_chunks(monkeypatch, 8)
     calls: list[tuple[int, int]] = []
-    prepare([corpus], tmp_path / "cache", progress=lambda *call: calls.append(call))
+    prepare(
+        [corpus],
+        tmp_path / "cache",
+        chunk_chars=8,
+        progress=lambda *call: calls.append(call),
+    )
     assert len(calls) > 4
     assert sum(read for read, _ in calls) == total
     assert {in_all for _, in_all in calls} == {total}
@@ -140,23 +136,18 @@ def test_progress(
 # Once
 
 
-def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the corpus was read again")
-
-    monkeypatch.setattr(module, "read_chunks", read)
-    monkeypatch.setattr(Tokenization, "make_tokenizer", read)
-
-
 @pytest.mark.parametrize("tokenizer", ["whitespace", "en"])
-def test_shards_are_cached(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: str
-) -> None:
+def test_shards_are_cached(corpus: Path, tmp_path: Path, tokenizer: str) -> None:
     chosen = Tokenization(tokenizer)
     first = prepare([corpus], tmp_path / "cache", chosen)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")}
-    no_reading(monkeypatch)
-    second = prepare([str(corpus)], str(tmp_path / "cache"), chosen, n_process=2)
+    second = prepare(
+        [str(corpus)],
+        str(tmp_path / "cache"),
+        chosen,
+        n_process=2,
+        progress=lambda *_: pytest.fail("the corpus was read again"),
+    )
     assert second.folder == first.folder
     assert read_back(second) == read_back(first)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*")} == before
@@ -215,12 +206,8 @@ def test_contents_of_a_pipeline_are_part_of_the_cache_key(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_interrupting_leaves_nothing(
-    corpus: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: type[BaseException],
+    corpus: Path, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    small_chunks(monkeypatch, 4)
     calls: list[int] = []
 
     def stop(*_: int) -> None:
@@ -229,7 +216,9 @@ def test_interrupting_leaves_nothing(
             raise error
 
     with pytest.raises(error):
-        prepare([corpus], tmp_path / "cache", shard_tokens=2, progress=stop)
+        prepare(
+            [corpus], tmp_path / "cache", shard_tokens=2, chunk_chars=4, progress=stop
+        )
     assert calls[-1] > 0, "interrupted before anything was written"
     assert not list((tmp_path / "cache").iterdir())
     whole = prepare([corpus], tmp_path / "cache", shard_tokens=2)
@@ -252,12 +241,7 @@ def test_no_words(tmp_path: Path, text: str) -> None:
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_wrong_settings_fail_before_any_work(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_tokenizer = Tokenization.make_tokenizer
-    no_reading(monkeypatch)
-    monkeypatch.setattr(Tokenization, "make_tokenizer", make_tokenizer)
+def test_wrong_settings_fail_before_any_work(corpus: Path, tmp_path: Path) -> None:
     for chosen, found in (
         (Tokenization("klingon"), "'klingon'"),
         (Tokenization(sentences="words"), "'words'"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
 import os
 import shutil
@@ -17,10 +16,8 @@ from helpers.corpora import contents, corpus_refused, documents_of, read_back, w
 
 from spacy_elmo import files
 from spacy_elmo.files import part_path
-from spacy_elmo.pretraining.data import prepare as module
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import Shards
-from spacy_elmo.text.files import read_chunks
 from spacy_elmo.text.tokenization import Tokenization
 
 
@@ -85,16 +82,16 @@ def test_another_process_was_faster(
 
 
 SCRIPT = """
-import functools, sys
-from spacy_elmo.pretraining.data import prepare as module
+import sys
+from spacy_elmo.pretraining.data.prepare import prepare
+from spacy_elmo.text.tokenization import Tokenization
 
 if __name__ == "__main__":
     corpus, cache, tokenizer, n_process = sys.argv[1:]
-    module.read_chunks = functools.partial(module.read_chunks, chunk_chars=100)
     calls = []
-    shards = module.prepare(
-        [corpus], cache, module.Tokenization(tokenizer), shard_tokens=200,
-        n_process=int(n_process),
+    shards = prepare(
+        [corpus], cache, Tokenization(tokenizer), shard_tokens=200,
+        n_process=int(n_process), chunk_chars=100,
         progress=lambda *call: calls.append(call[0]),
     )
     print(len(shards.tokens), sum(calls))
@@ -130,16 +127,15 @@ def longer_corpus(tmp_path: Path) -> Path:
     "tokenizer", ["whitespace", pytest.param("en", marks=pytest.mark.slow)]
 )
 def test_number_of_processes_does_not_matter(
-    longer_corpus: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tokenizer: str,
+    longer_corpus: Path, tmp_path: Path, tokenizer: str
 ) -> None:
     process = start(tmp_path, longer_corpus, tmp_path / "two", tokenizer, 2)
-    reader = functools.partial(read_chunks, chunk_chars=100)
-    monkeypatch.setattr(module, "read_chunks", reader)
     one = prepare(
-        [longer_corpus], tmp_path / "one", Tokenization(tokenizer), shard_tokens=200
+        [longer_corpus],
+        tmp_path / "one",
+        Tokenization(tokenizer),
+        shard_tokens=200,
+        chunk_chars=100,
     )
     total = sum(path.stat().st_size for path in longer_corpus.iterdir())
     assert finished(process).split() == [str(len(one.tokens)), str(total)]
@@ -147,19 +143,21 @@ def test_number_of_processes_does_not_matter(
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
-def test_a_killed_tokenizer_process(
-    longer_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_tokenizer_process(longer_corpus: Path, tmp_path: Path) -> None:
     """As the kernel does when it runs out of memory."""
-    reader = functools.partial(read_chunks, chunk_chars=20)
-    monkeypatch.setattr(module, "read_chunks", reader)
 
     def kill(*_: int) -> None:
         for process in multiprocessing.active_children():
             process.kill()
 
     with corpus_refused("2 tokenizer processes", "Lower corpus.n_process"):
-        prepare([longer_corpus], tmp_path / "cache", n_process=2, progress=kill)
+        prepare(
+            [longer_corpus],
+            tmp_path / "cache",
+            n_process=2,
+            chunk_chars=20,
+            progress=kill,
+        )
     assert not list((tmp_path / "cache").iterdir())
 
 
