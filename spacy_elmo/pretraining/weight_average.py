@@ -63,12 +63,15 @@ class WeightAverage:
         )
         log_decay = self._log_decay + math.log(decay)
         if self.is_sampled and rows is not None:
-            skipped = torch.exp(self._log_decay - self._row_log_decay[rows.ids]).float()
+            ids = rows.ids
+            skipped = torch.exp(self._log_decay - self._row_log_decay[ids]).float()
             for name, before in zip(_ROWS, (rows.weight, rows.bias)):
-                average = torch.lerp(before, self.average[name][rows.ids], skipped)
-                average.lerp_(self.weights[name][rows.ids], 1 - decay)
-                self.average[name][rows.ids] = average
-            self._row_log_decay[rows.ids] = log_decay
+                # index_select and index_copy_ are several times faster than [ids].
+                average = self.average[name].index_select(0, ids)
+                torch.lerp(before, average, skipped, out=average)
+                average.lerp_(self.weights[name].index_select(0, ids), 1 - decay)
+                self.average[name].index_copy_(0, ids, average)
+            self._row_log_decay[ids] = log_decay
         self._log_decay = log_decay
         self._n_updates += 1
 
