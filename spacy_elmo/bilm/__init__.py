@@ -1,4 +1,4 @@
-"""The network, in plain PyTorch: knows neither spaCy nor Thinc nor a file format."""
+"""The network, in plain PyTorch, independent of spaCy, Thinc and file formats."""
 
 from .characters import ByteCharacters, Characters, VocabularyCharacters
 from .config import BiLMConfig

@@ -1,5 +1,4 @@
-"""Words -> ids of their characters, in the published scheme and in that of
-ELMoForManyLangs."""
+"""Words -> character ids, in the published scheme and in ELMoForManyLangs' scheme."""
 
 from typing import Dict, List, Mapping, Sequence, Tuple, Union
 
@@ -14,12 +13,12 @@ _BOS, _EOS, _BOW, _EOW, _PAD = (256 + offset + 1 for offset in range(5))
 class ByteCharacters:
     """The published scheme (Józefowicz et al. 2016): a word is its UTF-8 bytes.
 
-    A row is: begin of word, at most `max_characters - 2` bytes, end of word, padding.
-    All ids are one more than the byte, 0 being a masked position. A character of
-    several bytes may be cut; lone surrogates have no UTF-8 form and are dropped. The
-    words "<S>" and "</S>" are the sentence's boundary tokens.
+    A row holds the begin-of-word marker, at most `max_characters - 2` bytes, the
+    end-of-word marker and padding. Ids are bytes plus 1, as 0 is a masked position.
+    Characters of several bytes may be cut; lone surrogates have no UTF-8 form and are
+    dropped. The words "<S>" and "</S>" are the boundary tokens of a sentence.
 
-    max_characters: ids a word, at least 3.
+    max_characters (int): Ids per word, at least 3.
     """
 
     boundaries = (BEGIN_SENTENCE, END_SENTENCE)
@@ -33,7 +32,7 @@ class ByteCharacters:
         }
 
     def __call__(self, words: Sequence[str]) -> np.ndarray:
-        """RETURNS: ids of shape (len(words), max_characters), int64."""
+        """Return character ids, (n_words, max_characters) int64."""
         ids = np.full((len(words), self.max_characters), _PAD, dtype=np.int64)
         for row, word in zip(ids, words):
             marker = self._markers.get(word)
@@ -48,27 +47,27 @@ class ByteCharacters:
         return ids
 
     def word_ids(self, words: Sequence[str]) -> np.ndarray:
-        """The byte scheme has no word vocabulary: all zeros, (len(words),)."""
+        """Return zeros, (n_words,) int64: the byte scheme has no word vocabulary."""
         return np.zeros(len(words), dtype=np.int64)
 
     def vocabularies(self) -> Dict[str, List[Tuple[str, int]]]:
-        """What must be stored beside the weights: nothing."""
+        """Return the vocabularies to store with the weights: none."""
         return {}
 
 
 class VocabularyCharacters:
-    """The scheme of ELMoForManyLangs (Che et al. 2018): a word is its Unicode
-    characters, looked up in a vocabulary, and the word itself may be looked up too.
+    """The scheme of ELMoForManyLangs (Che et al. 2018): the Unicode characters of a
+    word are looked up in a vocabulary, and optionally the word itself in another.
 
-    Words are cut to `max_characters - 2` characters, for both look-ups. The published
-    weights were trained with the markers of begin and end of word swapped: position 0
+    Words are cut to `max_characters - 2` characters for both. The published weights
+    were trained with the begin-of-word and end-of-word markers swapped: position 0
     holds the id of `<eow>`.
 
-    characters, words: token -> id. `characters` must have <bow>, <eow>, <oov>, <pad>,
-        <bos> and <eos>; `words`, where it is not empty, <oov>.
-    max_characters: ids a word, at least 3.
-
-    Raises ValueError where one of those entries is missing.
+    characters (Mapping[str, int]): Character -> id, with entries for <bow>, <eow>,
+        <oov>, <pad>, <bos> and <eos>.
+    words (Mapping[str, int]): Word -> id, with an entry for <oov> unless it is empty.
+    max_characters (int): Ids per word, at least 3.
+    RAISES: ValueError if one of these entries is missing.
     """
 
     boundaries = ("<bos>", "<eos>")
@@ -94,7 +93,7 @@ class VocabularyCharacters:
         self.padding, self._oov = self.characters["<pad>"], self.characters["<oov>"]
 
     def __call__(self, words: Sequence[str]) -> np.ndarray:
-        """RETURNS: ids of shape (len(words), max_characters), int64."""
+        """Return character ids, (n_words, max_characters) int64."""
         ids = np.full((len(words), self.max_characters), self.padding, dtype=np.int64)
         lookup, oov = self.characters, self._oov
         for row, word in zip(ids, words):
@@ -106,7 +105,7 @@ class VocabularyCharacters:
         return ids
 
     def word_ids(self, words: Sequence[str]) -> np.ndarray:
-        """RETURNS: ids of the words, (len(words),), int64."""
+        """Return word ids, (n_words,) int64."""
         if not self.words:
             return np.zeros(len(words), dtype=np.int64)
         oov, longest = self.words["<oov>"], self.max_characters - 2
@@ -114,7 +113,7 @@ class VocabularyCharacters:
         return np.asarray(ids, dtype=np.int64)
 
     def vocabularies(self) -> Dict[str, List[Tuple[str, int]]]:
-        """What must be stored beside the weights."""
+        """Return the vocabularies to store with the weights."""
         return {
             "characters": list(self.characters.items()),
             "words": list(self.words.items()),
@@ -125,7 +124,7 @@ Characters = Union[ByteCharacters, VocabularyCharacters]
 
 
 def count_characters(char_ids: np.ndarray, padding: int) -> np.ndarray:
-    """How many of each word's ids stand before its padding, (n_words,)."""
+    """Count the ids of each word before its padding, (n_words,)."""
     used = char_ids != padding
     lengths: np.ndarray = char_ids.shape[1] - np.argmax(used[:, ::-1], axis=1)
     return lengths

@@ -15,35 +15,39 @@ ORIGINAL_FILTERS = (
 )
 ACTIVATIONS = ("relu", "tanh")
 CHARACTER_SCHEMES = ("bytes", "vocabulary")
-LARGEST = 2**31 - 1
-"""The most that a size may be, the highest whole number of 32 bits."""
+MAX_SIZE = 2**31 - 1
+"""Largest size: sizes are stored as 32-bit integers."""
 BYTE_IDS = 262
-"""Rows of the byte scheme's table: a masked position, 256 bytes, 5 markers."""
+"""Rows of the character embedding in the byte scheme: a masked position, 256 bytes and
+5 markers."""
 
 
 @dataclass(frozen=True)
 class BiLMConfig:
-    """Sizes of a biLM; the defaults are the published "original" model
-    (Peters et al. 2018, section 3.4).
+    """Sizes of a biLM. The defaults are the published "original" model (Peters et al.
+    2018, section 3.4).
 
-    char_dim: width of a character embedding.
-    filters: (width in characters, number of filters) of each convolution.
-    n_highway: highway layers after the convolutions.
-    max_characters_per_token: positions a word, its two markers included.
-    activation: of the convolutions, "relu" or "tanh".
-    dim: width of an LSTM's memory cell.
-    projection_dim: width of a word vector and of an LSTM's output, each direction.
-    n_layers: LSTM layers in each direction.
-    cell_clip, proj_clip: bounds of the cell and of the output; None means no clip.
-    use_skip_connections: add a layer's input to its output from layer 2 on.
-    forget_bias: what is added to the forget gate at run time (1 in the published
-        weights; 0 where the bias already holds it).
-    characters: "bytes" (UTF-8, the published scheme) or "vocabulary" (Unicode
-        characters with a vocabulary, as ELMoForManyLangs has it).
-    n_characters: rows of the character embedding; 262 in the byte scheme.
-    word_dim, n_words: a word embedding beside the characters, if any (0: none).
-
-    Raises ValueError where a size or a combination of sizes cannot work.
+    char_dim (int): Width of a character embedding.
+    filters (Tuple[Tuple[int, int], ...]): (width in characters, number of filters) of
+        each convolution.
+    n_highway (int): Number of highway layers after the convolutions.
+    max_characters_per_token (int): Characters per word, including two markers.
+    activation (str): Activation after the convolutions, "relu" or "tanh".
+    dim (int): Width of an LSTM's memory cell.
+    projection_dim (int): Width of a word vector and of an LSTM's output, per direction.
+    n_layers (int): Number of LSTM layers in each direction.
+    cell_clip (Optional[float]): Bound of the memory cell. None or 0 for no bound.
+    proj_clip (Optional[float]): Bound of the projected output. None or 0 for no bound.
+    use_skip_connections (bool): Whether to add a layer's input to its output, from the
+        second layer on.
+    forget_bias (float): Constant added to the forget gate: 1 in the published weights,
+        0 if the stored bias includes it.
+    characters (str): "bytes" (UTF-8, the published scheme) or "vocabulary" (Unicode
+        characters with a vocabulary, as in ELMoForManyLangs).
+    n_characters (int): Rows of the character embedding; 262 in the byte scheme.
+    word_dim (int): Width of the word embedding next to the characters; 0 for none.
+    n_words (int): Rows of the word embedding; 0 for none.
+    RAISES: ValueError if a size or a combination of sizes cannot work.
     """
 
     char_dim: int = 16
@@ -71,10 +75,10 @@ class BiLMConfig:
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "BiLMConfig":
-        """One of the published sizes: "small", "medium" or "original"."""
+        """Return one of the published sizes: "small", "medium" or "original"."""
         if name not in PRESETS:
             raise ValueError(
-                f"Unknown preset {name!r}: expected one of {', '.join(PRESETS)}."
+                f"preset: expected one of {', '.join(PRESETS)}, found {name!r}."
             )
         return cls(**{**PRESETS[name], **overrides})
 
@@ -84,17 +88,17 @@ class BiLMConfig:
 
     @property
     def width(self) -> int:
-        """Width of each layer of a word: both directions."""
+        """Width of a layer: both directions of an LSTM layer, or a word vector twice."""
         return 2 * self.projection_dim
 
     @property
     def has_token_projection(self) -> bool:
-        """Whether a matrix leads from the filters to the word vector."""
+        """Whether the character features are projected to the word vector."""
         return self.word_dim > 0 or self.n_filters != self.projection_dim
 
     @property
     def has_lstm_projection(self) -> bool:
-        """Whether a matrix leads from an LSTM's cell to its output."""
+        """Whether the LSTMs project their output to `projection_dim`."""
         return self.projection_dim < self.dim
 
     def replace(self, **changes: Any) -> "BiLMConfig":
@@ -110,16 +114,16 @@ class BiLMConfig:
                         f"{field.name}: expected a whole number of at least {least}, "
                         f"found {value!r}."
                     )
-                if value > LARGEST:
+                if value > MAX_SIZE:
                     raise ValueError(
-                        f"{field.name}: expected a whole number of at most {LARGEST}, "
+                        f"{field.name}: expected a whole number of at most {MAX_SIZE}, "
                         f"found {value}."
                     )
         sizes = [size for pair in self.filters for size in pair]
-        if not sizes or min(sizes) < 1 or max(sizes) > LARGEST:
+        if not sizes or min(sizes) < 1 or max(sizes) > MAX_SIZE:
             raise ValueError(
                 "filters: expected at least one pair [width, number], both from 1 to "
-                f"{LARGEST}, found {[list(pair) for pair in self.filters]}."
+                f"{MAX_SIZE}, found {[list(pair) for pair in self.filters]}."
             )
         for name, allowed in (
             ("activation", ACTIVATIONS),
@@ -134,8 +138,8 @@ class BiLMConfig:
         if self.max_characters_per_token < least:
             raise ValueError(
                 "max_characters_per_token: expected at least "
-                f"{least} (room for a word's two markers and a character, and for the "
-                f"widest filter), found {self.max_characters_per_token}."
+                f"{least} (two markers and one character, and the width of the widest "
+                f"filter), found {self.max_characters_per_token}."
             )
         for name in ("cell_clip", "proj_clip"):
             value = getattr(self, name)
@@ -147,9 +151,9 @@ class BiLMConfig:
         if self.projection_dim > self.dim:
             raise ValueError(
                 "projection_dim: expected at most dim "
-                f"({self.dim}), found {self.projection_dim}: the LSTM would put out "
-                f"{self.dim} values where a word vector has {self.projection_dim}, and "
-                "the layers could not be mixed."
+                f"({self.dim}), found {self.projection_dim}: the output of the LSTM would "
+                f"be narrower ({self.dim}) than a word vector, and the layers could not "
+                "be mixed."
             )
         if self.characters == "bytes" and self.n_characters != BYTE_IDS:
             raise ValueError(

@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 
 def mix_layers(layers: Tensor, weights: Tensor, *, layer_norm: bool = False) -> Tensor:
-    """Σ_j s_j h_kj.
+    """Compute Σ_j s_j h_kj.
 
-    layers: (n_layers, ..., width).
-    weights: the s, (n_layers,).
-    layer_norm: first bring each layer of each word to mean 0 and variance 1 over its
-        width. (The published modules took both over the words of the whole batch, so
-        that a word's vector depended on its neighbours in the batch.)
-    RETURNS: (..., width).
+    layers (Tensor): (n_layers, ..., width).
+    weights (Tensor): The s_j, (n_layers,).
+    layer_norm (bool): Whether to normalize each layer of each word to mean 0 and
+        variance 1 over its width first. (The published modules normalized over all
+        words of a batch, so that a word's vector depended on its neighbours.)
+    RETURNS (Tensor): (..., width).
     """
     if layer_norm:
         layers = F.layer_norm(layers, layers.shape[-1:])
@@ -23,12 +23,13 @@ def mix_layers(layers: Tensor, weights: Tensor, *, layer_norm: bool = False) -> 
 def scalar_mix(
     layers: Tensor, scalars: Tensor, gamma: Tensor, *, layer_norm: bool = False
 ) -> Tensor:
-    """γ Σ_j s_j h_kj with s = softmax(scalars).
+    """Compute γ Σ_j s_j h_kj with s = softmax(scalars).
 
-    layers: (n_layers, ..., width).
-    scalars: (n_layers,). gamma: (1,).
-    layer_norm: see `mix_layers`.
-    RETURNS: (..., width).
+    layers (Tensor): (n_layers, ..., width).
+    scalars (Tensor): (n_layers,).
+    gamma (Tensor): (1,).
+    layer_norm (bool): See `mix_layers`.
+    RETURNS (Tensor): (..., width).
     """
     weights = torch.softmax(scalars, dim=0)
     return gamma * mix_layers(layers, weights, layer_norm=layer_norm)
@@ -37,8 +38,8 @@ def scalar_mix(
 class ScalarMix(nn.Module):
     """The mix as a module, for heads written in PyTorch.
 
-    n_layers: of what is mixed; for a biLM, its LSTM layers + 1.
-    layer_norm: see `mix_layers`.
+    n_layers (int): Number of layers to mix; for a biLM, its LSTM layers + 1.
+    layer_norm (bool): See `mix_layers`.
     """
 
     def __init__(self, n_layers: int, *, layer_norm: bool = False) -> None:
@@ -48,5 +49,5 @@ class ScalarMix(nn.Module):
         self.gamma = nn.Parameter(torch.ones(1))
 
     def forward(self, layers: Tensor) -> Tensor:
-        """layers: (n_layers, ..., width). RETURNS: (..., width)."""
+        """Mix layers (n_layers, ..., width) to (..., width)."""
         return scalar_mix(layers, self.scalars, self.gamma, layer_norm=self.layer_norm)

@@ -1,4 +1,4 @@
-"""Vectors of words that were met before, the least recently used ones dropped first."""
+"""A bounded cache of word vectors that drops the least recently used ones."""
 
 import os
 from collections import OrderedDict
@@ -9,35 +9,36 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-LONGEST = 128
-"""Characters of a word that is kept, at most: few are longer."""
+MAX_LENGTH = 128
+"""Maximum length of a cached word, in characters. Few words are longer."""
 
 
 class WordCache:
-    """Word -> its vector from its characters alone, in bounded memory.
+    """Maps words to their vectors from characters alone. Only words of at most
+    MAX_LENGTH characters are cached, which bounds the memory of the words too.
 
-    capacity: words, of at most LONGEST characters, so that the memory of the
-        words themselves has a bound too. width: of a vector. like: has the vectors'
-        dtype and device.
+    capacity (int): Maximum number of words.
+    width (int): Width of a vector.
+    like (Tensor): A tensor with the dtype and device of the vectors.
     """
 
     def __init__(self, capacity: int, width: int, like: Tensor) -> None:
-        # A tensor of inference mode could not be written to outside of it.
+        # Tensors made in inference mode could not be written to outside it.
         with torch.inference_mode(False):
             self._vectors = like.new_empty(capacity, width)
-        self._start_anew()
-        _of_this_process.add(self)
+        self._reset()
+        _caches.add(self)
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._rows: OrderedDict[str, int] = OrderedDict()
         self._n_used = 0
         self._lock = Lock()
 
     def after_fork(self) -> None:
-        """In a new process: where another thread of the old one was at work here, there
-        is none to end it, or to give back the lock."""
+        """In a child process, drop everything if the lock is held: the thread that
+        holds it does not exist there."""
         if self._lock.locked():
-            self._start_anew()
+            self._reset()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,11 +53,11 @@ class WordCache:
     def look_up(
         self, words: Sequence[str], compute: Callable[[List[str]], Tensor]
     ) -> Tensor:
-        """The words' vectors, (len(words), width).
+        """Return the vectors of words, (n_words, width).
 
-        words: each once; one that comes again is computed again.
-        compute: gives the vectors of those that are not there; they then are, as far
-            as they fit and are not too long.
+        words (Sequence[str]): The words; repeated ones may be computed repeatedly.
+        compute (Callable[[List[str]], Tensor]): Computes the vectors of words that are
+            not cached. They are cached if they fit.
         """
         with self._lock:
             known: List[int] = []
@@ -70,27 +71,27 @@ class WordCache:
                     known.append(place)
                     rows.append(row)
                     self._rows.move_to_end(word)
-            found = self._vectors[self._index(rows)]
+            cached = self._vectors[self._index(rows)]
         if not unknown:
-            return found
-        # Without the lock: other threads need not wait.
+            return cached
+        # Outside the lock, so that other threads need not wait.
         new = compute([words[place] for place in unknown])
         vectors = new
         if known:
             vectors = new.new_empty(len(words), new.shape[1])
-            vectors[self._index(known)] = found
+            vectors[self._index(known)] = cached
             vectors[self._index(unknown)] = new
         places = {words[place]: number for number, place in enumerate(unknown)}
         with self._lock:
-            # Words of this call do not drop each other; another thread may have had
-            # the same.
-            kept = [word for word in places if len(word) <= LONGEST]
-            kept = [word for word in kept if word not in self._rows]
-            kept = kept[: self.capacity - len(set(rows))]
-            rows = [self._free_row() for _ in kept]
-            index = self._index([places[word] for word in kept])
+            # Another thread may have added the same words meanwhile. Words of one call
+            # do not evict each other.
+            added = [word for word in places if len(word) <= MAX_LENGTH]
+            added = [word for word in added if word not in self._rows]
+            added = added[: self.capacity - len(set(rows))]
+            rows = [self._free_row() for _ in added]
+            index = self._index([places[word] for word in added])
             self._vectors[self._index(rows)] = new[index]
-            self._rows.update(zip(kept, rows))
+            self._rows.update(zip(added, rows))
         return vectors
 
     def _free_row(self) -> int:
@@ -103,13 +104,13 @@ class WordCache:
         return torch.tensor(places, dtype=torch.long, device=self._vectors.device)
 
 
-_of_this_process: "WeakSet[WordCache]" = WeakSet()
+_caches: "WeakSet[WordCache]" = WeakSet()
 
 
 def _after_fork() -> None:
-    for cache in list(_of_this_process):
+    for cache in list(_caches):
         cache.after_fork()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spacy_elmo.bilm.word_cache import LONGEST, WordCache
+from spacy_elmo.bilm.word_cache import MAX_LENGTH, WordCache
 
 WIDTH = 3
 
@@ -123,7 +123,7 @@ def test_the_least_recently_used_go_first() -> None:
 
 def test_words_of_any_length_do_not_fill_the_memory() -> None:
     cache = cache_of(3)
-    kept, longer = "l" * LONGEST, "l" * LONGEST + "o"
+    kept, longer = "l" * MAX_LENGTH, "l" * MAX_LENGTH + "o"
     assert look_up(cache, [longer, kept, "a"]) == [longer, kept, "a"]
     assert len(cache) == 2
     assert look_up(cache, ["a", longer, kept]) == [longer]

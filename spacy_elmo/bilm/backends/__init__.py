@@ -38,7 +38,7 @@ def select_backend(
     state_dtype: torch.dtype = torch.float32,
     training: bool = False,
 ) -> Backend:
-    """Select the fastest backend that computes what is asked for.
+    """Select the fastest backend for a device and dtype.
 
     device (torch.device): Device of the weights.
     dtype (torch.dtype): Dtype of the matrix products.

@@ -55,11 +55,11 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 def capture_graph(
     run: Callable[[], Any], device: torch.device, pool: Any
 ) -> Callable[[], Any]:
-    """Capture a CUDA graph of what a function launches.
+    """Capture the kernels that a function launches as a CUDA graph.
 
     run (Callable[[], Any]): The function.
     device (torch.device): The GPU.
-    pool (Any): Memory pool, shared by graphs that are replayed one after the other.
+    pool (Any): Memory pool for graphs that are never replayed concurrently.
     RETURNS (Callable[[], Any]): Replays the graph and returns what `run` returned: the
         same tensors each time, with new values.
     RAISES: RuntimeError if the graph cannot be captured.
@@ -71,7 +71,7 @@ def capture_graph(
         with torch.cuda.stream(stream):
             for _ in range(3):  # warm up: compile kernels, allocate workspaces
                 run()
-            # Other threads may go on with work of their own meanwhile.
+            # Other threads may use the GPU meanwhile.
             with torch.cuda.graph(
                 graph, pool=pool, stream=stream, capture_error_mode="thread_local"
             ):

@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from .backend import Filters
 
 _CHUNK_SIZE, _CHUNK_SIZE_GPU = 2 << 20, 64 << 20
-"""Responses (windows times filters) that are computed at once: on a CPU, what its cache
-holds; on a GPU, what keeps it busy."""
+"""Responses (windows times filters) per product: few enough for the cache of a CPU,
+many enough to keep a GPU busy."""
 
 
 def char_cnn(

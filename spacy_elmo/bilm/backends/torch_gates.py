@@ -124,8 +124,8 @@ def compiled_gates(device: torch.device, dtype: torch.dtype, training: bool) -> 
     device (torch.device): Device of the tensors.
     dtype (torch.dtype): Dtype of the matrix products.
     training (bool): Whether the backward pass is needed.
-    RETURNS (Gates): The compiled functions; the plain ones, with a warning that gives
-        the reason, if the compiler does not work.
+    RETURNS (Gates): The compiled functions. If the compiler does not work, a warning
+        gives the reason, and the plain functions are returned.
     """
     with _compiling:
         return _compile(device, dtype, training)

@@ -1,4 +1,4 @@
-"""The LSTM of ELMo in PyTorch: the reference for the other implementations.
+"""The LSTM in PyTorch: the reference for the other implementations.
 
 c' = clip(sigmoid(i) tanh(g) + sigmoid(f) c)
 h' = clip(W_hr (sigmoid(o) tanh(c')))
@@ -22,8 +22,7 @@ from .backend import Clips, LSTMState, LSTMWeights
 from .torch_gates import Gates, as_limit
 
 _BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
-"""Size of the input products that are computed at once: on a CPU, what its cache
-holds."""
+"""Bytes of input products per block of steps: few enough for the cache of a CPU."""
 
 _MIN_BLOCK_ROWS = 256
 """With fewer rows, a product takes longer to read the weights than to multiply."""
@@ -162,8 +161,7 @@ class FinalStates:
         self._parts: List[Tuple[Tensor, Tensor]] = []
 
     def add(self, hidden: Tensor, cell: Tensor, n_running: int) -> None:
-        """Add the state after a step of which only the first `n_running` sequences have
-        another one."""
+        """Add the state after a step; only the first `n_running` sequences go on."""
         if n_running < hidden.shape[1]:
             ended = hidden[:, n_running:].clone(), cell[:, n_running:].clone()
             self._parts.append(ended)
@@ -354,8 +352,8 @@ def _as_rows(tensor: Tensor) -> Tensor:
 
 
 def _with_ended(running: Tensor, final: Tensor, size: int) -> Tensor:
-    """Append the gradients of the sequences that end at this step to those of the
-    sequences that go on."""
+    """Append the gradients of the sequences that end at this step to the gradients of
+    the running ones."""
     n_running = running.shape[1]
     if n_running == size:
         return running

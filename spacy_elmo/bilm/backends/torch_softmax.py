@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK_SIZE, _CHUNK_SIZE_GPU = 2 << 20, 64 << 20
-"""Logits that are computed at once: on a CPU, what its cache holds; on a GPU, what
-keeps it busy."""
+"""Logits per product: few enough for the cache of a CPU, many enough to keep a GPU
+busy."""
 
 
 def sampled_loss(
@@ -70,8 +70,8 @@ class _SampledLoss(torch.autograd.Function):
         minus_one = is_sampled.to(true_logits.dtype).neg_()
         for part in _chunks(low, rows):
             logits = _logits(low[part], rows, bias)
-            # The gradient of the loss is a factor of each row. It is applied to what is
-            # narrower than the logits.
+            # The gradient of the loss is a factor of each row, applied below to matrices
+            # that are narrower than the logits.
             probabilities = logits.sub_(total[part, None]).exp_()
             probabilities.scatter_add_(1, places[part, None], minus_one[part, None])
             d_loss = gradient[part]
