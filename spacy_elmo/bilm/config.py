@@ -88,7 +88,7 @@ class BiLMConfig:
 
     @property
     def width(self) -> int:
-        """Width of a layer: both directions of an LSTM layer, or a word vector twice."""
+        """Width of a layer of the biLM: two halves, one per direction."""
         return 2 * self.projection_dim
 
     @property

@@ -70,8 +70,8 @@ class _SampledLoss(torch.autograd.Function):
         minus_one = is_sampled.to(true_logits.dtype).neg_()
         for part in _chunks(low, rows):
             logits = _logits(low[part], rows, bias)
-            # The gradient of the loss is a factor of each row, applied below to matrices
-            # that are narrower than the logits.
+            # The gradient of the loss is a factor of each row, applied below to
+            # matrices that are narrower than the logits.
             probabilities = logits.sub_(total[part, None]).exp_()
             probabilities.scatter_add_(1, places[part, None], minus_one[part, None])
             d_loss = gradient[part]
