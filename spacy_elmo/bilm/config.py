@@ -150,10 +150,9 @@ class BiLMConfig:
                 )
         if self.projection_dim > self.dim:
             raise ValueError(
-                "projection_dim: expected at most dim "
-                f"({self.dim}), found {self.projection_dim}: the output of the LSTM would "
-                f"be narrower ({self.dim}) than a word vector, and the layers could not "
-                "be mixed."
+                f"projection_dim: expected at most dim ({self.dim}), found "
+                f"{self.projection_dim}: the LSTM's output would be narrower "
+                f"({self.dim}) than a word vector, and the layers could not be mixed."
             )
         if self.characters == "bytes" and self.n_characters != BYTE_IDS:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The network on a GPU against the same on the CPU. By hand: -m gpu."""
+"""The network on a GPU against the CPU. Run with -m gpu."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_encode_agrees_cold_and_warm(cpu: BiLM, gpu: BiLM) -> None:
         np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-def test_recorded_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
-    """Of fewer and of more sequences, shorter and longer ones, and again."""
+def test_captured_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
+    """Batches of fewer, more, shorter and longer sequences, repeatedly."""
     words = [word for sentence in SENTENCES for word in sentence]
     batches = [
         [words[n : n + 3 + n % 23] for n in range(0, size)] for size in (5, 40, 3, 600)
@@ -66,8 +66,8 @@ def test_recorded_steps_serve_other_batches(cpu: BiLM, gpu: BiLM) -> None:
             np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
-    """Without falling back."""
+def test_steps_are_compiled_and_captured_without_warnings(gpu: BiLM) -> None:
+    """Warnings would report a fallback."""
     torch_gates._compile.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -76,7 +76,7 @@ def test_steps_are_compiled_and_recorded(gpu: BiLM) -> None:
     assert compiled is not torch_gates.PLAIN
 
 
-def test_in_inference_mode_and_out_of_it(cpu: BiLM, gpu: BiLM) -> None:
+def test_inference_mode(cpu: BiLM, gpu: BiLM) -> None:
     expected = cpu.encode(SENTENCES)
     for mode in (torch.inference_mode, torch.no_grad, torch.inference_mode):
         with mode():
@@ -84,7 +84,7 @@ def test_in_inference_mode_and_out_of_it(cpu: BiLM, gpu: BiLM) -> None:
                 np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-def test_other_weights_are_recorded_anew(cpu: BiLM, gpu: BiLM) -> None:
+def test_changed_weights_are_captured_again(cpu: BiLM, gpu: BiLM) -> None:
     gpu.encode(SENTENCES)
     other = copy.deepcopy(cpu)
     for bilm in (other, gpu):
@@ -95,7 +95,7 @@ def test_other_weights_are_recorded_anew(cpu: BiLM, gpu: BiLM) -> None:
         np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-def test_threads_at_work_side_by_side(cpu: BiLM, gpu: BiLM) -> None:
+def test_threads(cpu: BiLM, gpu: BiLM) -> None:
     expected = cpu.encode(SENTENCES)
     models = [gpu, copy.deepcopy(gpu), gpu, copy.deepcopy(gpu)]
     with ThreadPoolExecutor(len(models)) as pool:
@@ -114,7 +114,7 @@ def test_a_second_gpu(cpu: BiLM, gpu: BiLM) -> None:
             np.testing.assert_allclose(found, exact, atol=1e-4)
 
 
-def test_bfloat16_is_near(cpu: BiLM, gpu: BiLM) -> None:
+def test_bfloat16_is_close(cpu: BiLM, gpu: BiLM) -> None:
     expected = np.concatenate(cpu.encode(SENTENCES), axis=1)
     found = np.concatenate(gpu.encode(SENTENCES, precision="bfloat16"), axis=1)
     cosine = (found * expected).sum(2) / (

@@ -1,4 +1,4 @@
-"""What a biLM keeps is dropped when its weights change, in whatever way."""
+"""Packed weights and cached words are discarded when the weights change."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def encode(bilm: BiLM, precision: str = "float32") -> np.ndarray:
 
 
 def fresh(bilm: BiLM, precision: str = "float32") -> np.ndarray:
-    """With the weights that it has now and nothing kept."""
-    made = BiLM(bilm.config, bilm.characters)
-    made.to(next(bilm.parameters()).dtype)
-    made.load_state_dict(bilm.state_dict())
-    return encode(made, precision)
+    """Encode with the present weights and empty caches."""
+    copied = BiLM(bilm.config, bilm.characters)
+    copied.to(next(bilm.parameters()).dtype)
+    copied.load_state_dict(bilm.state_dict())
+    return encode(copied, precision)
 
 
 def check(bilm: BiLM, precision: str = "float32") -> np.ndarray:
-    found = encode(bilm, precision)
-    np.testing.assert_allclose(found, fresh(bilm, precision), rtol=1e-5, atol=1e-5)
-    return found
+    results = encode(bilm, precision)
+    np.testing.assert_allclose(results, fresh(bilm, precision), rtol=1e-5, atol=1e-5)
+    return results
 
 
 def names(bilm: BiLM) -> list[str]:
@@ -39,13 +39,13 @@ def names(bilm: BiLM) -> list[str]:
 
 
 @PRECISIONS
-def test_each_parameter_counts(bilm: BiLM, precision: str) -> None:
+def test_every_parameter_matters(bilm: BiLM, precision: str) -> None:
     for name in names(bilm):
         before = check(bilm, precision)
         with torch.no_grad():
             bilm.get_parameter(name).mul_(1.5)
         after = check(bilm, precision)
-        # The bias of a new highway's gate and those of the LSTMs begin at a constant.
+        # Some biases are initialized to 0, which the multiplication does not change.
         assert np.abs(after - before).max() > 1e-4 or not bilm.get_parameter(name).any()
 
 
@@ -145,7 +145,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 @PRECISIONS
-def test_changes_are_seen(
+def test_changes_are_noticed(
     bilm: BiLM, change: Callable[[BiLM], None], precision: str
 ) -> None:
     before = check(bilm, precision)
@@ -156,7 +156,7 @@ def test_changes_are_seen(
         before = after
 
 
-def test_training_and_reading_take_turns(bilm: BiLM) -> None:
+def test_training_alternates_with_encoding(bilm: BiLM) -> None:
     optimizer = torch.optim.Adam(bilm.parameters(), lr=1e-3)
     losses = []
     for _ in range(5):
@@ -172,10 +172,10 @@ def test_training_and_reading_take_turns(bilm: BiLM) -> None:
     "size", [{}, {"dim": 512, "projection_dim": 128, "filters": ((3, 256),)}]
 )
 @PRECISIONS
-def test_memory_that_is_used_again_is_not_taken_for_the_same(
+def test_reused_memory_is_not_mistaken_for_the_same_weights(
     tiny_config: BiLMConfig, size: dict[str, int], precision: str
 ) -> None:
-    """New data may come to lie where the data before last were."""
+    """New weights may be allocated where earlier ones were freed."""
     torch.manual_seed(0)
     bilm = BiLM(tiny_config.replace(n_layers=1, **size))
     for name in names(bilm):
@@ -197,16 +197,16 @@ def test_other_dtypes(bilm: BiLM, precision: str) -> None:
 
 
 def test_double_precision_is_double(bilm: BiLM) -> None:
-    """A fast path in float32 would show."""
+    """A fast path in float32 would be less exact."""
     bilm.double()
     exact = bilm.encode_batch(SENTENCES, dtype=torch.float64)[0].detach()
     with torch.no_grad():
         for _ in range(2):
-            found = bilm.encode_batch(SENTENCES, dtype=torch.float64)[0]
-            torch.testing.assert_close(found, exact, rtol=1e-11, atol=1e-11)
+            results = bilm.encode_batch(SENTENCES, dtype=torch.float64)[0]
+            torch.testing.assert_close(results, exact, rtol=1e-11, atol=1e-11)
 
 
-def test_functional_call_has_weights_of_its_own(bilm: BiLM) -> None:
+def test_functional_call_uses_its_own_weights(bilm: BiLM) -> None:
     before = check(bilm)
     weights = {k: v.detach().clone() for k, v in bilm.named_parameters()}
     for factor in (0.5, 0.9, 1.5, 2.0):
@@ -214,15 +214,14 @@ def test_functional_call_has_weights_of_its_own(bilm: BiLM) -> None:
         expected = copy.deepcopy(bilm)
         expected.load_state_dict(others)
         with torch.no_grad():
-            found = torch.func.functional_call(bilm, others, (SENTENCES,))
+            results = torch.func.functional_call(bilm, others, (SENTENCES,))
         del others
-        np.testing.assert_allclose(found, encode(expected), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(results, encode(expected), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(encode(bilm), before, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["numpy", "data"])
-def test_what_is_not_seen_is_told(bilm: BiLM, name: str) -> None:
-    """As `clear_cache` says."""
+def test_clear_cache_after_changes_that_are_not_noticed(bilm: BiLM, name: str) -> None:
     before = check(bilm)
     for parameter in bilm.parameters():
         if name == "numpy":
@@ -233,7 +232,7 @@ def test_what_is_not_seen_is_told(bilm: BiLM, name: str) -> None:
     assert np.abs(check(bilm) - before).max() > 1e-3
 
 
-def test_one_bilm_knows_nothing_of_another(bilm: BiLM) -> None:
+def test_copies_do_not_share_caches(bilm: BiLM) -> None:
     others = [copy.deepcopy(bilm) for _ in range(3)]
     for number, other in enumerate(others):
         with torch.no_grad():

@@ -17,7 +17,7 @@ WORDS = ["", "a", "bank", "Donaudampfschiff", "<S>", "日本語", "x" * 60]
 
 
 def encoder(**changes: object) -> CharacterEncoder:
-    """A small one in float64, with weights that leave no part at rest."""
+    """A small encoder in float64 in which every parameter matters."""
     values: dict[str, object] = {
         "char_dim": 4,
         "filters": ((1, 3), (2, 4), (5, 6)),
@@ -59,7 +59,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_padding_that_is_left_out_changes_nothing(word: str, activation: str) -> None:
+def test_omitted_padding_changes_nothing(word: str, activation: str) -> None:
     module, ids = encoder(activation=activation), word_ids(word)
     used = int((ids != ByteCharacters.padding).sum())
     whole = encode(module, ids, longest=20)
@@ -67,8 +67,8 @@ def test_padding_that_is_left_out_changes_nothing(word: str, activation: str) ->
         torch.testing.assert_close(encode(module, ids, longest), whole)
 
 
-def test_windows_of_padding_count() -> None:
-    """Where nothing but padding gives the maximum, it is not left out."""
+def test_windows_of_padding_take_part_in_the_maximum() -> None:
+    """Padding counts if its windows give the maximum."""
     module, ids = encoder(n_highway=0, projection_dim=12, dim=13), word_ids("ab")
     module.projection = None
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_windows_of_padding_count() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_convolution_bias_maximum_activation(activation: str) -> None:
+def test_convolution_maximum_bias_activation(activation: str) -> None:
     module = encoder(n_highway=0, activation=activation)
     module.projection = None
     ids = word_ids("bank")
@@ -113,7 +113,7 @@ def test_highway_formula() -> None:
 
 
 @pytest.mark.parametrize("open_gate", [True, False])
-def test_a_gate_wide_open_transforms_and_a_closed_one_carries(open_gate: bool) -> None:
+def test_open_gate_transforms_and_closed_gate_carries(open_gate: bool) -> None:
     module, x = Highway(5), torch.randn(3, 5)
     with torch.no_grad():
         module.gate.weight.zero_()
@@ -122,12 +122,12 @@ def test_a_gate_wide_open_transforms_and_a_closed_one_carries(open_gate: bool) -
     torch.testing.assert_close(module(x, apply), expected)
 
 
-def test_no_projection_where_the_filters_have_the_right_number() -> None:
+def test_no_projection_if_the_number_of_filters_fits() -> None:
     assert encoder(projection_dim=12, filters=((1, 5), (2, 7))).projection is None
     assert encoder(projection_dim=8).projection is not None
 
 
-def test_a_word_embedding_stands_before_the_characters() -> None:
+def test_word_embedding_comes_before_the_characters() -> None:
     module = encoder(n_highway=0, word_dim=3, n_words=5)
     ids, words = word_ids("a", "b"), torch.tensor([4, 2])
     with_words = encode_words(module, ids, words)
@@ -151,7 +151,7 @@ def test_gradients_reach_every_parameter(scheme: dict[str, int]) -> None:
         assert parameter.grad.any(), name
 
 
-def test_an_embedding_is_as_pytorchs() -> None:
+def test_embedding_equals_pytorchs() -> None:
     torch.manual_seed(3)
     expected = torch.nn.Embedding(7, 4)
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""Words -> character ids, in both schemes."""
+"""Character ids in both schemes."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_bytes_agree_with_the_published_scheme(
         ("</S>", [BOW, EOS, EOW, PAD, PAD]),
     ],
 )
-def test_ids_of_bytes_by_hand(word: str, expected: list[int]) -> None:
+def test_byte_ids(word: str, expected: list[int]) -> None:
     assert ByteCharacters(5)([word]).tolist() == [expected]
 
 
-def test_bytes_need_nothing_stored_and_have_no_words() -> None:
+def test_byte_scheme_has_no_vocabularies() -> None:
     scheme = ByteCharacters()
     assert scheme.vocabularies() == {}
     assert scheme.word_ids(["a", "b"]).tolist() == [0, 0]
@@ -78,7 +78,7 @@ def test_bytes_need_nothing_stored_and_have_no_words() -> None:
         ("<eos>", ["<eos>"]),
     ],
 )
-def test_vocabulary_swaps_the_markers_of_a_word(word: str, inner: list[str]) -> None:
+def test_vocabulary_scheme_swaps_word_markers(word: str, inner: list[str]) -> None:
     """Position 0 holds the id of <eow>, as the published weights were trained."""
     tokens = ["<eow>", *inner, "<bow>"]
     tokens += ["<pad>"] * (6 - len(tokens))
@@ -89,16 +89,16 @@ def test_vocabulary_swaps_the_markers_of_a_word(word: str, inner: list[str]) -> 
 @pytest.mark.parametrize(
     ("word", "entry"), [("ab", "ab"), ("b", "<oov>"), ("aaabb", "aaa")]
 )
-def test_words_are_cut_before_their_look_up(word: str, entry: str) -> None:
+def test_words_are_cut_before_lookup(word: str, entry: str) -> None:
     assert vocabulary(5).word_ids([word]).tolist() == [20 + WORDS.index(entry)]
 
 
-def test_without_word_vocabulary_all_words_are_one() -> None:
+def test_word_ids_without_a_word_vocabulary() -> None:
     scheme = VocabularyCharacters({token: i for i, token in enumerate(CHARACTERS)}, {})
     assert scheme.word_ids(["a", "b"]).tolist() == [0, 0]
 
 
-def test_vocabularies_are_what_made_the_scheme() -> None:
+def test_vocabularies_round_trip() -> None:
     scheme = vocabulary()
     stored = scheme.vocabularies()
     again = VocabularyCharacters(dict(stored["characters"]), dict(stored["words"]), 6)
@@ -108,13 +108,13 @@ def test_vocabularies_are_what_made_the_scheme() -> None:
 
 
 @pytest.mark.parametrize("missing", CHARACTERS[:6])
-def test_every_special_character_is_needed(missing: str) -> None:
+def test_special_characters_are_required(missing: str) -> None:
     entries = {token: i for i, token in enumerate(CHARACTERS) if token != missing}
     with pytest.raises(ValueError, match=f"found no {missing}"):
         VocabularyCharacters(entries, {})
 
 
-def test_a_word_vocabulary_needs_an_entry_for_unknown_words() -> None:
+def test_word_vocabulary_requires_oov() -> None:
     entries = {token: i for i, token in enumerate(CHARACTERS)}
     with pytest.raises(ValueError, match="found no <oov> in the word vocabulary"):
         VocabularyCharacters(entries, {"ab": 0})

@@ -15,7 +15,7 @@ def test_null_and_zero_mean_no_clip(key: str, value: Any) -> None:
     assert getattr(BiLMConfig(**{key: value}), key) is None
 
 
-def test_sizes_that_follow_from_others() -> None:
+def test_derived_sizes() -> None:
     config = BiLMConfig(filters=((1, 3), (2, 5)), dim=9, projection_dim=8)
     assert (config.n_filters, config.width) == (8, 16)
     assert config.has_lstm_projection
@@ -29,7 +29,7 @@ def test_presets_are_the_published_sizes() -> None:
     assert BiLMConfig.preset("original") == BiLMConfig()
     small = BiLMConfig.preset("small", n_layers=1)
     assert (small.dim, small.projection_dim, small.n_layers) == (1024, 128, 1)
-    with pytest.raises(ValueError, match=r"'huge'.*small, medium, original"):
+    with pytest.raises(ValueError, match=r"small, medium, original, found 'huge'"):
         BiLMConfig.preset("huge")
 
 
@@ -55,13 +55,13 @@ def test_presets_are_the_published_sizes() -> None:
         ({"filters": ((2**63, 1),)}, r"filters.*2147483647, found \[\[92233720"),
     ],
 )
-def test_sizes_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:
+def test_invalid_sizes_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         BiLMConfig(**values)
 
 
 @pytest.mark.parametrize("n_characters", [261, 300])
-def test_the_byte_scheme_has_262_characters(n_characters: int) -> None:
-    """Fewer rows than ids fail only when a word is encoded; more cannot be stored."""
+def test_byte_scheme_requires_262_characters(n_characters: int) -> None:
+    """With fewer rows, encoding would fail; more rows cannot be stored."""
     with pytest.raises(ValueError, match=f"n_characters.*262.*{n_characters}"):
         BiLMConfig(n_characters=n_characters)

@@ -41,7 +41,7 @@ def test_vectors_do_not_depend_on_the_batch(
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(any_word, min_size=1, max_size=8), some_sentences)
-def test_words_do_not_depend_on_their_context_in_layer_0(
+def test_layer_0_does_not_depend_on_context(
     tiny_bilm: BiLM, words: list[str], others: list[list[str]]
 ) -> None:
     layers = tiny_bilm.encode([words, *others])[0]
@@ -58,7 +58,7 @@ def test_repeated_calls_carry_no_state(tiny_bilm: BiLM) -> None:
 
 
 def test_context_matters_above_layer_0(tiny_bilm: BiLM) -> None:
-    """The tests above would pass for a model that sees single words."""
+    """Otherwise the tests above would pass for a model of single words."""
     river, money = tiny_bilm.encode([["river", "bank", "."], ["robbed", "bank", "."]])
     same(river[0, 1], money[0, 1])
     for layer in (1, 2):

@@ -1,15 +1,18 @@
-"""ProjectedLSTM, against torch.nn.LSTM and against itself cut into pieces."""
+"""ProjectedLSTM against torch.nn.LSTM, and packing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from spacy_elmo import BiLMConfig
-from spacy_elmo.bilm.lstm import LSTMState, ProjectedLSTM
+from spacy_elmo.bilm.lstm import LSTMState, Packing, ProjectedLSTM
 
+CPU = torch.device("cpu")
 BATCH_SIZES = [4, 3, 3, 1, 1, 1, 1]
 N_ROWS = sum(BATCH_SIZES)
 DOUBLE = torch.float64
@@ -56,7 +59,7 @@ def random_state(dim: int) -> LSTMState:
 
 
 def torch_lstm(ours: ProjectedLSTM) -> nn.LSTM:
-    """PyTorch's LSTM with our weights; the forget bias goes into its second bias."""
+    """PyTorch's LSTM with the same weights; its second bias is the forget bias."""
     projection = {} if ours.weight_hr is None else {"proj_size": 6}
     theirs = nn.LSTM(6, ours.dim, **projection).double()
     with torch.no_grad():
@@ -74,7 +77,7 @@ def torch_lstm(ours: ProjectedLSTM) -> nn.LSTM:
 @pytest.mark.parametrize("with_state", [False, True])
 @pytest.mark.parametrize("forget_bias", [0.0, 1.0])
 def test_equals_torch_lstm(dim: int, with_state: bool, forget_bias: float) -> None:
-    """Outputs, final states, and the gradients of all weights and inputs."""
+    """Outputs, final states and the gradients of weights, inputs and states."""
     ours = layer(dim, forget_bias=forget_bias)
     theirs = torch_lstm(ours)
     state = random_state(dim) if with_state else None
@@ -103,7 +106,7 @@ def test_equals_torch_lstm(dim: int, with_state: bool, forget_bias: float) -> No
 
 
 def weigh(*tensors: Tensor) -> Tensor:
-    """A scalar to which every element contributes another share."""
+    """Weigh each element differently and add up."""
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     return flat @ torch.linspace(-1, 2, len(flat), dtype=DOUBLE)
 
@@ -135,7 +138,7 @@ def test_gradcheck_with_clips_and_lengths(dim: int) -> None:
 
 @PROJECTIONS
 @pytest.mark.parametrize("cuts", [[3], [1, 2, 6], [1, 2, 3, 4, 5, 6]])
-def test_carried_state_joins_the_pieces(dim: int, cuts: list[int]) -> None:
+def test_carried_state_continues_a_sequence(dim: int, cuts: list[int]) -> None:
     module = layer(dim, cell_clip=0.4, proj_clip=0.15)
     inputs = random_inputs().detach()[:7]
     whole, last = module(inputs, [1] * 7)
@@ -150,7 +153,7 @@ def test_carried_state_joins_the_pieces(dim: int, cuts: list[int]) -> None:
 
 
 @PROJECTIONS
-def test_a_sequence_in_a_batch_is_as_if_alone(dim: int) -> None:
+def test_sequence_alone_equals_sequence_in_a_batch(dim: int) -> None:
     module = layer(dim, cell_clip=0.4, proj_clip=0.15)
     inputs = random_inputs().detach()
     outputs, last = module(inputs, BATCH_SIZES)
@@ -163,8 +166,8 @@ def test_a_sequence_in_a_batch_is_as_if_alone(dim: int) -> None:
         torch.testing.assert_close(alone_last.cell[0], last.cell[number])
 
 
-def test_a_plain_lstm_has_no_clip_of_the_output() -> None:
-    """The bound belongs to the projection: published models have both or neither."""
+def test_output_is_not_clipped_without_a_projection() -> None:
+    """The bound belongs to the projection."""
     inputs = random_inputs()
     bounded = layer(6, proj_clip=0.01)(inputs, BATCH_SIZES)[0]
     free = layer(6)(inputs, BATCH_SIZES)[0]
@@ -172,14 +175,14 @@ def test_a_plain_lstm_has_no_clip_of_the_output() -> None:
     assert bounded.abs().max() > 0.01
 
 
-def test_the_recurrent_state_is_the_clipped_output() -> None:
+def test_recurrent_state_is_the_clipped_output() -> None:
     module = layer(proj_clip=0.05)
     outputs, last = module(random_inputs(), BATCH_SIZES)
     assert outputs.abs().max() == 0.05
     torch.testing.assert_close(last.hidden[0], outputs[-1])
 
 
-def test_new_weights() -> None:
+def test_initial_weights() -> None:
     module = ProjectedLSTM(BiLMConfig(dim=400, projection_dim=100))
     assert not module.bias.any()
     for weight, bound in (
@@ -190,3 +193,56 @@ def test_new_weights() -> None:
         assert weight is not None
         assert 0.99 * bound < weight.abs().max() <= bound
         assert abs(weight.mean()) < 0.01 * bound
+
+
+lengths_of_sequences = st.lists(st.integers(1, 12), min_size=1, max_size=12)
+
+
+def pack_naively(lengths: list[int], *, backward: bool) -> list[int]:
+    """Rows step by step, longest sequence first, ties in input order."""
+    order = sorted(range(len(lengths)), key=lambda n: -lengths[n])
+    starts = [sum(lengths[:n]) for n in range(len(lengths))]
+    return [
+        starts[n] + (lengths[n] - 1 - step if backward else step)
+        for step in range(max(lengths))
+        for n in order
+        if step < lengths[n]
+    ]
+
+
+@settings(deadline=None)
+@given(lengths_of_sequences)
+def test_rows_are_packed_step_by_step(lengths: list[int]) -> None:
+    packing = Packing.from_lengths(lengths, CPU)
+    assert packing.forward.tolist() == pack_naively(lengths, backward=False)
+    assert packing.backward.tolist() == pack_naively(lengths, backward=True)
+    assert packing.batch_sizes == [
+        sum(length > step for length in lengths) for step in range(max(lengths))
+    ]
+    assert packing.order.tolist() == sorted(
+        range(len(lengths)), key=lambda n: -lengths[n]
+    )
+
+
+@settings(deadline=None)
+@given(lengths_of_sequences)
+def test_unpacking_inverts_packing(lengths: list[int]) -> None:
+    packing = Packing.from_lengths(lengths, CPU)
+    rows = torch.arange(sum(lengths))
+    for pack, unpack in (
+        (packing.forward, packing.unpack_forward),
+        (packing.backward, packing.unpack_backward),
+    ):
+        assert torch.equal(pack.sort().values, rows)
+        assert torch.equal(rows[pack][unpack], rows)
+        assert torch.equal(rows[unpack][pack], rows)
+
+
+def test_packing_agrees_with_torch() -> None:
+    lengths = [3, 5, 1, 5]
+    rows = torch.arange(sum(lengths))
+    theirs = torch.nn.utils.rnn.pack_sequence(rows.split(lengths), enforce_sorted=False)
+    packing = Packing.from_lengths(lengths, CPU)
+    assert packing.batch_sizes == theirs.batch_sizes.tolist()
+    assert [int(packing.order[0]), int(packing.order[-1])] == [1, 2]
+    assert sorted(packing.forward.tolist()) == sorted(theirs.data.tolist())

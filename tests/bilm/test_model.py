@@ -36,8 +36,8 @@ def test_layer_0_is_the_word_twice(tiny_bilm: BiLM) -> None:
     np.testing.assert_allclose(layer[:, 8:], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_each_direction_sees_its_own_side(tiny_bilm: BiLM) -> None:
-    """Forward halves are free of what follows, backward halves of what precedes."""
+def test_each_direction_sees_one_side_of_the_context(tiny_bilm: BiLM) -> None:
+    """Forward halves ignore following words, backward halves preceding ones."""
     one = tiny_bilm.encode([["a", "b", "c", "d"]])[0][1:]
     other = tiny_bilm.encode([["a", "b", "X", "d"]])[0][1:]
     same = np.isclose(one, other, atol=1e-6).all(axis=(0, 2))
@@ -64,7 +64,7 @@ def test_batch_tokens_does_not_matter(tiny_bilm: BiLM, batch_tokens: int) -> Non
 
 
 def test_results_own_their_memory(tiny_bilm: BiLM) -> None:
-    """One kept sentence must not keep its whole batch."""
+    """Keeping one sentence must not keep its batch in memory."""
     kept = tiny_bilm.encode([["a", "b"]] * 50)[0]
     base = kept if kept.base is None else kept.base
     assert base.nbytes <= kept.nbytes * 2
@@ -85,7 +85,7 @@ def test_batches_are_filled_and_bounded(batch_tokens: int) -> None:
         assert size + len(sentences[following[0]]) + 2 > batch_tokens
 
 
-def test_each_distinct_word_is_encoded_once_a_batch(
+def test_distinct_words_are_encoded_once_per_batch(
     tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
@@ -108,13 +108,13 @@ def test_each_distinct_word_is_encoded_once_a_batch(
     ]
 
 
-def test_a_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:
+def test_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:
     words = [f"w{n % 97}" for n in range(3000)]
     whole, short = tiny_bilm.encode([words, ["a"]], batch_tokens=100)
     assert whole.shape == (3, 3000, 16)
     assert np.isfinite(whole).all()
     np.testing.assert_allclose(short, tiny_bilm.encode([["a"]])[0], atol=1e-6)
-    # Layer 0 tells the order; a prefix and a suffix tell the two directions.
+    # Layer 0 shows the order; a prefix and a suffix check the two directions.
     np.testing.assert_allclose(whole[0, 97:194], whole[0, :97], atol=1e-6)
     head = tiny_bilm.encode([words[:50]])[0]
     np.testing.assert_allclose(whole[:, :50, :8], head[:, :, :8], atol=1e-5)
@@ -123,7 +123,7 @@ def test_a_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:
 
 
 @pytest.mark.slow
-def test_a_sentence_of_200_000_words(tiny_config: BiLMConfig) -> None:
+def test_sentence_of_200_000_words(tiny_config: BiLMConfig) -> None:
     resource = pytest.importorskip("resource", reason="Unix only")
     bilm = BiLM(tiny_config.replace(n_layers=1))
     words = [f"w{n % 97}" for n in range(200_000)]
@@ -139,7 +139,7 @@ def test_a_sentence_of_200_000_words(tiny_config: BiLMConfig) -> None:
 
 
 @pytest.mark.parametrize("batch_tokens", [7, 4096])
-def test_forward_is_encode_in_one_tensor(tiny_bilm: BiLM, batch_tokens: int) -> None:
+def test_forward_equals_encode(tiny_bilm: BiLM, batch_tokens: int) -> None:
     together = tiny_bilm(SENTENCES, batch_tokens).detach().numpy()
     expected = np.concatenate(tiny_bilm.encode(SENTENCES), axis=1)
     np.testing.assert_allclose(together, expected, atol=1e-5)
@@ -158,8 +158,8 @@ def test_gradients_reach_every_parameter(
         assert parameter.grad.any(), name
 
 
-def test_gradients_are_right(tiny_config: BiLMConfig) -> None:
-    """Each weight's gradient against a difference quotient in a random direction."""
+def test_gradients_equal_difference_quotients(tiny_config: BiLMConfig) -> None:
+    """In a random direction for each parameter."""
     torch.manual_seed(0)
     bilm = BiLM(tiny_config.replace(activation="tanh")).double()
     sentences = [["She", "sat", "."], ["bank"]]
@@ -190,8 +190,8 @@ def test_encode_keeps_no_graph(tiny_bilm: BiLM) -> None:
     assert all(parameter.grad is None for parameter in tiny_bilm.parameters())
 
 
-def test_state_of_streams_is_its_own(tiny_bilm: BiLM) -> None:
-    """Streams keep their rows, in whatever order their lengths put them."""
+def test_streams_keep_their_own_state(tiny_bilm: BiLM) -> None:
+    """Sorting by length does not mix up the streams."""
     first = [["a"], ["b", "c", "d"], ["e", "f"]]
     second = [["g", "h"], ["i"], ["j"]]
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_state_of_streams_is_its_own(tiny_bilm: BiLM) -> None:
 
 
 @pytest.mark.parametrize("n_streams", [1, 3])
-def test_state_of_another_number_of_streams_is_refused(
+def test_state_of_another_batch_size_is_refused(
     tiny_bilm: BiLM, n_streams: int
 ) -> None:
     _, state = tiny_bilm.encode_batch([["a"]] * n_streams)
@@ -228,7 +228,7 @@ def test_bfloat16_is_close(tiny_bilm: BiLM) -> None:
     assert differ
 
 
-def test_auto_precision_is_one_of_the_two(tiny_bilm: BiLM) -> None:
+def test_auto_precision_is_float32_or_bfloat16(tiny_bilm: BiLM) -> None:
     auto = tiny_bilm.encode(SENTENCES, precision="auto")[0]
     assert any(
         np.array_equal(auto, tiny_bilm.encode(SENTENCES, precision=precision)[0])
@@ -248,12 +248,14 @@ def test_wrong_arguments(tiny_bilm: BiLM, method: str, sentences: list) -> None:
 
 @pytest.mark.parametrize("method", ["encode", "forward"])
 @pytest.mark.parametrize("sentences", ["She sat", ["She", "sat"], [["She"], "sat"]])
-def test_a_string_is_no_sentence(tiny_bilm: BiLM, method: str, sentences: Any) -> None:
+def test_strings_are_refused_as_sentences(
+    tiny_bilm: BiLM, method: str, sentences: Any
+) -> None:
     with pytest.raises(TypeError, match="expected a list of lists of words"):
         getattr(tiny_bilm, method)(sentences)
 
 
-def test_a_vocabulary_model_needs_its_vocabulary(tiny_config: BiLMConfig) -> None:
+def test_vocabulary_scheme_requires_a_vocabulary(tiny_config: BiLMConfig) -> None:
     config = tiny_config.replace(characters="vocabulary", n_characters=7)
     with pytest.raises(ValueError, match=r"VocabularyCharacters.*found None"):
         BiLM(config)

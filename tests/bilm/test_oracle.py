@@ -17,7 +17,7 @@ SENTENCES = [
     ["<S>", "\ud83d\ude00", "</S>", "\ud800"],
     ["Hi"],
 ]
-# Three streams, whose order by length is no permutation that is its own inverse.
+# Three streams whose order by length is not its own inverse.
 STREAMS = [
     [["a"], ["One", "two", "three"], ["four", "five"]],
     [["six", "seven"], [], ["eight"]],
@@ -28,7 +28,7 @@ STREAMS = [
 def random_model(
     folder: Path, seed: int
 ) -> tuple[BiLM, numpy_bilm.Options, numpy_bilm.Weights]:
-    """Written by the oracle, read by the package."""
+    """Weights written by the oracle and loaded by the package."""
     rng = np.random.default_rng(seed)
     options = numpy_bilm.random_options(rng)
     weights = numpy_bilm.random_weights(options, rng)
@@ -37,13 +37,13 @@ def random_model(
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_every_configuration_agrees(tmp_path: Path, seed: int) -> None:
+def test_layers_agree(tmp_path: Path, seed: int) -> None:
     model, options, weights = random_model(tmp_path, seed)
     expected, _ = numpy_bilm.encode(options, weights, SENTENCES)
     for found, wanted in zip(model.encode(SENTENCES), expected):
         assert found.shape == wanted.shape
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    # The same in float64: what is left is the formula, not the rounding.
+    # In float64 there is no rounding to hide an error in the formulas.
     exact, _ = model.double().encode_batch(SENTENCES, dtype=torch.float64)
     np.testing.assert_allclose(
         exact.detach().numpy(), np.concatenate(expected, axis=1), rtol=1e-9, atol=1e-11
@@ -81,8 +81,8 @@ def test_carried_state_agrees(tmp_path: Path, seed: int) -> None:
                 )
 
 
-def test_the_configurations_differ_in_every_respect() -> None:
-    """The 40 above are worth their time: no switch has one value in all of them."""
+def test_configurations_cover_every_option() -> None:
+    """Every option takes more than one value in the 40 configurations above."""
     options = [
         numpy_bilm.random_options(np.random.default_rng(seed)) for seed in range(40)
     ]

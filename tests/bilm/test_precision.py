@@ -1,4 +1,4 @@
-"""In which number format matrix products are formed."""
+"""The dtype of matrix products."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
-def test_a_named_precision_is_what_it_says(name: str, dtype: torch.dtype) -> None:
+def test_named_precision(name: str, dtype: torch.dtype) -> None:
     assert precision.resolve_precision(name, CPU) == dtype
 
 
 @pytest.mark.parametrize(
     ("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)]
 )
-def test_auto_is_what_the_device_has(
+def test_auto_is_bfloat16_if_native(
     monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(precision, "has_native_bfloat16", lambda device: native)
@@ -32,7 +32,7 @@ def test_auto_resolves_here() -> None:
     assert (found == torch.bfloat16) == precision.has_native_bfloat16(CPU)
 
 
-def test_unknown_devices_and_builds_have_no_bfloat16(
+def test_no_native_bfloat16_on_unknown_devices_and_builds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not precision.has_native_bfloat16(torch.device("meta"))
@@ -44,6 +44,6 @@ def test_unknown_devices_and_builds_have_no_bfloat16(
     assert not precision.has_native_bfloat16(CPU)
 
 
-def test_another_word_is_refused() -> None:
+def test_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match=r"precision: expected.*bfloat16.*'float16'"):
         precision.resolve_precision("float16", CPU)

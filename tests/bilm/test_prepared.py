@@ -1,4 +1,4 @@
-"""What a biLM keeps between calls never shows in what it gives."""
+"""The word cache and packed weights of a biLM never change its results."""
 
 from __future__ import annotations
 
@@ -25,41 +25,39 @@ SENTENCES = [
 ]
 OTHERS = [[f"w{n}" for n in range(start, start + 9)] for start in (0, 5, 40)]
 PRECISIONS = pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-MIB_A_WORD = 4 * 8 / 2**20
+MIB_PER_WORD = 4 * 8 / 2**20
 
 
 def fresh(bilm: BiLM) -> BiLM:
-    """The same weights and nothing kept."""
-    made = BiLM(bilm.config, bilm.characters)
-    made.load_state_dict(bilm.state_dict())
-    return made.to(bilm.device, next(bilm.parameters()).dtype)
+    """Return a biLM with the same weights and empty caches."""
+    copy = BiLM(bilm.config, bilm.characters)
+    copy.load_state_dict(bilm.state_dict())
+    return copy.to(bilm.device, next(bilm.parameters()).dtype)
 
 
-def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The largest one, in units of the largest value of that layer."""
+def difference(results: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Return the largest difference relative to the largest value of its layer."""
     worst = 0.0
-    for one, other in zip(found, expected):
+    for one, other in zip(results, expected):
         assert one.shape == other.shape
         scale = np.abs(other).max(axis=(1, 2), keepdims=True, initial=1e-9)
         worst = max(worst, float((np.abs(one - other) / scale).max(initial=0.0)))
-    assert len(found) == len(expected)
+    assert len(results) == len(expected)
     return worst
 
 
 def check(bilm: BiLM, precision: str = "float32") -> None:
     expected = fresh(bilm).encode(SENTENCES, precision=precision)
     found = bilm.encode(SENTENCES, precision=precision)
-    # In bfloat16 the last bit of a word may hang on what is multiplied beside it.
+    # In bfloat16, the last bit may depend on the shape of the product.
     assert difference(found, expected) < (1e-6 if precision == "float32" else 0.02)
 
 
 @PRECISIONS
 @pytest.mark.parametrize("capacity", [0, 1, 3, 5, 12, 10_000])
-def test_it_does_not_matter_what_came_before(
-    bilm: BiLM, capacity: int, precision: str
-) -> None:
-    """Cold, warm, and with fewer words kept than a batch has."""
-    bilm.word_cache_mb = (capacity + 0.5) * MIB_A_WORD
+def test_earlier_calls_do_not_matter(bilm: BiLM, capacity: int, precision: str) -> None:
+    """Cold, warm, and with a cache smaller than a batch."""
+    bilm.word_cache_mb = (capacity + 0.5) * MIB_PER_WORD
     for _ in range(2):
         check(bilm, precision)
     for sentences in (OTHERS, [], [[]], SENTENCES[:2], OTHERS[:1], [["a"]]):
@@ -73,8 +71,8 @@ def test_it_does_not_matter_what_came_before(
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 12, 4096])
-def test_batches_share_the_words(bilm: BiLM, batch_tokens: int) -> None:
-    bilm.word_cache_mb = 4.5 * MIB_A_WORD
+def test_batches_share_cached_words(bilm: BiLM, batch_tokens: int) -> None:
+    bilm.word_cache_mb = 4.5 * MIB_PER_WORD
     rng = Random(batch_tokens)
     expected = dict(enumerate(fresh(bilm).encode([*SENTENCES, *OTHERS])))
     for _ in range(8):
@@ -84,7 +82,7 @@ def test_batches_share_the_words(bilm: BiLM, batch_tokens: int) -> None:
         assert difference(found, [expected[number] for number in order]) < 1e-5
 
 
-def test_a_word_is_read_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_encoded_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     original = bilm._encode_words
 
@@ -107,8 +105,8 @@ def test_a_word_is_read_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sorted(read) == ["</S>", "<S>", "bank", "the"]
 
 
-def test_words_may_be_given_twice(bilm: BiLM) -> None:
-    bilm.word_cache_mb = 3.5 * MIB_A_WORD
+def test_repeated_words(bilm: BiLM) -> None:
+    bilm.word_cache_mb = 3.5 * MIB_PER_WORD
     expected = fresh(bilm).encode_words(["a", "b"]).detach()
     with torch.no_grad():
         for words in (["a", "b", "a"], ["c", "c"], ["a"] * 9, ["b", "a"] * 3):
@@ -118,7 +116,7 @@ def test_words_may_be_given_twice(bilm: BiLM) -> None:
                     torch.testing.assert_close(vector, expected["ab".index(word)])
 
 
-def test_nothing_to_read(bilm: BiLM) -> None:
+def test_no_words(bilm: BiLM) -> None:
     for _ in range(2):
         assert bilm.encode([]) == []
         assert [layers.shape for layers in bilm.encode([[], []])] == [(3, 0, 16)] * 2
@@ -129,7 +127,7 @@ def test_nothing_to_read(bilm: BiLM) -> None:
         assert bilm.encode([["a"]])[0].shape == (3, 1, 16)
 
 
-def test_the_memory_for_words_is_what_it_says(bilm: BiLM) -> None:
+def test_capacity_of_the_word_cache(bilm: BiLM) -> None:
     for dtype, size in ((torch.float32, 4), (torch.float64, 8)):
         bilm.to(dtype)
         bilm.word_cache_mb = 0.01
@@ -138,9 +136,9 @@ def test_the_memory_for_words_is_what_it_says(bilm: BiLM) -> None:
         assert bilm.prepared.words.capacity == int(0.01 * 2**20) // (8 * size)
 
 
-def test_another_amount_of_memory_takes_effect(bilm: BiLM) -> None:
+def test_changed_cache_size_takes_effect(bilm: BiLM) -> None:
     for capacity in (5, 2, 0, 9):
-        bilm.word_cache_mb = (capacity + 0.5) * MIB_A_WORD
+        bilm.word_cache_mb = (capacity + 0.5) * MIB_PER_WORD
         check(bilm)
         assert bilm.prepared is not None
         assert bilm.prepared.words.capacity == capacity
@@ -157,7 +155,7 @@ def test_precisions_do_not_mix(bilm: BiLM) -> None:
         assert difference(bilm.encode(SENTENCES, precision="bfloat16"), rough) == 0
 
 
-def test_autocast_leaves_no_trace(bilm: BiLM) -> None:
+def test_autocast_does_not_leak_into_the_cache(bilm: BiLM) -> None:
     expected = fresh(bilm).encode(SENTENCES)
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -169,7 +167,7 @@ def test_autocast_leaves_no_trace(bilm: BiLM) -> None:
 @pytest.mark.parametrize("first", [True, False])
 @PRECISIONS
 def test_inference_mode(bilm: BiLM, first: bool, precision: str) -> None:
-    """In it and out of it, in either order, and gradients after that."""
+    """Inside and outside, in either order, then with gradients."""
     for number, mode in enumerate((first, not first, first)):
         with torch.inference_mode(mode):
             check(bilm, precision)
@@ -180,7 +178,7 @@ def test_inference_mode(bilm: BiLM, first: bool, precision: str) -> None:
     check(bilm, precision)
 
 
-def test_a_model_made_in_inference_mode(tiny_bilm: BiLM) -> None:
+def test_bilm_made_in_inference_mode(tiny_bilm: BiLM) -> None:
     with torch.inference_mode():
         bilm = fresh(tiny_bilm)
         check(bilm)
@@ -226,7 +224,7 @@ def test_copies_are_independent(
     check(other)
 
 
-def test_what_is_kept_is_not_pickled(tiny_config: BiLMConfig) -> None:
+def test_caches_are_not_pickled(tiny_config: BiLMConfig) -> None:
     bilm = BiLM(tiny_config)
     before = len(pickle.dumps(bilm))
     bilm.encode(OTHERS)
@@ -235,9 +233,8 @@ def test_what_is_kept_is_not_pickled(tiny_config: BiLMConfig) -> None:
 
 
 def test_threads(bilm: BiLM) -> None:
-    """All at once through a small cache, with the weights laid out by whoever comes
-    first."""
-    bilm.word_cache_mb = 6.5 * MIB_A_WORD
+    """Concurrently through a small cache; the first thread packs the weights."""
+    bilm.word_cache_mb = 6.5 * MIB_PER_WORD
     everything = [*SENTENCES, *OTHERS]
     expected = fresh(bilm).encode(everything)
     barrier, worst = Barrier(4), [1.0] * 4

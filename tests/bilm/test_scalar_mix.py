@@ -37,7 +37,7 @@ def test_formula(shape: tuple[int, ...], layer_norm: bool) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
 
 
-def test_a_new_mix_is_the_mean() -> None:
+def test_initial_mix_is_the_mean() -> None:
     layers = torch.randn(3, 5, 8)
     torch.testing.assert_close(ScalarMix(3)(layers), layers.mean(dim=0))
 
@@ -57,7 +57,7 @@ def test_top_layer_is_a_special_case() -> None:
     torch.testing.assert_close(mix(layers), layers[2])
 
 
-def test_weights_may_be_given() -> None:
+def test_fixed_weights() -> None:
     layers = torch.randn(3, 5, 8)
     mixed = mix_layers(layers, torch.tensor([0.5, 0.0, -1.0]))
     torch.testing.assert_close(mixed, 0.5 * layers[0] - layers[2])

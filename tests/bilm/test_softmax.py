@@ -36,7 +36,7 @@ def test_full_is_cross_entropy(batch: "tuple[torch.Tensor, torch.Tensor]") -> No
 
 
 @pytest.mark.parametrize("n_rows", [1, 4, 9])
-def test_exact_likelihood_is_the_same_in_parts(
+def test_exact_likelihood_in_chunks(
     batch: "tuple[torch.Tensor, torch.Tensor]",
     monkeypatch: pytest.MonkeyPatch,
     n_rows: int,
@@ -47,8 +47,8 @@ def test_exact_likelihood_is_the_same_in_parts(
     torch.testing.assert_close(layer.nll(*batch), expected.detach())
 
 
-def test_words_are_drawn_log_uniformly() -> None:
-    """How often each word is among the drawn ones, against what the loss is told."""
+def test_words_are_sampled_log_uniformly() -> None:
+    """The observed frequency of each word equals the one the loss corrects for."""
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=8)
     torch.manual_seed(1)
     draws = [layer.sample() for _ in range(20_000)]
@@ -58,7 +58,7 @@ def test_words_are_drawn_log_uniformly() -> None:
     expected = torch.stack(
         [layer.log_expected_count(everywhere, draw.n_tries).exp() for draw in draws]
     ).mean(dim=0)
-    # Given how many draws it took, the chances are those of so many free draws, about.
+    # Given the number of tries, about the probabilities of that many free draws.
     np.testing.assert_allclose(found, expected, rtol=0.1)
     one = SampledSoftmax(N_WORDS, WIDTH, n_samples=1)
     found = torch.bincount(torch.cat([one.sample().words for _ in range(50_000)]))
@@ -71,8 +71,10 @@ def test_words_are_drawn_log_uniformly() -> None:
     )
 
 
-def test_all_words_can_be_drawn(batch: "tuple[torch.Tensor, torch.Tensor]") -> None:
-    """Then loss and gradient are those of the full softmax."""
+def test_sampling_all_words_gives_the_full_softmax(
+    batch: "tuple[torch.Tensor, torch.Tensor]",
+) -> None:
+    """Loss and gradient are equal."""
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=N_WORDS)
     draw = layer.sample()
     assert draw.words.tolist() == list(range(N_WORDS))
@@ -85,8 +87,8 @@ def test_all_words_can_be_drawn(batch: "tuple[torch.Tensor, torch.Tensor]") -> N
         torch.testing.assert_close(found.to_dense(), gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_no_correction_where_all_words_are_drawn() -> None:
-    """Whatever the tries: each of them is certain to be there."""
+def test_no_correction_if_all_words_are_sampled() -> None:
+    """Every word is certain to be sampled, however many tries that took."""
     everywhere = torch.arange(N_WORDS)
     for n_samples, expected in ((N_WORDS, True), (N_WORDS - 1, False)):
         layer = SampledSoftmax(N_WORDS, WIDTH, n_samples)
@@ -95,14 +97,14 @@ def test_no_correction_where_all_words_are_drawn() -> None:
         assert (not correction.any()) == expected
 
 
-def test_one_generator_draws_the_same_words_everywhere() -> None:
+def test_equal_generators_sample_equal_words() -> None:
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=20)
     drawn = [layer.sample(torch.Generator().manual_seed(3)) for _ in range(2)]
     assert torch.equal(drawn[0].words, drawn[1].words)
     assert drawn[0].n_tries == drawn[1].n_tries
 
 
-def test_a_sampled_step_touches_its_rows_only(
+def test_sampled_gradient_is_sparse(
     batch: "tuple[torch.Tensor, torch.Tensor]",
 ) -> None:
     hidden, targets = batch
@@ -117,10 +119,10 @@ def test_a_sampled_step_touches_its_rows_only(
 
 
 @pytest.mark.parametrize(("n_samples", "bound"), [(10, 0.3), (25, 0.1), (35, 0.03)])
-def test_the_sampled_gradient_tends_to_the_full_one(
+def test_mean_sampled_gradient_approaches_the_full_one(
     batch: "tuple[torch.Tensor, torch.Tensor]", n_samples: int, bound: float
 ) -> None:
-    """In the mean over many draws; a bias remains that falls with their number."""
+    """Averaged over many draws; the remaining bias falls with the number of samples."""
     hidden, targets = batch
     torch.manual_seed(2)
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=n_samples)
@@ -151,7 +153,7 @@ def test_adaptive_is_a_distribution(batch: "tuple[torch.Tensor, torch.Tensor]") 
     assert layer.n_words == N_WORDS
 
 
-def test_the_narrowest_cluster_has_a_width_of_1() -> None:
+def test_narrowest_cluster_has_width_1() -> None:
     layer = AdaptiveSoftmax(9, 4, [3, 5, 100], 2.0)
     assert [len(tail[0].weight) for tail in layer.softmax.tail] == [2, 1]
 
@@ -172,6 +174,6 @@ def test_the_narrowest_cluster_has_a_width_of_1() -> None:
         (lambda: AdaptiveSoftmax(9, WIDTH, [3, 5], 1e200), r"6 / 1e\+200\^1, "),
     ],
 )
-def test_sizes_that_cannot_work_are_refused(make: object, message: str) -> None:
+def test_invalid_sizes_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]

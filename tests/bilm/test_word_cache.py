@@ -1,4 +1,4 @@
-"""Vectors of words that were met before."""
+"""The cache of word vectors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ WIDTH = 3
 
 
 def vectors_of(words: list[str]) -> Tensor:
-    """A vector that only this word has."""
+    """Return a distinct vector for each word."""
     rows = [[float(n) for n in word.encode()[:WIDTH].ljust(WIDTH)] for word in words]
     return torch.tensor(rows).view(len(words), WIDTH)
 
 
 class Reader:
-    """Computes vectors and remembers for which words it was asked."""
+    """Computes vectors and records the words that it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -39,9 +39,9 @@ def cache_of(capacity: int) -> WordCache:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.parametrize("held", [False, True])
-def test_a_process_that_is_forked_while_a_thread_is_at_work(held: bool) -> None:
-    """It starts anew where that thread can no longer end its work; else it goes on with
-    the words that are there."""
+def test_fork_while_a_thread_holds_the_lock(held: bool) -> None:
+    """The child starts with an empty cache if the lock was held, otherwise with the
+    cached words."""
     cache = cache_of(4)
     cache.look_up(["a", "b"], vectors_of)
     receiving, sending = multiprocessing.Pipe(duplex=False)
@@ -56,21 +56,21 @@ def test_a_process_that_is_forked_while_a_thread_is_at_work(held: bool) -> None:
         cache._lock.acquire()
     process.start()
     try:
-        assert receiving.poll(60), "expected an answer of the new process"
+        assert receiving.poll(60), "expected an answer from the child"
         found, asked = receiving.recv()
     finally:
         process.kill()
         process.join()
     assert found == vectors_of(["a", "c"]).tolist()
     assert asked == [["a", "c"] if held else ["c"]]
-    # Nothing has changed in this process.
+    # The parent process is unchanged.
     assert cache._lock.locked() == held
     assert "a" in cache
     assert "c" not in cache
 
 
-def test_the_lock_is_free_while_words_are_computed() -> None:
-    """Other threads need not wait for them."""
+def test_lock_is_free_while_words_are_computed() -> None:
+    """Other threads need not wait."""
     cache = cache_of(4)
 
     def compute(words: list[str]) -> Tensor:
@@ -82,7 +82,7 @@ def test_the_lock_is_free_while_words_are_computed() -> None:
 
 
 def look_up(cache: WordCache, words: list[str]) -> list[str]:
-    """The words that were not there; the vectors are right in any case."""
+    """Check the vectors of words and return those that were not cached."""
     reader = Reader()
     found = cache.look_up(words, reader)
     assert found.shape == (len(words), WIDTH)
@@ -102,7 +102,7 @@ def test_a_word_is_computed_once() -> None:
     assert "e" not in cache
 
 
-def test_words_that_are_there_come_without_a_computation() -> None:
+def test_cached_words_are_not_computed() -> None:
     cache, reader = cache_of(2), Reader()
     cache.look_up(["a"], reader)
     cache.look_up(["a"], reader)
@@ -111,7 +111,7 @@ def test_words_that_are_there_come_without_a_computation() -> None:
     assert look_up(cache, []) == []
 
 
-def test_the_least_recently_used_go_first() -> None:
+def test_least_recently_used_words_are_evicted_first() -> None:
     cache = cache_of(3)
     look_up(cache, ["a", "b", "c"])
     look_up(cache, ["a"])
@@ -121,7 +121,7 @@ def test_the_least_recently_used_go_first() -> None:
     assert [word in cache for word in "abcde"] == [False, False, True, True, True]
 
 
-def test_words_of_any_length_do_not_fill_the_memory() -> None:
+def test_long_words_are_not_cached() -> None:
     cache = cache_of(3)
     kept, longer = "l" * MAX_LENGTH, "l" * MAX_LENGTH + "o"
     assert look_up(cache, [longer, kept, "a"]) == [longer, kept, "a"]
@@ -129,10 +129,10 @@ def test_words_of_any_length_do_not_fill_the_memory() -> None:
     assert look_up(cache, ["a", longer, kept]) == [longer]
 
 
-def test_words_of_one_call_do_not_drop_each_other() -> None:
+def test_words_of_one_call_do_not_evict_each_other() -> None:
     cache = cache_of(4)
     look_up(cache, ["a", "b", "c", "d"])
-    # "a" and "b" would be the first to go, but this call uses them.
+    # "a" and "b" would be evicted first, but this call uses them.
     assert look_up(cache, ["e", "f", "g", "a", "b"]) == ["e", "f", "g"]
     assert {word for word in "abcdefg" if word in cache} == set("abef")
     assert look_up(cache, ["a", "b", "x", "e", "f"]) == ["x"]
@@ -140,7 +140,7 @@ def test_words_of_one_call_do_not_drop_each_other() -> None:
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 2])
-def test_more_words_than_there_is_room_for(capacity: int) -> None:
+def test_more_words_than_the_capacity(capacity: int) -> None:
     cache = cache_of(capacity)
     words = ["a", "b", "c", "d"]
     assert look_up(cache, words) == words
@@ -150,7 +150,7 @@ def test_more_words_than_there_is_room_for(capacity: int) -> None:
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 2, 3, 8])
-def test_a_word_may_come_twice(capacity: int) -> None:
+def test_repeated_words(capacity: int) -> None:
     cache = cache_of(capacity)
     for words in (["a", "a"], ["b"], ["c", "c", "b"], ["d", "c", "d", "a"], ["e"]):
         for _ in range(3):
@@ -158,13 +158,13 @@ def test_a_word_may_come_twice(capacity: int) -> None:
     everything = {"a", "b", "c", "d", "e"}
     assert len(cache) == min(capacity, len(everything))
     assert sum(word in cache for word in everything) == len(cache)
-    # No room was lost on the way.
+    # No row was lost.
     fresh = [f"w{n}" for n in range(capacity)]
     assert look_up(cache, fresh) == fresh
     assert look_up(cache, fresh) == []
 
 
-def test_a_known_word_that_comes_often_takes_the_room_of_one() -> None:
+def test_repeated_cached_word_takes_one_row() -> None:
     cache = cache_of(3)
     look_up(cache, ["a"])
     look_up(cache, ["a", "a", "a", "a", "b", "c"])
@@ -172,8 +172,8 @@ def test_a_known_word_that_comes_often_takes_the_room_of_one() -> None:
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 3, 7, 30])
-def test_it_is_a_plain_list_of_the_last_words(capacity: int) -> None:
-    """Against a slow one: the order in which words were used, the newest last."""
+def test_equals_a_list_of_recently_used_words(capacity: int) -> None:
+    """A slow model of the cache: words in the order of their use, newest last."""
     cache, order, rng = cache_of(capacity), [], random.Random(capacity)
     for _ in range(400):
         words = rng.sample([chr(97 + n) for n in range(20)], rng.randint(0, 9))
@@ -187,14 +187,14 @@ def test_it_is_a_plain_list_of_the_last_words(capacity: int) -> None:
         assert {word for word in map(chr, range(97, 117)) if word in cache} == {*order}
 
 
-def test_what_it_gives_is_the_callers() -> None:
+def test_results_may_be_modified() -> None:
     cache = cache_of(4)
     for words in (["a", "b"], ["a", "c"], ["a", "b"]):
         cache.look_up(words, vectors_of).zero_()
         assert torch.equal(cache.look_up(words, vectors_of), vectors_of(words))
 
 
-def test_a_failed_computation_leaves_it_as_it_was() -> None:
+def test_failed_computation_changes_nothing() -> None:
     def fail(words: list[str]) -> Tensor:
         raise MemoryError
 
@@ -208,7 +208,7 @@ def test_a_failed_computation_leaves_it_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_its_vectors_have_the_dtype_that_it_is_told(dtype: torch.dtype) -> None:
+def test_dtype(dtype: torch.dtype) -> None:
     cache = WordCache(2, 1, torch.zeros(1, dtype=dtype))
 
     def third(words: list[str]) -> Tensor:
@@ -219,7 +219,7 @@ def test_its_vectors_have_the_dtype_that_it_is_told(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_it_may_be_used_in_and_out_of_inference_mode(first: bool) -> None:
+def test_inference_mode(first: bool) -> None:
     with torch.inference_mode(first):
         cache = WordCache(3, WIDTH, torch.zeros(1))
         look_up(cache, ["a"])
@@ -229,7 +229,7 @@ def test_it_may_be_used_in_and_out_of_inference_mode(first: bool) -> None:
             look_up(cache, [f"c{mode}", "d"])
 
 
-def test_threads_get_their_own_words() -> None:
+def test_threads() -> None:
     cache, errors = cache_of(6), []
 
     def run(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Windows of captured steps, on a CPU, with a stand-in for the capture."""
+"""Windows of captured steps, on a CPU with a stand-in for CUDA graphs."""
 
 from __future__ import annotations
 

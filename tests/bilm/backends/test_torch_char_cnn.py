@@ -1,4 +1,4 @@
-"""All filters as one product."""
+"""The character CNN in PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_COLUMNS = 12
 
 
 def given(lengths: list[int]) -> tuple[Tensor, Tensor]:
-    """Characters, whose padding is one vector, and the filters' weights."""
+    """Characters, whose padding is one vector, and filter weights."""
     torch.manual_seed(0)
     characters = torch.randn(len(lengths), N_COLUMNS, 3, dtype=torch.float64)
     padding = torch.randn(3, dtype=torch.float64)
@@ -28,7 +28,7 @@ def given(lengths: list[int]) -> tuple[Tensor, Tensor]:
 
 
 def plainly(characters: Tensor, weight: Tensor) -> Tensor:
-    """With PyTorch's convolution over all columns."""
+    """Compute the responses with PyTorch's convolutions over all columns."""
     kernels = weight.unflatten(1, (5, 3)).transpose(1, 2)
     return torch.cat(
         [
@@ -43,13 +43,13 @@ def response(characters: Tensor, weight: Tensor, lengths: list[int]) -> Tensor:
     return char_cnn(characters, weight, FILTERS, lengths, torch.float64)
 
 
-# The last two are so long that wide filters have fewer places than narrow ones.
+# In the last two words, wide filters have fewer positions than narrow ones.
 LENGTHS = [[3, 3, 4, 7], [1, 2, 8, 9, 11, 12]]
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("at_once", [1, 300, 1 << 20])
-def test_it_is_the_convolution_and_its_gradient(
+def test_equals_a_convolution_with_gradients(
     lengths: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_char_cnn, "_CHUNK_SIZE", at_once)
@@ -64,8 +64,8 @@ def test_it_is_the_convolution_and_its_gradient(
 
 
 @pytest.mark.parametrize("lengths", [[12, 12], [5, 6]])
-def test_gradients(lengths: list[int]) -> None:
-    """By finite differences; columns that a filter does not have are left out."""
+def test_gradcheck(lengths: list[int]) -> None:
+    """Against finite differences, without the columns that a filter lacks."""
     torch.manual_seed(1)
     columns = max(lengths) + 5 if lengths[0] < 12 else N_COLUMNS
     characters = torch.randn(2, columns, 3, dtype=torch.float64, requires_grad=True)
@@ -86,7 +86,7 @@ def test_equal_maxima_share_the_gradient() -> None:
     assert characters.grad.flatten().tolist() == [0.25] * 4
 
 
-def test_chunks_are_bounded_and_waste_no_padding() -> None:
+def test_chunks_are_bounded_without_padding() -> None:
     lengths = [3] * 4 + [4] * 4 + [9] * 2
     chunks = list(torch_char_cnn._chunks(FILTERS, lengths, 20, chunk_size=20 * 13))
     assert [(c.words.start, c.words.stop, c.n_windows) for c in chunks] == [
@@ -97,7 +97,7 @@ def test_chunks_are_bounded_and_waste_no_padding() -> None:
     assert {(c.rows.start, c.rows.stop, c.width) for c in chunks} == {(0, 13, 5)}
 
 
-def test_a_long_word_has_its_filters_apart() -> None:
+def test_filters_of_long_words_are_computed_separately() -> None:
     chunks = list(torch_char_cnn._chunks(FILTERS, [11], N_COLUMNS, chunk_size=1))
     assert [(c.rows, c.width, c.n_windows) for c in chunks] == [
         (slice(0, 3), 2, 11),
@@ -108,10 +108,10 @@ def test_a_long_word_has_its_filters_apart() -> None:
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_each_precision_is_near(lengths: list[int], dtype: torch.dtype) -> None:
-    """The result and the gradients are float32, whatever the products are in."""
+def test_precisions_are_close(lengths: list[int], dtype: torch.dtype) -> None:
+    """Result and gradients are float32 in any precision of the products."""
     tolerance = 1e-5 if dtype == torch.float32 else 0.02
-    # Numbers that bfloat16 holds, and maxima that it tells apart.
+    # Values that bfloat16 represents exactly, with distinct maxima.
     characters, weight = (t.detach().bfloat16().float() for t in given(lengths))
     low = [characters.requires_grad_(), weight.requires_grad_()]
     exact = [tensor.detach().double().requires_grad_() for tensor in low]
@@ -123,7 +123,7 @@ def test_each_precision_is_near(lengths: list[int], dtype: torch.dtype) -> None:
     mine = torch.autograd.grad(found, low, towards)
     assert {gradient.dtype for gradient in mine} == {torch.float32}
     plain = torch.autograd.grad(expected, exact[1], towards.double())[0]
-    # Columns that a filter does not have are left out.
+    # Without the columns that a filter lacks.
     difference = (mine[1] - plain)[weight != 0].norm() / plain.norm()
     assert difference < (1e-5 if dtype == torch.float32 else 0.05)
 
@@ -137,14 +137,14 @@ def test_no_words() -> None:
 
 
 def test_words_without_characters() -> None:
-    """All padding: one window says all."""
+    """Words of padding alone have one window."""
     characters, weight = given([0, 0])
     found = response(characters, weight, [0, 0])
     torch.testing.assert_close(found, plainly(characters, weight))
 
 
 @pytest.mark.parametrize("needs", [(True, False), (False, True)])
-def test_gradients_of_one_alone(needs: tuple[bool, bool]) -> None:
+def test_gradient_of_one_input(needs: tuple[bool, bool]) -> None:
     lengths = LENGTHS[0]
     both = given(lengths)
     wanted = torch.autograd.grad(response(*both, lengths).sum(), both)
@@ -157,7 +157,7 @@ def test_gradients_of_one_alone(needs: tuple[bool, bool]) -> None:
             torch.testing.assert_close(tensor.grad, gradient)
 
 
-def test_the_way_back_leaves_its_inputs_alone_and_can_be_gone_twice() -> None:
+def test_backward_runs_twice_and_leaves_its_inputs_unchanged() -> None:
     lengths = LENGTHS[1]
     both = given(lengths)
     before = [tensor.detach().clone() for tensor in both]
@@ -170,7 +170,7 @@ def test_the_way_back_leaves_its_inputs_alone_and_can_be_gone_twice() -> None:
         assert torch.equal(tensor, copy)
 
 
-def test_not_a_number_is_not_hidden() -> None:
+def test_nan_propagates() -> None:
     characters, weight = given([3])
     with torch.no_grad():
         characters[0, 1, 0] = torch.nan

@@ -165,7 +165,7 @@ def test_backward_runs_twice() -> None:
 @pytest.mark.parametrize("n_directions", [1, 2])
 @pytest.mark.parametrize("field", ["input", "hidden", "bias", "projection"])
 def test_weights_changed_before_backward(n_directions: int, field: str) -> None:
-    """The gradient is that of the weights in the forward pass, or an error."""
+    """The gradient belongs to the weights of the forward pass, or is refused."""
     weights = make_weights(True, n_directions=n_directions)
     inputs, state = make_inputs(weights)
     arguments = weights, inputs, state, Clips(None, None), torch.float64

@@ -1,4 +1,4 @@
-"""The loss of a sampled softmax, against a plain one in PyTorch."""
+"""The loss of a sampled softmax against a cross entropy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spacy_elmo.bilm.backends import torch_softmax
 from spacy_elmo.bilm.backends.torch_softmax import sampled_loss as row_loss
 
 N, WIDTH, N_SAMPLES = 7, 4, 5
-# Of places 1, 4 and 5 the target is among the drawn words: the first, the last, one.
+# The targets 1, 4 and 5 are among the samples: the first, the last and another one.
 COLUMNS = [0, 1, 0, 0, 5, 3, 0]
 
 
@@ -42,8 +42,8 @@ def plainly(
     drawn_bias: Tensor,
     columns: Tensor,
 ) -> Tensor:
-    """A cross entropy: the target is the first to choose from, or, if it is drawn, has
-    its place among the drawn words and the first is struck out."""
+    """Compute a cross entropy whose first candidate is the target. If the target was
+    sampled, its sample is the correct candidate and the first one is masked."""
     true = (hidden * true_rows).sum(dim=1) + true_bias
     drawn = hidden @ drawn_rows.t() + drawn_bias
     logits = torch.cat([true.masked_fill(columns > 0, -torch.inf)[:, None], drawn], 1)
@@ -70,10 +70,10 @@ def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 @pytest.mark.parametrize("columns", [COLUMNS, [0] * N, [2] * N, [4], [0]])
 @pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 3 * N_SAMPLES, 1 << 20])
-def test_it_is_a_cross_entropy_and_its_gradient(
+def test_equals_a_cross_entropy_with_gradients(
     columns: list[int], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many places are worked on at once."""
+    """With any chunk size."""
     monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
     tensors, where = given(columns)
     found = sampled_loss(*tensors, where, torch.float64)
@@ -82,7 +82,7 @@ def test_it_is_a_cross_entropy_and_its_gradient(
     towards = torch.randn_like(found)
     mine = torch.autograd.grad(found, tensors, towards, retain_graph=True)
     plain = torch.autograd.grad(expected, tensors, towards, materialize_grads=True)
-    # A drawn target has its gradient among the drawn words alone.
+    # A sampled target has its gradient among the samples only.
     for gradient in mine[1:3]:
         assert not gradient[where > 0].any()
     for one, other in zip(mine, plain):
@@ -92,7 +92,7 @@ def test_it_is_a_cross_entropy_and_its_gradient(
 
 
 @pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 1 << 20])
-def test_gradients(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradcheck(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
     tensors, where = given()
     assert torch.autograd.gradcheck(
@@ -100,9 +100,9 @@ def test_gradients(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_rows_are_shared_out_as_in_a_training_step() -> None:
-    """True and drawn rows are gathered from one matrix, in which both gradients meet;
-    one word is the target of several places."""
+def test_gradients_of_shared_rows_add_up() -> None:
+    """As in a training step: targets and samples are rows of one matrix, and a word may
+    be the target several times."""
     torch.manual_seed(1)
     matrix = torch.randn(9, WIDTH, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(9, dtype=torch.float64, requires_grad=True)
@@ -124,7 +124,7 @@ def test_rows_are_shared_out_as_in_a_training_step() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("at_once", [N_SAMPLES, 1 << 20])
-def test_each_precision_is_near(
+def test_precisions_are_close(
     dtype: torch.dtype, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
@@ -142,7 +142,7 @@ def test_each_precision_is_near(
 
 
 @pytest.mark.parametrize("which", [[0], [1], [2], [3], [4], [0, 1], [3, 4], [1, 2]])
-def test_some_inputs_may_need_no_gradient(which: list[int]) -> None:
+def test_gradients_of_some_inputs(which: list[int]) -> None:
     tensors, where = given()
     expected = torch.autograd.grad(plainly(*tensors, where).sum(), tensors)
     for number, tensor in enumerate(tensors):
@@ -162,8 +162,8 @@ def test_without_gradients() -> None:
     torch.testing.assert_close(found, plainly(*tensors, where).detach())
 
 
-def test_logits_that_no_exponential_holds() -> None:
-    """Large ones, either way: the loss and its gradient stay finite and right."""
+def test_logits_beyond_the_range_of_exp() -> None:
+    """Loss and gradients stay finite and correct."""
     tensors, where = given()
     with torch.no_grad():
         tensors[0] *= 2000.0
@@ -180,7 +180,7 @@ def test_logits_that_no_exponential_holds() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_no_places() -> None:
+def test_no_targets() -> None:
     tensors, where = given([])
     tensors = [tensor.detach().requires_grad_() for tensor in tensors]
     loss = sampled_loss(*tensors, where.long(), torch.float64)
@@ -189,7 +189,7 @@ def test_no_places() -> None:
     assert all(not tensor.grad.any() for tensor in tensors if tensor.grad is not None)
 
 
-def test_inputs_stay_as_they_are() -> None:
+def test_inputs_are_unchanged() -> None:
     tensors, where = given()
     before = [tensor.detach().clone() for tensor in (*tensors, where)]
     towards = torch.ones(N, dtype=torch.float64)
@@ -200,8 +200,8 @@ def test_inputs_stay_as_they_are() -> None:
         assert torch.equal(tensor, copy)
 
 
-def test_a_change_before_the_way_back_is_refused() -> None:
-    """The logits are formed again from the same rows."""
+def test_changes_before_backward_are_refused() -> None:
+    """The backward pass recomputes the logits from the same rows."""
     for number in (0, 3, 4):
         tensors, where = given()
         loss = sampled_loss(*tensors, where, torch.float64).sum()
@@ -211,7 +211,7 @@ def test_a_change_before_the_way_back_is_refused() -> None:
             loss.backward()
 
 
-def test_not_all_logits_lie_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", 3 * N_SAMPLES)
     sizes: list[int] = []
     original = torch_softmax._logits

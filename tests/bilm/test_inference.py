@@ -1,4 +1,4 @@
-"""The fast way without gradients gives what the way with gradients gives."""
+"""Inference, with packed weights and cached words, equals the pass with gradients."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SENTENCES = [
     ["the"],
 ]
 
-SIZES: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "clips that bind": {"cell_clip": 0.5, "proj_clip": 0.2},
+OPTIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "tight clips": {"cell_clip": 0.5, "proj_clip": 0.2},
     "no clips": {"cell_clip": None, "proj_clip": None},
     "no LSTM projection": {"dim": 8},
-    "no LSTM projection, clips": {"dim": 8, "cell_clip": 0.5, "proj_clip": 0.2},
+    "no LSTM projection, tight clips": {"dim": 8, "cell_clip": 0.5, "proj_clip": 0.2},
     "no token projection": {"filters": ((1, 3), (2, 5))},
     "neither projection": {"filters": ((1, 3), (2, 5)), "dim": 8},
     "no skip connections": {"use_skip_connections": False},
@@ -39,7 +39,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def made(config: BiLMConfig, **changes: Any) -> BiLM:
+def make(config: BiLMConfig, **changes: Any) -> BiLM:
     torch.manual_seed(0)
     bilm = BiLM(config.replace(**changes))
     with torch.no_grad():
@@ -48,16 +48,16 @@ def made(config: BiLMConfig, **changes: Any) -> BiLM:
     return bilm
 
 
-def error(found: Tensor, expected: Tensor) -> float:
-    """The largest one in each layer, in units of its largest value."""
-    assert found.shape == expected.shape
-    assert not found.requires_grad
+def error(results: Tensor, expected: Tensor) -> float:
+    """Return the largest error relative to the largest value of its layer."""
+    assert results.shape == expected.shape
+    assert not results.requires_grad
     assert expected.requires_grad
-    worst = (found - expected.detach()).abs().amax(dim=(1, 2))
+    worst = (results - expected.detach()).abs().amax(dim=(1, 2))
     return float((worst / expected.detach().abs().amax(dim=(1, 2))).max())
 
 
-def without(bilm: BiLM, **settings: Any) -> Tensor:
+def encode(bilm: BiLM, **settings: Any) -> Tensor:
     return torch.from_numpy(np.concatenate(bilm.encode(SENTENCES, **settings), axis=1))
 
 
@@ -65,68 +65,72 @@ def similarity(one: Tensor, other: Tensor) -> float:
     return float(torch.cosine_similarity(one, other, dim=2).min().detach())
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_every_size(
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+def test_every_option(
     tiny_config: BiLMConfig,
-    size: dict[str, Any],
+    option: dict[str, Any],
 ) -> None:
-    """Cold, then warm, in one batch and in several."""
-    bilm = made(tiny_config, **size)
+    """Cold and warm, in one batch and in several."""
+    bilm = make(tiny_config, **option)
     expected = bilm(SENTENCES)
     for batch_tokens in (4096, 12, 4096):
-        assert error(without(bilm, batch_tokens=batch_tokens), expected) < 1e-5
+        assert error(encode(bilm, batch_tokens=batch_tokens), expected) < 1e-5
     with torch.no_grad():
         assert error(bilm(SENTENCES, 12), expected) < 1e-5
-    rough = without(bilm, precision="bfloat16")
+    rough = encode(bilm, precision="bfloat16")
     assert 1e-5 < error(rough, expected) < 0.2
     assert similarity(rough, expected) > 0.99
     assert similarity(bilm(SENTENCES, precision="bfloat16"), rough) > 0.999
 
 
-def test_the_clips_did_bind(tiny_config: BiLMConfig) -> None:
-    """Or the sizes above show less than they say."""
-    bilm = made(tiny_config, cell_clip=0.5, proj_clip=0.2, use_skip_connections=False)
-    bounds = without(bilm)[1:].abs()
+def test_tight_clips_take_effect(tiny_config: BiLMConfig) -> None:
+    """Otherwise the test above would prove nothing about clips."""
+    bilm = make(tiny_config, cell_clip=0.5, proj_clip=0.2, use_skip_connections=False)
+    bounds = encode(bilm)[1:].abs()
     assert (bounds == np.float32(0.2)).any()
     assert (bounds < 0.2).any()
 
 
-@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_every_size_in_float64(tiny_config: BiLMConfig, size: dict[str, Any]) -> None:
-    """What is left is no rounding."""
-    bilm = made(tiny_config, **size).double()
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_in_float64(
+    tiny_config: BiLMConfig, option: dict[str, Any]
+) -> None:
+    """Without rounding errors."""
+    bilm = make(tiny_config, **option).double()
     expected = bilm.encode_batch(SENTENCES[:2], dtype=torch.float64)[0]
     with torch.no_grad():
         for _ in range(2):
-            found = bilm.encode_batch(SENTENCES[:2], dtype=torch.float64)[0]
-            assert error(found, expected) < 1e-12
+            results = bilm.encode_batch(SENTENCES[:2], dtype=torch.float64)[0]
+            assert error(results, expected) < 1e-12
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_weights_of_another_dtype(tiny_config: BiLMConfig, dtype: torch.dtype) -> None:
-    """What comes out is float32 nevertheless."""
-    bilm = made(tiny_config)
-    expected = without(bilm)
-    found = bilm.to(dtype).encode(SENTENCES)
-    assert {layers.dtype for layers in found} == {np.dtype("float32")}
-    assert similarity(torch.from_numpy(np.concatenate(found, axis=1)), expected) > 0.98
+def test_other_weight_dtypes(tiny_config: BiLMConfig, dtype: torch.dtype) -> None:
+    """The result is always float32."""
+    bilm = make(tiny_config)
+    expected = encode(bilm)
+    results = bilm.to(dtype).encode(SENTENCES)
+    assert {layers.dtype for layers in results} == {np.dtype("float32")}
+    assert (
+        similarity(torch.from_numpy(np.concatenate(results, axis=1)), expected) > 0.98
+    )
 
 
-def test_state_goes_on_the_same_way(tiny_config: BiLMConfig) -> None:
-    bilm = made(tiny_config, cell_clip=0.5, proj_clip=0.2)
+def test_carried_state(tiny_config: BiLMConfig) -> None:
+    bilm = make(tiny_config, cell_clip=0.5, proj_clip=0.2)
     streams = [[["a"], ["b", "c"]], [["d", "e", "f"], []], [["g"], ["h"]]]
     state = other = None
     for sentences in streams:
         layers, state = bilm.encode_batch(sentences, state)
         with torch.no_grad():
-            found, other = bilm.encode_batch(sentences, other)
-        assert error(found, layers) < 1e-5
+            results, other = bilm.encode_batch(sentences, other)
+        assert error(results, layers) < 1e-5
         for one, two in zip(state, other):
             torch.testing.assert_close(one.hidden.detach(), two.hidden)
             torch.testing.assert_close(one.cell.detach(), two.cell)
 
 
-def test_a_vocabulary_with_a_word_embedding(tiny_config: BiLMConfig) -> None:
+def test_vocabulary_with_a_word_embedding(tiny_config: BiLMConfig) -> None:
     tokens = ("<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>", *"abcdefgh")
     words = {word: n for n, word in enumerate(("<oov>", "<bos>", "<eos>", "a", "bad"))}
     scheme = VocabularyCharacters({t: n for n, t in enumerate(tokens)}, words, 50)
@@ -140,31 +144,33 @@ def test_a_vocabulary_with_a_word_embedding(tiny_config: BiLMConfig) -> None:
     sentences = [["a", "bad", "cab"], ["bad", "dad"], ["é"]]
     expected = bilm(sentences)
     for _ in range(2):
-        found = np.concatenate(bilm.encode(sentences), axis=1)
-        assert error(torch.from_numpy(found), expected) < 1e-5
+        results = np.concatenate(bilm.encode(sentences), axis=1)
+        assert error(torch.from_numpy(results), expected) < 1e-5
 
 
-def test_gradients_flow_beside_what_is_kept(tiny_config: BiLMConfig) -> None:
-    """Read first without them: the gradients are as if it had not been."""
-    bilm = made(tiny_config)
-    wanted = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
-    without(bilm)
+def test_gradients_after_encoding(tiny_config: BiLMConfig) -> None:
+    """Encoding first does not change the gradients."""
+    bilm = make(tiny_config)
+    expected = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
+    encode(bilm)
     assert bilm.prepared is not None
-    found = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
-    for one, other in zip(found, wanted):
+    results = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
+    for one, other in zip(results, expected):
         assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("sentences", [[], [[]], [["word"]], [[""]], [[], ["a"]]])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_hardly_anything(
+def test_hardly_any_words(
     tiny_bilm: BiLM, sentences: list[list[str]], precision: str
 ) -> None:
     for _ in range(2):
-        found = tiny_bilm.encode(sentences, precision=precision)
-        assert [array.shape for array in found] == [(3, len(s), 16) for s in sentences]
-        assert all(array.dtype == np.float32 for array in found)
-        for array, sentence in zip(found, sentences):
+        results = tiny_bilm.encode(sentences, precision=precision)
+        assert [array.shape for array in results] == [
+            (3, len(s), 16) for s in sentences
+        ]
+        assert all(array.dtype == np.float32 for array in results)
+        for array, sentence in zip(results, sentences):
             if sentence:
                 expected = tiny_bilm([sentence], precision=precision).detach()
                 assert similarity(torch.from_numpy(array), expected) > 0.999
