@@ -1,1 +1,1 @@
-"""Readers of annotated text for [corpora] in a config. Need spaCy alone."""
+"""Corpus readers, registered for [corpora] in a config. They only need spaCy."""

@@ -1,5 +1,5 @@
-"""spacy_elmo.Conll2003Corpus.v1: examples of named entities out of columns of text, as
-of CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and WNUT-17."""
+"""spacy_elmo.Conll2003Corpus.v1: a reader of entities in columns, the file format of
+CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and WNUT-17."""
 
 from functools import partial
 from pathlib import Path
@@ -25,21 +25,22 @@ LAYOUTS: Dict[int, Tuple[str, ...]] = {
     4: ("word", "tag", "chunk", "entity"),
     5: ("word", "lemma", "tag", "chunk", "entity"),
 }
-"""The columns, by their number: WNUT-17's, the English and the German CoNLL-2003's."""
+"""Columns by their number: WNUT-17, English CoNLL-2003 and German CoNLL-2003."""
 
 DOCUMENT_START = "-DOCSTART-"
 
 
 class ColumnsError(ValueError):
-    """A file that is not in columns, or whose tags make no entities."""
+    """A file that does not consist of columns, or whose tags are inconsistent."""
 
 
 class Sentence(NamedTuple):
-    """One sentence of a file.
+    """A sentence of a file.
 
-    lines: the words' numbers in the file, from 1.
-    tags: of the parts of speech; empty where the file has none.
-    entities: the words' tags, as they stand there.
+    lines (List[int]): Line number of each word, from 1.
+    words (List[str]): The words.
+    tags (List[str]): Part-of-speech tags, or an empty list if the file has none.
+    entities (List[str]): Entity tags, unconverted.
     """
 
     lines: List[int]
@@ -51,19 +52,19 @@ class Sentence(NamedTuple):
 def conll2003_corpus_v1(
     path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
 ) -> Callable[[Language], Iterator[Example]]:
-    """A reader for [corpora]: one Example a sentence, with the file's own words.
+    """Create a reader that yields one Example per sentence, with the words of the file.
 
-    path: a file, in UTF-8. A line is a word with its columns, which stand between
-        tabs or blanks: word and entity; or word, tag, chunk and entity; or these with
-        the lemma behind the word. Lines of nothing but white space stand between
-        sentences. Those that begin with -DOCSTART- are no words.
-    scheme: of the entities' tags, "IOB1", "IOB2" or "BIOES". None: found from the file.
-    limit: sentences at most; 0: all.
-    RETURNS: nlp -> examples, with entities, and with token.tag_ where there are tags.
-
-    Raises ValueError for an unknown scheme or a limit under 0. Reading raises
-    ColumnsError, with the number of the line, for a line or a tag that is not as it
-    should be.
+    path (Optional[Path]): A UTF-8 file. Each line has a word and its columns, separated
+        by tabs or spaces: word and entity; or word, tag, chunk and entity; or the same
+        with a lemma after the word. Blank lines separate sentences. Lines that start
+        with -DOCSTART- are skipped.
+    scheme (Optional[str]): Scheme of the entity tags: "IOB1", "IOB2" or "BIOES". If
+        None, it is detected.
+    limit (int): Maximum number of sentences, or 0 for no limit.
+    RETURNS (Callable[[Language], Iterator[Example]]): The reader. Its examples have
+        entities, and token.tag_ if the file has tags. It raises ColumnsError, with the
+        line number, for invalid lines and tags.
+    RAISES: ValueError if `scheme` is unknown or `limit` is negative.
     """
     if scheme is not None and scheme not in PREFIXES:
         raise ValueError(
@@ -71,7 +72,7 @@ def conll2003_corpus_v1(
         )
     if limit < 0:
         raise ValueError(
-            f"limit: expected a number of sentences, or 0 for all, found {limit}."
+            f"limit: expected a number of sentences, or 0 for no limit, found {limit}."
         )
     return partial(read_examples, path=path, scheme=scheme, limit=limit)
 
@@ -79,6 +80,7 @@ def conll2003_corpus_v1(
 def read_examples(
     nlp: Language, path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
 ) -> Iterator[Example]:
+    """Read a file as Examples. See `conll2003_corpus_v1`."""
     for doc in read_docs(nlp.vocab, path, scheme, limit):
         yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
 
@@ -86,14 +88,14 @@ def read_examples(
 def read_docs(
     vocab: Vocab, path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
 ) -> Iterator[Doc]:
-    """The sentences of a file as annotated Docs. See `conll2003_corpus_v1`."""
+    """Read a file as annotated Docs, one per sentence. See `conll2003_corpus_v1`."""
     if path is None:
         raise ColumnsError(
             "Conll2003Corpus: expected the path of a file, found null. Set it in the "
-            "config, or on the command line: --paths.train PATH."
+            "config, or on the command line with --paths.train PATH."
         )
     try:
-        # Some editors begin a file with a byte order mark.
+        # Some editors write a byte order mark.
         with Path(path).open(encoding="utf-8-sig") as file:
             sentences = list(read_sentences(file))
     except (ValueError, OSError) as error:
@@ -111,8 +113,8 @@ def read_docs(
 
 
 def _find_scheme(sentences: List[Sentence], path: Path) -> str:
-    """That of a file's tags. Raises ColumnsError, with the numbers of two lines, where
-    it is in none."""
+    """Detect the scheme of a file. RAISES: ColumnsError, with two line numbers, if its
+    tags belong to two schemes."""
     try:
         return find_scheme(sentence.entities for sentence in sentences)
     except MixedTagsError as error:
@@ -122,17 +124,21 @@ def _find_scheme(sentences: List[Sentence], path: Path) -> str:
             for number, index in (error.iob1, error.iob2)
         )
         raise ColumnsError(
-            f"{path}: expected tags of one scheme, found {first} at an entity's start, "
-            f"as only {IOB1} has it, and {second}, as only {IOB2} has it. Mend the "
-            f'line that is wrong; with scheme = "{IOB2}" (or "{IOB1}") in the config, '
-            "the lines that are not in that scheme are named."
+            f"{path}: expected tags of one scheme, found entities that start with "
+            f"{first}, which only {IOB1} allows, and with {second}, which only {IOB2} "
+            f'allows. Correct the wrong line. With scheme = "{IOB2}" (or "{IOB1}") in '
+            "the config, errors name the lines that do not follow that scheme."
         ) from error
 
 
 def read_sentences(lines: Iterable[str]) -> Iterator[Sentence]:
-    """The sentences of a file. Raises ColumnsError, with the number of the line, for a
-    number of columns that is unknown or not that of the lines before, and for a word or
-    an entity's tag that is empty."""
+    """Read the sentences of a file.
+
+    lines (Iterable[str]): The lines of the file.
+    YIELDS (Sentence): Each sentence.
+    RAISES: ColumnsError, with the line number, if the number of columns is unsupported
+        or changes, or if a word or an entity tag is empty.
+    """
     rows: List[Tuple[int, List[str]]] = []
     n_columns = 0
     for number, line in enumerate(lines, 1):
@@ -142,15 +148,15 @@ def read_sentences(lines: Iterable[str]) -> Iterator[Sentence]:
             _check_columns(number, fields, n_columns)
             rows.append((number, fields))
         elif rows:
-            yield _sentence(rows)
+            yield _make_sentence(rows)
             rows = []
     if rows:
-        yield _sentence(rows)
+        yield _make_sentence(rows)
 
 
 def split_line(line: str) -> List[str]:
-    """The columns of a line: none where there is only white space. Neither a no-break
-    space nor, where there are tabs, a blank separates columns."""
+    """Split a line into columns. A no-break space never separates columns, and neither
+    does a space if the line has tabs."""
     if not line.strip():
         return []
     if "\t" in line:
@@ -158,27 +164,28 @@ def split_line(line: str) -> List[str]:
     return [field for field in line.strip("\r\n").split(" ") if field]
 
 
-def _check_columns(number: int, fields: List[str], expected: int) -> None:
-    found = len(fields)
-    if found not in LAYOUTS:
+def _check_columns(number: int, fields: List[str], n_expected: int) -> None:
+    n_columns = len(fields)
+    if n_columns not in LAYOUTS:
         layouts = "; ".join(", ".join(names) for names in LAYOUTS.values())
         raise ColumnsError(
-            f"line {number}: expected 2, 4 or 5 columns ({layouts}), found {found}."
+            f"line {number}: expected 2, 4 or 5 columns ({layouts}), found {n_columns}."
         )
-    if found != expected:
+    if n_columns != n_expected:
         raise ColumnsError(
-            f"line {number}: expected {expected} columns, as before, found {found}."
+            f"line {number}: expected {n_expected} columns, as before, found "
+            f"{n_columns}."
         )
-    for name, field in zip(LAYOUTS[found], fields):
-        # The other columns may have nothing to tell of a word.
+    for name, field in zip(LAYOUTS[n_columns], fields):
+        # The other columns may be empty.
         if name in ("word", "entity") and not field:
             raise ColumnsError(
-                f"line {number}: expected the column {name!r} filled, found it empty "
-                f"in {fields}. Fill it, or remove the line."
+                f"line {number}: expected a value in the column {name!r}, found an "
+                f"empty one in {fields}. Fill it in, or remove the line."
             )
 
 
-def _sentence(rows: List[Tuple[int, List[str]]]) -> Sentence:
+def _make_sentence(rows: List[Tuple[int, List[str]]]) -> Sentence:
     lines, fields = zip(*rows)
     columns = dict(zip(LAYOUTS[len(fields[0])], zip(*fields)))
     return Sentence(
@@ -190,7 +197,7 @@ def _sentence(rows: List[Tuple[int, List[str]]]) -> Sentence:
 
 
 def make_doc(vocab: Vocab, sentence: Sentence, scheme: str) -> Doc:
-    """An annotated Doc. Raises TagError for tags that are not in the scheme."""
+    """Create an annotated Doc. RAISES: TagError if a tag does not follow the scheme."""
     entities = read_entities(sentence.entities, scheme)
     doc = Doc(
         vocab,

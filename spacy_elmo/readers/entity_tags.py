@@ -1,4 +1,4 @@
-"""The tags of entities in columns of text: IOB1, IOB2, BIOES -> spans."""
+"""Per-word entity tags (IOB1, IOB2 or BIOES) -> entity spans."""
 
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -7,7 +7,7 @@ PREFIXES = {IOB1: ("I", "B"), IOB2: ("B", "I"), BIOES: ("B", "I", "E", "S")}
 
 
 class Entity(NamedTuple):
-    """Of the words from start to end, that one not included."""
+    """An entity span. `end` is exclusive, as in spaCy."""
 
     start: int
     end: int
@@ -15,9 +15,9 @@ class Entity(NamedTuple):
 
 
 class TagError(ValueError):
-    """A tag that its scheme does not have, or does not have there.
+    """A tag that its scheme does not allow, or not in this position.
 
-    index: of the word in its sentence.
+    index (int): Index of the word in its sentence.
     """
 
     def __init__(self, index: int, message: str) -> None:
@@ -26,10 +26,11 @@ class TagError(ValueError):
 
 
 class MixedTagsError(ValueError):
-    """Tags that are in no one scheme: some begin entities as only IOB1 has it, others
-    as only IOB2 has it.
+    """A corpus with tags that only IOB1 allows and tags that only IOB2 allows.
 
-    iob1, iob2: where the first of each stands: the sentence, the word in it.
+    iob1 (Tuple[int, int]): Index of the sentence, and of the word in it, of the first
+        tag that only IOB1 allows.
+    iob2 (Tuple[int, int]): The same for IOB2.
     """
 
     def __init__(self, iob1: Tuple[int, int], iob2: Tuple[int, int]) -> None:
@@ -38,21 +39,24 @@ class MixedTagsError(ValueError):
 
 
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme that the tags of a corpus are written in.
+    """Detect the tagging scheme of a corpus.
 
-    BIOES, if there is an E- or S-. IOB1, if an I- begins an entity: as in CoNLL-2003,
-    where B- is left to entities that follow another of their type. Else IOB2.
+    It is BIOES if there is any E- or S- tag, and IOB1 if any entity starts with I-, as
+    in CoNLL-2003, where B- is reserved for entities that follow another of their type.
+    Otherwise it is IOB2.
 
-    Raises MixedTagsError where, without BIOES, an I- begins an entity and so does a B-
-    that IOB1 forbids.
+    sentences (Iterable[Sequence[str]]): The tags of each sentence.
+    RETURNS (str): The scheme.
+    RAISES: MixedTagsError if, without BIOES tags, some entities start with I- and
+        others with a B- that IOB1 does not allow.
     """
     starts: Dict[str, Tuple[int, int]] = {}
     for number, tags in enumerate(sentences):
-        for index, (before, tag) in enumerate(zip(["O", *tags], tags)):
+        for index, (previous, tag) in enumerate(zip(["O", *tags], tags)):
             prefix, label = tag[:2], tag[2:]
             if prefix in ("E-", "S-"):
                 return BIOES
-            if prefix in ("I-", "B-") and before[2:] != label:
+            if prefix in ("I-", "B-") and previous[2:] != label:
                 starts.setdefault(prefix, (number, index))
     if len(starts) == 2:
         raise MixedTagsError(iob1=starts["I-"], iob2=starts["B-"])
@@ -60,28 +64,33 @@ def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
 
 
 def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:
-    """The entities of one sentence, from the tags of its words.
+    """Convert the tags of a sentence to entity spans.
 
-    Raises TagError for a tag that the scheme does not have, or does not have there.
+    tags (Sequence[str]): One tag per word.
+    scheme (str): "IOB1", "IOB2" or "BIOES".
+    RETURNS (List[Entity]): The entities, in order.
+    RAISES: TagError if the scheme does not allow a tag, or not in its position.
     """
     entities: List[Entity] = []
-    started: Optional[Tuple[int, str]] = None
+    open_entity: Optional[Tuple[int, str]] = None
     for index, tag in enumerate([*tags, "O"]):
         prefix, label = _split(tag, scheme, index)
-        continues = prefix in "IE" and started is not None and started[1] == label
-        if started and not continues:
+        open_label = open_entity[1] if open_entity else None
+        continues = prefix in "IE" and label == open_label
+        if open_entity and not continues:
             if scheme == BIOES:
                 raise TagError(
-                    index - 1, f"expected E-{started[1]} next ({scheme}), found {tag}"
+                    index - 1,
+                    f"expected E-{open_label} next ({scheme}), found {tag}",
                 )
-            entities.append(Entity(started[0], index, started[1]))
-            started = None
+            entities.append(Entity(open_entity[0], index, open_entity[1]))
+            open_entity = None
         if prefix != "O" and not continues:
             _check_start(prefix, label, index, scheme, entities)
-            started = index, label
-        if started and prefix in "ES":
-            entities.append(Entity(started[0], index + 1, label))
-            started = None
+            open_entity = index, label
+        if open_entity and prefix in "ES":
+            entities.append(Entity(open_entity[0], index + 1, label))
+            open_entity = None
     return entities
 
 
@@ -96,17 +105,17 @@ def _split(tag: str, scheme: str, index: int) -> Tuple[str, str]:
 def _check_start(
     prefix: str, label: str, index: int, scheme: str, entities: List[Entity]
 ) -> None:
-    """Whether an entity may begin so, after those before it."""
-    follows_its_like = bool(entities) and entities[-1][1:] == (index, label)
+    """Check whether a tag may start an entity after the preceding entities."""
+    follows_same_type = bool(entities) and entities[-1][1:] == (index, label)
     if prefix in "IE" and scheme != IOB1:
         raise TagError(
             index,
             f"expected {prefix}-{label} inside an entity of its type ({scheme}), found "
-            "it where none has begun",
+            "it at the start of one",
         )
-    if prefix == "B" and scheme == IOB1 and not follows_its_like:
+    if prefix == "B" and scheme == IOB1 and not follows_same_type:
         raise TagError(
             index,
             f"expected B-{label} right after another entity of its type ({scheme}), "
-            "found it after something else",
+            "found it elsewhere",
         )

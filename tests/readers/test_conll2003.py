@@ -12,7 +12,7 @@ from spacy.util import registry
 
 from spacy_elmo.readers.conll2003 import ColumnsError
 
-# IOB1, with the header that most copies of CoNLL-2003 have.
+# IOB1, with the header of most copies of CoNLL-2003.
 ENGLISH = """\
 -DOCSTART- -X- -X- O
 
@@ -32,38 +32,40 @@ PEOPLE = [("Ann Lee", "PER"), ("Bo", "PER")]
 PLACES = [("New York", "LOC")]
 
 
-def _read(path: Path, text: str, **settings: object) -> list[Example]:
-    path.write_text(text, encoding="utf8")
-    make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
+make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
+
+
+def read(path: Path, text: str, **settings: object) -> list[Example]:
+    path.write_bytes(text.encode("utf8"))
     return list(make_reader(path, **settings)(spacy.blank("en")))
 
 
-def _entities(doc: Doc) -> list[tuple[str, str]]:
+def entities(doc: Doc) -> list[tuple[str, str]]:
     return [(entity.text, entity.label_) for entity in doc.ents]
 
 
-def test_words_tags_and_entities(tmp_path: Path) -> None:
-    first, second = _read(tmp_path / "eng.train", ENGLISH)
+def test_words_tags_andentities(tmp_path: Path) -> None:
+    first, second = read(tmp_path / "eng.train", ENGLISH)
     words = ["Ann", "Lee", "Bo", "sang", "."]
     assert [token.text for token in first.predicted] == words
     assert [token.text for token in first.reference] == words
     tags = [token.tag_ for token in first.reference]
     assert tags == ["NNP", "NNP", "NNP", "VBD", "."]
-    assert _entities(first.reference) == PEOPLE
-    assert _entities(second.reference) == PLACES
+    assert entities(first.reference) == PEOPLE
+    assert entities(second.reference) == PLACES
     assert not first.predicted.has_annotation("TAG")
     assert not first.predicted.ents
     assert len(list(first.reference.sents)) == 1
 
 
-def test_a_byte_order_mark_is_no_part_of_a_word(tmp_path: Path) -> None:
-    first, _ = _read(tmp_path / "eng.train", "\ufeff" + ENGLISH)
+def test_byte_order_mark(tmp_path: Path) -> None:
+    first, _ = read(tmp_path / "eng.train", "\ufeff" + ENGLISH)
     assert [token.text for token in first.predicted][:2] == ["Ann", "Lee"]
 
 
-def test_words_outside_entities_are_annotated_so(tmp_path: Path) -> None:
-    """Missing annotation would teach and score nothing."""
-    first, _ = _read(tmp_path / "eng.train", ENGLISH)
+def test_words_outside_entities_are_annotated(tmp_path: Path) -> None:
+    """Missing annotation would be ignored by training and scoring."""
+    first, _ = read(tmp_path / "eng.train", ENGLISH)
     assert [token.ent_iob_ for token in first.reference] == ["B", "I", "B", "O", "O"]
 
 
@@ -86,43 +88,38 @@ def test_schemes(
         assert old in text
         text = text.replace(old, new)
     for settings in ({}, {"scheme": scheme}):
-        first, second = _read(tmp_path / "text", text, **settings)
-        assert _entities(first.reference) == PEOPLE
-        assert _entities(second.reference) == PLACES
+        first, second = read(tmp_path / "text", text, **settings)
+        assert entities(first.reference) == PEOPLE
+        assert entities(second.reference) == PLACES
 
 
-def test_two_columns_with_lines_of_white_space(tmp_path: Path) -> None:
-    """As WNUT-17."""
+def test_two_columns_as_in_wnut17(tmp_path: Path) -> None:
     text = "Ann\tB-PER\nLee\tI-PER\n\t\nsang\tO\n\n\n"
-    first, second = _read(tmp_path / "text", text)
-    assert _entities(first.reference) == [("Ann Lee", "PER")]
+    first, second = read(tmp_path / "text", text)
+    assert entities(first.reference) == [("Ann Lee", "PER")]
     assert [token.text for token in second.reference] == ["sang"]
     assert not first.reference.has_annotation("TAG")
 
 
-def test_five_columns_have_a_lemma(tmp_path: Path) -> None:
-    """As the German CoNLL-2003."""
+def test_five_columns_as_in_german_conll2003(tmp_path: Path) -> None:
     text = "Anns Ann NE I-NC I-PER\nHaus Haus NN I-NC O\n"
-    (example,) = _read(tmp_path / "deu.train", text)
+    (example,) = read(tmp_path / "deu.train", text)
     assert [token.tag_ for token in example.reference] == ["NE", "NN"]
-    assert _entities(example.reference) == [("Anns", "PER")]
+    assert entities(example.reference) == [("Anns", "PER")]
 
 
-def test_blanks_stay_in_words_between_tabs(tmp_path: Path) -> None:
-    (example,) = _read(tmp_path / "text", "1 000\tO\na\u00a0b\tB-PER\n")
+def test_words_with_spaces(tmp_path: Path) -> None:
+    (example,) = read(tmp_path / "text", "1 000\tO\na\u00a0b\tB-PER\n")
     assert [token.text for token in example.reference] == ["1 000", "a\u00a0b"]
 
 
 def test_limit(tmp_path: Path) -> None:
-    assert len(_read(tmp_path / "text", ENGLISH, limit=1)) == 1
+    assert len(read(tmp_path / "text", ENGLISH, limit=1)) == 1
 
 
-def test_lines_of_windows(tmp_path: Path) -> None:
-    path = tmp_path / "text"
-    path.write_bytes(ENGLISH.replace("\n", "\r\n").encode())
-    make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
-    first, _ = make_reader(path)(spacy.blank("en"))
-    assert _entities(first.reference) == PEOPLE
+def test_windows_line_endings(tmp_path: Path) -> None:
+    first, _ = read(tmp_path / "text", ENGLISH.replace("\n", "\r\n"))
+    assert entities(first.reference) == PEOPLE
 
 
 @pytest.mark.parametrize(
@@ -133,49 +130,45 @@ def test_lines_of_windows(tmp_path: Path) -> None:
         ("Ann NNP B-PER\n", "line 1: expected 2, 4 or 5 columns .* found 3"),
         ("Ann B-PER\nLee NNP I-NP I-PER\n", "line 2: expected 2 columns, as before"),
         ("Ann B-PER\n\nBo PER\n", "text, line 3: expected O, B-TYPE, I-TYPE"),
-        ("Ann\tO\n\tO\n", "text: line 2: expected the column 'word' filled"),
-        ("Ann\tO\n\nBo\t\n", "text: line 3: expected the column 'entity' filled"),
+        ("Ann\tO\n\tO\n", "text: line 2: expected a value in the column 'word'"),
+        ("Ann\tO\n\nBo\t\n", "text: line 3: expected a value in the column 'entity'"),
     ],
 )
-def test_what_cannot_be_read_is_refused(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_invalid_files(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ColumnsError, match=message):
-        _read(tmp_path / "text", text)
+        read(tmp_path / "text", text)
 
 
-def test_a_scheme_that_the_file_is_not_in_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ColumnsError, match=r"line 3: .*none has begun"):
-        _read(tmp_path / "text", ENGLISH, scheme="IOB2")
+def test_tags_of_another_scheme(tmp_path: Path) -> None:
+    with pytest.raises(ColumnsError, match=r"line 3: .*at the start of one"):
+        read(tmp_path / "text", ENGLISH, scheme="IOB2")
 
 
-def test_a_file_in_two_schemes_is_refused_by_both_lines(tmp_path: Path) -> None:
-    """Either may be the wrong one."""
+def test_tags_of_two_schemes(tmp_path: Path) -> None:
+    """The message names both lines, because either may be wrong."""
     text = "a B-X\nb O\nc I-X\n\nd B-Y\n"
     with pytest.raises(ColumnsError) as error:
-        _read(tmp_path / "text", text)
+        read(tmp_path / "text", text)
     for part in ("text: expected", "I-X in line 3", "B-X in line 1", 'scheme = "IOB2"'):
         assert part in str(error.value)
     for scheme, line in (("IOB2", 3), ("IOB1", 1)):
         with pytest.raises(ColumnsError, match=f"line {line}: "):
-            _read(tmp_path / "text", text, scheme=scheme)
+            read(tmp_path / "text", text, scheme=scheme)
 
 
 def test_other_columns_may_be_empty(tmp_path: Path) -> None:
-    (example,) = _read(tmp_path / "text", "Ann\t\t\tB-PER\nsang\tVBD\t\tO\n")
+    (example,) = read(tmp_path / "text", "Ann\t\t\tB-PER\nsang\tVBD\t\tO\n")
     assert [token.tag_ for token in example.reference] == ["", "VBD"]
 
 
-def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes("Zoë B-PER\n".encode("latin1"))
-    make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
     with pytest.raises(ColumnsError, match="text: 'utf-8' codec"):
         list(make_reader(path)(spacy.blank("en")))
 
 
-def test_settings_are_checked() -> None:
-    make_reader = registry.readers.get("spacy_elmo.Conll2003Corpus.v1")
+def test_invalid_settings() -> None:
     with pytest.raises(ValueError, match="found 'BIO'"):
         make_reader(None, scheme="BIO")
     with pytest.raises(ValueError, match=r"limit: expected .* found -1"):
@@ -184,8 +177,8 @@ def test_settings_are_checked() -> None:
         list(make_reader(None)(spacy.blank("en")))
 
 
-def test_a_recognizer_learns_from_it(tmp_path: Path) -> None:
-    examples = _read(tmp_path / "text", ENGLISH)
+def test_training_an_entity_recognizer(tmp_path: Path) -> None:
+    examples = read(tmp_path / "text", ENGLISH)
     nlp = spacy.blank("en")
     nlp.add_pipe("ner")
     spacy.util.fix_random_seed(0)

@@ -1,4 +1,4 @@
-"""Tags of entities -> spans, in the three schemes."""
+"""Entity tags in three schemes -> spans."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from spacy_elmo.readers.entity_tags import (
     read_entities,
 )
 
-# Entities of a sentence in their order: the words before each, its words, its type.
+# The entities of a sentence, in order: number of words before, length, type.
 PLANS = st.lists(
     st.tuples(st.integers(0, 2), st.integers(1, 4), st.sampled_from(["PER", "LOC"])),
     max_size=5,
 )
 
 
-def _write(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
+def to_tags(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
     tags: list[str] = []
     for n_before, length, label in plan:
         tags += ["O"] * n_before
@@ -39,7 +39,7 @@ def _write(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
     return tags
 
 
-def _spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+def to_spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     spans, end = [], 0
     for n_before, length, label in plan:
         start = end + n_before
@@ -50,8 +50,8 @@ def _spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
 
 @pytest.mark.parametrize("scheme", [IOB1, IOB2, BIOES])
 @given(plan=PLANS)
-def test_what_is_written_is_read(scheme: str, plan: list[tuple[int, int, str]]) -> None:
-    assert read_entities(_write(plan, scheme), scheme) == _spans(plan)
+def test_round_trip(scheme: str, plan: list[tuple[int, int, str]]) -> None:
+    assert read_entities(to_tags(plan, scheme), scheme) == to_spans(plan)
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,11 @@ def test_what_is_written_is_read(scheme: str, plan: list[tuple[int, int, str]]) 
         (["S-PER", "O"], BIOES),
     ],
 )
-def test_the_scheme_is_found(tags: list[str], scheme: str) -> None:
+def test_find_scheme(tags: list[str], scheme: str) -> None:
     assert find_scheme([["O"], tags]) == scheme
 
 
-def test_tags_of_two_schemes_are_refused() -> None:
-    """Wherever they stand; the first of each is told."""
+def test_tags_of_two_schemes() -> None:
     sentences = [["O"], ["B-PER", "O", "I-PER"], ["I-LOC"], ["O", "B-LOC"]]
     for mixed in (sentences, sentences[::-1]):
         with pytest.raises(MixedTagsError, match="one scheme") as error:
@@ -88,20 +87,18 @@ def test_tags_of_two_schemes_are_refused() -> None:
         (["O", "PER"], IOB2, 1, "expected O, B-TYPE, I-TYPE"),
         (["B-"], IOB2, 0, "found 'B-'"),
         (["S-PER"], IOB1, 0, "expected O, I-TYPE, B-TYPE"),
-        (["O", "I-PER"], IOB2, 1, "none has begun"),
-        (["B-LOC", "I-PER"], IOB2, 1, "none has begun"),
+        (["O", "I-PER"], IOB2, 1, "at the start of one"),
+        (["B-LOC", "I-PER"], IOB2, 1, "at the start of one"),
         (["O", "B-PER"], IOB1, 1, "right after another"),
         (["I-LOC", "B-PER"], IOB1, 1, "right after another"),
         (["I-PER", "O", "B-PER"], IOB1, 2, "right after another"),
         (["B-PER", "O"], BIOES, 0, "expected E-PER next"),
         (["B-PER", "I-PER"], BIOES, 1, "expected E-PER next"),
         (["B-PER", "S-PER"], BIOES, 0, "expected E-PER next"),
-        (["S-PER", "E-PER"], BIOES, 1, "none has begun"),
+        (["S-PER", "E-PER"], BIOES, 1, "at the start of one"),
     ],
 )
-def test_wrong_tags_are_refused(
-    tags: list[str], scheme: str, index: int, message: str
-) -> None:
+def test_invalid_tags(tags: list[str], scheme: str, index: int, message: str) -> None:
     with pytest.raises(TagError, match=message) as error:
         read_entities(tags, scheme)
     assert error.value.index == index
