@@ -9,7 +9,6 @@ import torch
 from helpers import runs
 
 from spacy_elmo.bilm.backends import cpu as kernels
-from spacy_elmo.bilm.backends.cpu import available
 
 SIZES = {"dim": 128, "projection_dim": 64}
 with_kernels = pytest.mark.skipif(
@@ -27,7 +26,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_training(texts: Path, tmp_path: Path, precision: str) -> None:
     training = {"precision": precision, "dropout": 0.1}
     found = runs.run(texts, tmp_path / "kernels", bilm=SIZES, training=training)
-    with kernels.flags(enabled=False):
+    with kernels.limited_to("none"):
         plain = runs.run(texts, tmp_path / "plain", bilm=SIZES, training=training)
     losses = torch.tensor([runs.losses(folder) for folder in (found, plain)])
     assert losses[0, -1] < losses[0, 0] - 0.05
@@ -46,10 +45,8 @@ def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
     runs.assert_same(tmp_path / "stopped", whole)
 
 
-def test_it_is_told_that_there_are_none(
-    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(available, "_missing", "they were not built: no compiler")
-    runs.run(texts, tmp_path)
-    told = "Training is slower without compiled kernels: they were not built: no"
+def test_missing_kernels_are_logged(texts: Path, tmp_path: Path) -> None:
+    with kernels.limited_to("none"):
+        runs.run(texts, tmp_path)
+    told = "Training is slower without compiled kernels: SPACY_ELMO_CPU is none"
     assert any(message.startswith(told) for message in runs.messages(tmp_path))

@@ -55,7 +55,7 @@ def main(
         n_rounds=n_rounds,
         n_sequences=n_sequences,
         n_steps=n_steps,
-        lanes=kernels.lanes(),
+        instructions=getattr(kernels.selected(), "name", None),
         sizes=found,
     )
 

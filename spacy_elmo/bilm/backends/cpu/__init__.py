@@ -1,12 +1,12 @@
-"""Compiled kernels for x86-64 processors: LSTMs, character CNN, sampled softmax.
+"""Compiled kernels for x86-64 processors: linear layers, LSTMs, character CNN, sampled
+softmax.
 
-They are built with the package where there is a C++ compiler that knows vectors;
-elsewhere, and for what they are not made for, PyTorch's operations compute the same
-numbers. All is in float32, but that products are formed in bfloat16 where this is asked
-for and the processor has instructions for it. "Lanes": the floats of one of the
-processor's vectors.
+They are built with the package if there is a C++ compiler with vector extensions, GCC
+or Clang. Everything is float32; matrix products may be in bfloat16, with rounded
+operands on processors that do not multiply it natively. The environment variable
+SPACY_ELMO_CPU limits the instruction set; see `instructions`.
 """
 
-from .available import flags, lanes, why_absent
+from .instructions import limited_to, selected, supported, why_absent
 
-__all__ = ["flags", "lanes", "why_absent"]
+__all__ = ["limited_to", "selected", "supported", "why_absent"]

@@ -1,20 +1,30 @@
-from typing import Any, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
-from numpy import float32
-from numpy.typing import NDArray
+from torch import Tensor
 
-def lay_out(
-    weight: NDArray[float32],
-    panels: NDArray[Any],
-    turned: bool,
+from .instructions import Arithmetic
+
+def processor_has(isa: int) -> bool: ...
+def pack(
+    weight: Tensor,
+    panels: Tensor,
+    transposed: bool,
     gates: bool,
-    lanes: int,
+    arithmetic: Arithmetic,
+    n_threads: int,
+) -> None: ...
+def linear(
+    inputs: Tensor,
+    panels: Tensor,
+    bias: Optional[Tensor],
+    outputs: Tensor,
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...
 def outer_products(
-    lefts: Sequence[Tuple[NDArray[Any], NDArray[float32], bool]],
-    right: NDArray[Any],
-    sums: Optional[NDArray[float32]],
-    lanes: int,
+    lefts: Sequence[Tuple[Tensor, Tensor, bool]],
+    right: Tensor,
+    sums: Optional[Tensor],
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...

@@ -1,29 +1,35 @@
 # distutils: language = c++
-# cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled products of `gemm.hh` for NumPy's arrays."""
+# cython: language_level=3
+"""Matrix products (`gemm.hh`) of tensors, with their arguments checked."""
 
 from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from ._common cimport has_bfloat16, run_parts, share, widest
+from . cimport _common
 
-from .arrays import (
-    LOW_LANES,
-    address_of_panels,
-    address_of_rows,
-    check_lanes,
-    check_multiple,
-    check_shapes,
-)
+from .arrays import address, check_instructions
 
 
 cdef extern from "gemm.hh" namespace "spacy_elmo" nogil:
+    cdef cppclass Packing:
+        int64_t n_in, n_out
+        const float* weight
+        cbool transposed, gates, rounds
+        void* panels
+
+    cdef cppclass Linear:
+        int64_t n_rows, n_in, n_out
+        const void* inputs
+        const void* panels
+        const float* bias
+        float* outputs
+
     cdef cppclass Left:
         int64_t n
         const void* rows
         float* result
-        cbool turned
+        cbool transposed
 
     cdef cppclass OuterProducts:
         int64_t n_rows, n_right
@@ -31,88 +37,90 @@ cdef extern from "gemm.hh" namespace "spacy_elmo" nogil:
         float* sums
         vector[Left] lefts
 
-    cdef cppclass Panels:
-        int64_t n_in, n_out
-        const float* weight
-        cbool turned, gates
-        void* panels
+    void c_pack "spacy_elmo::pack"(const Packing& packing, int isa, int n_threads)
+    void c_linear "spacy_elmo::linear"(Linear kernel, int isa, int n_threads)
+    void c_outer_products "spacy_elmo::outer_products"(
+        OuterProducts kernel, int isa, int n_threads
+    ) except +
 
 
+def processor_has(int isa):
+    return _common.processor_has(isa)
 
-_FEW_NUMBERS = 1 << 16
-"""Laid out before a second thread has started."""
 
-
-def lay_out(
-    const float[:, ::1] weight,
-    panels,
-    cbool turned,
-    cbool gates,
-    int lanes,
-    int n_threads,
-):
-    """The arrays of `Panels`. lanes: of the products, 8, 16 or 32."""
+def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_threads):
+    """Pack a weight into panels: the arrays of `Packing`."""
     cdef:
-        Panels kernel
-        size_t where
-        int64_t n_panels
-    _check_instructions(lanes)
-    if gates and not turned:
-        raise ValueError("Expected gates in a turned weight, found one that is not.")
-    kernel.n_in, kernel.n_out = weight.shape[0], weight.shape[1]
-    if turned:
-        kernel.n_in, kernel.n_out = kernel.n_out, kernel.n_in
-    check_multiple("panels", kernel.n_out, min(16, lanes))
-    where = address_of_panels(
-        "panels", panels, kernel.n_in, kernel.n_out, lanes, writable=True
-    )
-    kernel.weight = &weight[0, 0]
-    kernel.turned, kernel.gates = turned, gates
-    kernel.panels = <void*>where
-    n_panels = kernel.n_out // min(64, 4 * lanes)
-    if kernel.n_in * kernel.n_out < _FEW_NUMBERS:
-        n_threads = 1
+        Packing kernel
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    n_out, n_in = weight.shape
+    if transposed:
+        n_in, n_out = n_out, n_in
+    if gates and (transposed or n_out % arithmetic.instructions.panel_columns):
+        raise ValueError(
+            "weight: expected gates of whole panels, not transposed, found the shape "
+            f"{tuple(weight.shape)}."
+        )
+    kernel.n_in, kernel.n_out = n_in, n_out
+    kernel.weight = <const float*><size_t>address("weight", weight, tuple(weight.shape))
+    kernel.transposed, kernel.gates, kernel.rounds = transposed, gates, arithmetic.rounds
+    shape = arithmetic.panel_shape(n_in, n_out)
+    kernel.panels = <void*><size_t>address("panels", panels, shape, arithmetic.dtype)
     with nogil:
-        run_parts(kernel, n_panels, share(n_panels, n_threads), lanes, n_threads)
+        c_pack(kernel, isa, n_threads)
 
 
-def _check_instructions(lanes):
-    if lanes != LOW_LANES or not has_bfloat16():
-        check_lanes(lanes, widest())
+def linear(inputs, panels, bias, outputs, arithmetic, int n_threads):
+    """Compute outputs = inputs · weightᵀ + bias: the arrays of `Linear`."""
+    cdef:
+        Linear kernel
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    n_rows, n_in = inputs.shape
+    n_out = outputs.shape[1]
+    per_unit, dtype = arithmetic.per_unit, arithmetic.dtype
+    if n_in % per_unit:
+        raise ValueError(f"inputs: expected pairs of columns, found {n_in} columns.")
+    shape = arithmetic.panel_shape(n_in, n_out)
+    kernel.n_rows, kernel.n_in, kernel.n_out = n_rows, n_in, n_out
+    kernel.inputs = <const void*><size_t>address("inputs", inputs, (n_rows, n_in), dtype)
+    kernel.panels = <const void*><size_t>address("panels", panels, shape, dtype)
+    kernel.outputs = <float*><size_t>address("outputs", outputs, (n_rows, n_out))
+    kernel.bias = NULL
+    if bias is not None:
+        n_columns = shape[0] * shape[2]
+        kernel.bias = <const float*><size_t>address("bias", bias, (n_columns,))
+    with nogil:
+        c_linear(kernel, isa, n_threads)
 
 
-def outer_products(lefts, right, float[::1] sums, int lanes, int n_threads):
-    """The arrays of `OuterProducts`, of which sums may be None; lefts: of each its rows,
-    its result and whether that is turned. lanes: of the products, 8, 16 or 32."""
+def outer_products(lefts, right, sums, arithmetic, int n_threads):
+    """Compute the sums over rows of right ⊗ left: the arrays of `OuterProducts`.
+
+    lefts: For each left factor its rows, its result, and whether that is transposed.
+    """
     cdef:
         OuterProducts kernel
         Left left
-        float[:, ::1] result
-        size_t where
-        int64_t n_panels
-    kernel.n_rows, kernel.n_right = right.shape
-    _check_instructions(lanes)
-    n_panels = kernel.n_right // min(64, 4 * lanes)
-    check_multiple("right", kernel.n_right, min(16, lanes))
-    if not kernel.n_rows:
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    n_rows, n_right = right.shape
+    dtype, columns = arithmetic.dtype, arithmetic.instructions.panel_columns
+    if not n_rows:
         raise ValueError("right: expected one row or more, found none.")
-    lefts = list(lefts)  # they stay: the kernel has their addresses alone
-    for rows, result, turned in lefts:
-        left.n, left.turned = rows.shape[1], turned
-        if lanes == LOW_LANES:
-            check_multiple("left", left.n, 4)
-        shape = (left.n, kernel.n_right) if turned else (kernel.n_right, left.n)
-        check_shapes({"result": (result, shape)})
-        where = address_of_rows("left", rows, (kernel.n_rows, left.n), lanes)
-        left.rows = <const void*>where
-        left.result = &result[0, 0]
-        kernel.lefts.push_back(left)
-    where = address_of_rows("right", right, (kernel.n_rows, kernel.n_right), lanes)
-    kernel.right = <const void*>where
+    kernel.n_rows, kernel.n_right = n_rows, n_right
+    kernel.right = <const void*><size_t>address("right", right, (n_rows, n_right), dtype)
     kernel.sums = NULL
     if sums is not None:
-        check_shapes({"sums": (sums, (kernel.n_right,))})
-        kernel.sums = &sums[0]
-    # What is on the left is prepared once for each thread's panels.
+        n_columns = -(-n_right // columns) * columns
+        kernel.sums = <float*><size_t>address("sums", sums, (n_columns,))
+    for rows, result, transposed in lefts:
+        n = rows.shape[1]
+        shape = (n, n_right) if transposed else (n_right, n)
+        left.n, left.transposed = n, transposed
+        left.rows = <const void*><size_t>address("left", rows, (n_rows, n), dtype)
+        left.result = <float*><size_t>address("result", result, shape)
+        kernel.lefts.push_back(left)
     with nogil:
-        run_parts(kernel, n_panels, share(n_panels, n_threads), lanes, n_threads)
+        c_outer_products(kernel, isa, n_threads)

@@ -1,21 +1,24 @@
-from typing import Any, Mapping, Sequence
+from typing import Mapping, Optional, Sequence, Tuple
 
-from numpy import int64
-from numpy.typing import NDArray
+from torch import Tensor
 
-def lanes() -> int: ...
-def multiplies_bfloat16() -> bool: ...
+from .instructions import Arithmetic
+
+Arrays = Sequence[Mapping[str, Optional[Tensor]]]
+
 def forward(
-    batch_sizes: NDArray[int64],
-    lstms: Sequence[Mapping[str, Any]],
-    cell_clip: float,
-    projection_clip: float,
+    batch_sizes: Sequence[int],
+    lstms: Arrays,
+    clips: Tuple[float, float],
+    sizes: Tuple[int, int, int, int],
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...
 def backward(
-    batch_sizes: NDArray[int64],
-    lstms: Sequence[Mapping[str, Any]],
-    cell_clip: float,
-    projection_clip: float,
+    batch_sizes: Sequence[int],
+    lstms: Arrays,
+    clips: Tuple[float, float],
+    sizes: Tuple[int, int, int, int],
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...

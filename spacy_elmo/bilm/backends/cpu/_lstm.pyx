@@ -1,20 +1,22 @@
 # distutils: language = c++
-# cython: language_level=3, boundscheck=False, wraparound=False
-"""The compiled steps of LSTMs: `lstm.hh` for NumPy's arrays, as `lstm` lays them out."""
+# cython: language_level=3
+"""LSTMs (`lstm.hh`) over tensors, with their arguments checked."""
 
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from ._common cimport has_bfloat16, widest
+from . cimport _common
 
-from .arrays import address_of_panels, address_of_rows, check_shapes, lanes_of
+from .arrays import address, check_instructions
 
 
 cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
     cdef cppclass Pass:
-        int64_t n_steps, dim, width
+        int64_t n_steps, dim, width, depth, cell_depth
         const int64_t* batch_sizes
         float cell_clip, projection_clip
+        cbool rounds
 
     cdef cppclass Forward(Pass):
         const void* input_panels
@@ -28,6 +30,7 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* outputs
         float* hidden
         float* cell
+        void* hidden_operands
 
     cdef cppclass Backward(Pass):
         const void* input_panels
@@ -44,181 +47,145 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* d_hidden
         float* d_cell
 
-    void run_all[T](
-        const T* passes, int64_t n_passes, int64_t n_sequences, int lanes, int n_threads
-    )
+    void run_lstms[T](
+        const T* passes, int64_t n_passes, int64_t n_sequences, int isa, int n_threads
+    ) except +
 
 
-def lanes():
-    return widest()
+cdef vector[int64_t] checked_steps(batch_sizes, n_sequences) except *:
+    cdef vector[int64_t] sizes = batch_sizes
+    bounds = [n_sequences, *batch_sizes]
+    if not batch_sizes or any(
+        not 1 <= size <= bound for size, bound in zip(batch_sizes, bounds)
+    ):
+        raise ValueError(
+            f"batch_sizes: expected at most {n_sequences} sequences, never more than at "
+            f"the step before and never none, found {list(batch_sizes)}."
+        )
+    return sizes
 
 
-def multiplies_bfloat16():
-    return has_bfloat16()
+cdef int set_pass(
+    Pass* one, vector[int64_t]& steps, clips, sizes, arithmetic
+) except -1:
+    """sizes: dim, projection_dim, and both as they are multiplied."""
+    one.dim, one.width, one.cell_depth, one.depth = sizes
+    columns, per_unit = arithmetic.instructions.panel_columns, arithmetic.per_unit
+    if (
+        one.dim % columns or one.width % columns
+        or one.cell_depth % per_unit or one.depth % per_unit
+        or not 0 < one.cell_depth <= one.dim or not 0 < one.depth <= one.width
+    ):
+        raise ValueError(f"Expected sizes of whole panels, found {sizes}.")
+    one.n_steps, one.batch_sizes = steps.size(), steps.data()
+    one.cell_clip, one.projection_clip = clips
+    one.rounds = arithmetic.rounds
+    return 0
 
 
-cdef const void* address_of_read(name, rows, n, width, lanes) except NULL:
-    cdef size_t where = address_of_rows(name, rows, (n, width), lanes)
-    return <const void*>where
+def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
+    """Run LSTMs of one shape over the same steps.
 
-
-cdef void* address_of_written(name, rows, n, width, lanes) except NULL:
-    cdef size_t where = address_of_rows(name, rows, (n, width), lanes, writable=True)
-    return <void*>where
-
-
-cdef const void* address(name, panels, n_in, n_out, lanes) except NULL:
-    cdef size_t where = address_of_panels(name, panels, n_in, n_out, lanes)
-    return <const void*>where
-
-
-def forward(
-    const int64_t[::1] batch_sizes,
-    lstms,
-    float cell_clip,
-    float projection_clip,
-    int n_threads,
-):
-    """lstms: of each, the arrays of `Forward` by name. `gates` and `cells` may both be
-    None."""
+    lstms: For each LSTM the arrays of `Forward` by name. `gates` and `cells` may both
+        be None, and `projection_panels` and `rows`.
+    sizes: dim and projection_dim in whole panels, and both as they are multiplied.
+    """
     cdef:
-        const float[::1] bias
-        float[:, ::1] gates, cells, outputs, hidden, cell
-        vector[Forward] passes
         Forward one
-        int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
-        int lanes = 0
-    shapes = set()
+        vector[Forward] passes
+        vector[int64_t] steps
+        int64_t n_sequences = 0, n_passes = len(lstms)
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    D, P, cell_depth, depth = sizes
+    N, R, dtype = lstms[0]["hidden"].shape[0], sum(batch_sizes), arithmetic.dtype
+    n_sequences = N
+    steps = checked_steps(batch_sizes, N)
+    gate_shape = arithmetic.panel_shape(depth, 4 * D)
+    set_pass(&one, steps, clips, sizes, arithmetic)
     for arrays in lstms:
-        bias, gates, cells = arrays["bias"], arrays["gates"], arrays["cells"]
-        inputs, outputs = arrays["inputs"], arrays["outputs"]
-        hidden, cell = arrays["hidden"], arrays["cell"]
-        lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
-        n_sequences, one.width = hidden.shape[0], hidden.shape[1]
-        one.dim = cell.shape[1]
-        shapes.add((lanes, n_sequences, one.width, one.dim))
-        _check_steps(batch_sizes, n_sequences)
-        n_kept = n_sequences if cells is None else n_rows
-        found = dict(
-            bias=(bias, (4 * one.dim,)),
-            outputs=(outputs, (n_rows, one.width)),
-            cell=(cell, (n_sequences, one.dim)),
-        )
-        if cells is not None:
-            found["cells"] = (cells, (n_rows, one.dim))
-            found["gates"] = (gates, (n_rows, 4 * one.dim))
-        check_shapes(found)
-        one.n_steps = batch_sizes.shape[0]
-        one.batch_sizes = &batch_sizes[0]
-        one.cell_clip = cell_clip
-        one.projection_clip = projection_clip
+        one.input_panels = <const void*><size_t>address(
+            "input_panels", arrays["input_panels"], gate_shape, dtype)
+        one.hidden_panels = <const void*><size_t>address(
+            "hidden_panels", arrays["hidden_panels"], gate_shape, dtype)
+        one.bias = <const float*><size_t>address("bias", arrays["bias"], (4 * D,))
+        one.inputs = <const void*><size_t>address("inputs", arrays["inputs"], (R, P), dtype)
+        one.outputs = <float*><size_t>address("outputs", arrays["outputs"], (R, P))
+        one.hidden = <float*><size_t>address("hidden", arrays["hidden"], (N, P))
+        one.cell = <float*><size_t>address("cell", arrays["cell"], (N, D))
+        one.hidden_operands = <void*><size_t>address(
+            "hidden_operands", arrays["hidden_operands"], (N, P), dtype)
         one.gates = one.cells = NULL
-        if cells is not None:
-            one.gates = &gates[0, 0]
-            one.cells = &cells[0, 0]
-        one.inputs = address_of_read("inputs", inputs, n_rows, one.width, lanes)
-        one.input_panels = address(
-            "input_panels", arrays["input_panels"], one.width, 4 * one.dim, lanes
-        )
-        one.hidden_panels = address(
-            "hidden_panels", arrays["hidden_panels"], one.width, 4 * one.dim, lanes
-        )
-        one.projection_panels = address(
-            "projection_panels", arrays["projection_panels"], one.dim, one.width, lanes
-        )
-        one.bias = &bias[0]
-        one.rows = address_of_written("rows", arrays["rows"], n_kept, one.dim, lanes)
-        one.outputs = &outputs[0, 0]
-        one.hidden = &hidden[0, 0]
-        one.cell = &cell[0, 0]
+        n_rows = N
+        if arrays["cells"] is not None:
+            n_rows = R
+            one.gates = <float*><size_t>address("gates", arrays["gates"], (R, 4 * D))
+            one.cells = <float*><size_t>address("cells", arrays["cells"], (R, D))
+        one.projection_panels = one.rows = NULL
+        if arrays["projection_panels"] is not None:
+            one.projection_panels = <const void*><size_t>address(
+                "projection_panels",
+                arrays["projection_panels"],
+                arithmetic.panel_shape(cell_depth, P),
+                dtype,
+            )
+            one.rows = <void*><size_t>address("rows", arrays["rows"], (n_rows, D), dtype)
+        elif D != P:
+            raise ValueError(f"projection_panels: expected some for {sizes}, found none.")
         passes.push_back(one)
-    _check_one_shape(shapes)
     with nogil:
-        run_all(passes.data(), n_passes, n_sequences, lanes, n_threads)
+        run_lstms(passes.data(), n_passes, n_sequences, isa, n_threads)
 
 
-def backward(
-    const int64_t[::1] batch_sizes,
-    lstms,
-    float cell_clip,
-    float projection_clip,
-    int n_threads,
-):
-    """lstms: of each, the arrays of `Backward` by name."""
+def backward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
+    """Compute the gradients of a forward pass.
+
+    lstms: For each LSTM the arrays of `Backward` by name; `projection_panels` and
+        `d_projected` may be None.
+    sizes: As for `forward`.
+    """
     cdef:
-        const float[:, ::1] gates, cells, outputs, first_cell, d_outputs
-        float[:, ::1] d_inputs, d_hidden, d_cell
-        vector[Backward] passes
         Backward one
-        int64_t n_rows = sum(batch_sizes), n_sequences, n_passes = len(lstms)
-        int lanes = 0
-    shapes = set()
+        vector[Backward] passes
+        vector[int64_t] steps
+        int64_t n_sequences = 0, n_passes = len(lstms)
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    D, P, _, depth = sizes
+    N, R, dtype = lstms[0]["d_hidden"].shape[0], sum(batch_sizes), arithmetic.dtype
+    n_sequences = N
+    steps = checked_steps(batch_sizes, N)
+    gate_shape = arithmetic.panel_shape(4 * D, P)
+    set_pass(&one, steps, clips, sizes, arithmetic)
     for arrays in lstms:
-        gates, cells, outputs = arrays["gates"], arrays["cells"], arrays["outputs"]
-        first_cell, d_outputs = arrays["first_cell"], arrays["d_outputs"]
-        d_inputs, d_hidden = arrays["d_inputs"], arrays["d_hidden"]
-        d_cell = arrays["d_cell"]
-        lanes = lanes_of(arrays["hidden_panels"], widest(), has_bfloat16())
-        n_sequences, one.width = d_hidden.shape[0], d_hidden.shape[1]
-        one.dim = d_cell.shape[1]
-        shapes.add((lanes, n_sequences, one.width, one.dim))
-        _check_steps(batch_sizes, n_sequences)
-        found = dict(
-            gates=(gates, (n_rows, 4 * one.dim)),
-            cells=(cells, (n_rows, one.dim)),
-            outputs=(outputs, (n_rows, one.width)),
-            first_cell=(first_cell, (n_sequences, one.dim)),
-            d_outputs=(d_outputs, (n_rows, one.width)),
-            d_inputs=(d_inputs, (n_rows, one.width)),
-            d_cell=(d_cell, (n_sequences, one.dim)),
-        )
-        check_shapes(found)
-        one.n_steps = batch_sizes.shape[0]
-        one.batch_sizes = &batch_sizes[0]
-        one.cell_clip = cell_clip
-        one.projection_clip = projection_clip
-        one.d_inputs = &d_inputs[0, 0]
-        one.input_panels = address(
-            "input_panels", arrays["input_panels"], 4 * one.dim, one.width, lanes
-        )
-        one.hidden_panels = address(
-            "hidden_panels", arrays["hidden_panels"], 4 * one.dim, one.width, lanes
-        )
-        one.projection_panels = address(
-            "projection_panels", arrays["projection_panels"], one.width, one.dim, lanes
-        )
-        one.gates = &gates[0, 0]
-        one.cells = &cells[0, 0]
-        one.outputs = &outputs[0, 0]
-        one.first_cell = &first_cell[0, 0]
-        one.d_outputs = &d_outputs[0, 0]
-        one.d_gates = address_of_written(
-            "d_gates", arrays["d_gates"], n_rows, 4 * one.dim, lanes
-        )
-        one.d_projected = address_of_written(
-            "d_projected", arrays["d_projected"], n_rows, one.width, lanes
-        )
-        one.d_hidden = &d_hidden[0, 0]
-        one.d_cell = &d_cell[0, 0]
+        one.input_panels = <const void*><size_t>address(
+            "input_panels", arrays["input_panels"], gate_shape, dtype)
+        one.hidden_panels = <const void*><size_t>address(
+            "hidden_panels", arrays["hidden_panels"], gate_shape, dtype)
+        one.gates = <const float*><size_t>address("gates", arrays["gates"], (R, 4 * D))
+        one.cells = <const float*><size_t>address("cells", arrays["cells"], (R, D))
+        one.outputs = <const float*><size_t>address("outputs", arrays["outputs"], (R, P))
+        one.first_cell = <const float*><size_t>address(
+            "first_cell", arrays["first_cell"], (N, D))
+        one.d_outputs = <const float*><size_t>address(
+            "d_outputs", arrays["d_outputs"], (R, P))
+        one.d_inputs = <float*><size_t>address("d_inputs", arrays["d_inputs"], (R, P))
+        one.d_gates = <void*><size_t>address(
+            "d_gates", arrays["d_gates"], (R, 4 * D), dtype)
+        one.d_hidden = <float*><size_t>address("d_hidden", arrays["d_hidden"], (N, P))
+        one.d_cell = <float*><size_t>address("d_cell", arrays["d_cell"], (N, D))
+        one.projection_panels = one.d_projected = NULL
+        if arrays["projection_panels"] is not None:
+            one.projection_panels = <const void*><size_t>address(
+                "projection_panels",
+                arrays["projection_panels"],
+                arithmetic.panel_shape(depth, D),
+                dtype,
+            )
+            one.d_projected = <void*><size_t>address(
+                "d_projected", arrays["d_projected"], (R, P), dtype)
+        elif D != P:
+            raise ValueError(f"projection_panels: expected some for {sizes}, found none.")
         passes.push_back(one)
-    _check_one_shape(shapes)
     with nogil:
-        run_all(passes.data(), n_passes, n_sequences, lanes, n_threads)
-
-
-def _check_one_shape(shapes):
-    if len(shapes) != 1:
-        raise ValueError(
-            "Expected the arrays of one LSTM or more, all of one shape, found "
-            f"{shapes or 'none'} (lanes, sequences, projection_dim, dim)."
-        )
-
-
-def _check_steps(batch_sizes, n_sequences):
-    sizes = list(batch_sizes)
-    bounds = [n_sequences, *sizes]
-    if not sizes or any(not 1 <= size <= most for size, most in zip(sizes, bounds)):
-        raise ValueError(
-            f"Expected batch sizes that never rise, from {n_sequences} or fewer "
-            f"sequences down to 1 or more, found {sizes}."
-        )
+        run_lstms(passes.data(), n_passes, n_sequences, isa, n_threads)

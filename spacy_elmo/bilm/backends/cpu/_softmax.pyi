@@ -1,26 +1,32 @@
-from typing import Any
+from torch import Tensor
 
-from numpy import float32, int64
-from numpy.typing import NDArray
+from .instructions import Arithmetic
+
+LOGITS_AT_ONCE: int
 
 def log_sum_exp(
-    hidden: NDArray[Any],
-    panels: NDArray[Any],
-    bias: NDArray[float32],
-    places: NDArray[int64],
-    total: NDArray[float32],
-    there: NDArray[float32],
+    hidden: Tensor,
+    panels: Tensor,
+    bias: Tensor,
+    columns: Tensor,
+    total: Tensor,
+    target: Tensor,
+    n_samples: int,
+    width: int,
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...
-def logits_back(
-    hidden: NDArray[Any],
-    panels: NDArray[Any],
-    bias: NDArray[float32],
-    places: NDArray[int64],
-    total: NDArray[float32],
-    d_loss: NDArray[float32],
-    back_panels: NDArray[Any],
-    d_logits: NDArray[Any],
-    d_hidden: NDArray[float32],
+def logit_gradients(
+    hidden: Tensor,
+    panels: Tensor,
+    bias: Tensor,
+    columns: Tensor,
+    total: Tensor,
+    d_loss: Tensor,
+    back_panels: Tensor,
+    d_logits: Tensor,
+    d_hidden: Tensor,
+    n_samples: int,
+    arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...

@@ -1,129 +1,130 @@
 # distutils: language = c++
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled loss of a sampled softmax: `softmax.hh` for NumPy's arrays.
+# cython: language_level=3
+"""The sampled softmax (`softmax.hh`) of tensors, with its arguments checked.
 
-Shapes: n places, S drawn words, P = their width.
+Shapes: n targets, P = width of a row, S sampled words.
 """
 
 from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
 
-from ._common cimport has_bfloat16, run_parts, share, widest
+from . cimport _common
 
-import numpy as np
+import torch
 
-from .arrays import address_of_panels, address_of_rows, check_shapes, lanes_of
+from .arrays import address, check_instructions
 
 
 cdef extern from "softmax.hh" namespace "spacy_elmo" nogil:
-    int64_t kMostRows
+    int64_t kLogitsAtOnce
 
     cdef cppclass Logits:
-        int64_t n_samples, width
+        int64_t n_rows, n_samples, width, depth
         const void* hidden
         const void* panels
         const float* bias
-        const int64_t* places
+        const int64_t* columns
 
     cdef cppclass LogSumExp(Logits):
         float* total
-        float* there
+        float* target
 
-    cdef cppclass LogitsBack(Logits):
+    cdef cppclass LogitGradient(Logits):
         const float* total
         const float* d_loss
         const void* back_panels
+        int64_t n_padded, back_depth
         void* d_logits
         float* d_hidden
+        cbool rounds
+
+    void run_rows[T](const T& kernel, int isa, int n_threads)
 
 
-cdef int64_t rows_at_once(int64_t n_rows, int n_threads) noexcept nogil:
-    return max(1, min(kMostRows, share(n_rows, n_threads)))
+LOGITS_AT_ONCE = kLogitsAtOnce
+
+
+cdef int set_logits(
+    Logits* kernel, hidden, panels, bias, columns, n_samples, width, arithmetic
+) except -1:
+    isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    n, depth = hidden.shape
+    shape = arithmetic.panel_shape(width, n_samples)
+    dtype = arithmetic.dtype
+    if depth != width + width % arithmetic.per_unit:
+        raise ValueError(f"hidden: expected {width} columns, found {depth}.")
+    kernel.n_rows, kernel.depth = n, depth
+    kernel.n_samples, kernel.width = n_samples, width
+    kernel.hidden = <const void*><size_t>address("hidden", hidden, (n, depth), dtype)
+    kernel.panels = <const void*><size_t>address("panels", panels, shape, dtype)
+    kernel.bias = <const float*><size_t>address("bias", bias, (shape[0] * shape[2],))
+    kernel.columns = <const int64_t*><size_t>address(
+        "columns", columns, (n,), torch.int64)
+    if n:
+        low, high = (int(number) for number in columns.aminmax())
+        if not 0 <= low <= high <= n_samples:
+            raise ValueError(
+                f"columns: expected 0 to {n_samples}, found {low} to {high}."
+            )
+    return 0
 
 
 def log_sum_exp(
     hidden,
     panels,
-    const float[::1] bias,
-    const int64_t[::1] places,
-    float[::1] total,
-    float[::1] there,
+    bias,
+    columns,
+    total,
+    target,
+    n_samples,
+    width,
+    arithmetic,
     int n_threads,
 ):
-    """The arrays of `LogSumExp`."""
+    """Sum up the exponentials of each row's logits: the arrays of `LogSumExp`."""
     cdef:
         LogSumExp kernel
-        int64_t n_rows = hidden.shape[0]
-        int lanes = lanes_of(panels, widest(), has_bfloat16())
-    set_logits(&kernel, hidden, panels, bias, places, lanes)
-    check_shapes({"total": (total, (n_rows,)), "there": (there, (n_rows,))})
-    if not n_rows:
-        return
-    kernel.total, kernel.there = &total[0], &there[0]
+        int isa = arithmetic.code
+    set_logits(&kernel, hidden, panels, bias, columns, n_samples, width, arithmetic)
+    n = hidden.shape[0]
+    kernel.total = <float*><size_t>address("total", total, (n,))
+    kernel.target = <float*><size_t>address("target", target, (n,))
     with nogil:
-        run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
+        run_rows(kernel, isa, n_threads)
 
 
-def logits_back(
+def logit_gradients(
     hidden,
     panels,
-    const float[::1] bias,
-    const int64_t[::1] places,
-    const float[::1] total,
-    const float[::1] d_loss,
+    bias,
+    columns,
+    total,
+    d_loss,
     back_panels,
     d_logits,
-    float[:, ::1] d_hidden,
+    d_hidden,
+    n_samples,
+    arithmetic,
     int n_threads,
 ):
-    """The arrays of `LogitsBack`."""
+    """Compute the gradients of the logits and of hidden: the arrays of
+    `LogitGradient`."""
     cdef:
-        LogitsBack kernel
-        int64_t n_rows = hidden.shape[0]
-        int lanes = lanes_of(panels, widest(), has_bfloat16())
-        size_t where
-    set_logits(&kernel, hidden, panels, bias, places, lanes)
-    where = address_of_panels(
-        "back_panels", back_panels, kernel.n_samples, kernel.width, lanes
-    )
-    kernel.back_panels = <const void*>where
-    shape = (n_rows, kernel.n_samples)
-    where = address_of_rows("d_logits", d_logits, shape, lanes, writable=True)
-    kernel.d_logits = <void*>where
-    check_shapes({
-        "total": (total, (n_rows,)),
-        "d_loss": (d_loss, (n_rows,)),
-        "d_hidden": (d_hidden, (n_rows, kernel.width)),
-    })
-    if not n_rows:
-        return
-    kernel.total, kernel.d_loss = &total[0], &d_loss[0]
-    kernel.d_hidden = &d_hidden[0, 0]
+        LogitGradient kernel
+        int isa = arithmetic.code
+    n, width = d_hidden.shape
+    set_logits(&kernel, hidden, panels, bias, columns, n_samples, width, arithmetic)
+    n_padded, dtype = bias.shape[0], arithmetic.dtype
+    shape = arithmetic.panel_shape(n_samples, width)
+    kernel.n_padded = n_padded
+    kernel.back_depth = n_samples + n_samples % arithmetic.per_unit
+    kernel.total = <const float*><size_t>address("total", total, (n,))
+    kernel.d_loss = <const float*><size_t>address("d_loss", d_loss, (n,))
+    kernel.back_panels = <const void*><size_t>address(
+        "back_panels", back_panels, shape, dtype)
+    kernel.d_logits = <void*><size_t>address("d_logits", d_logits, (n, n_padded), dtype)
+    kernel.d_hidden = <float*><size_t>address("d_hidden", d_hidden, (n, width))
+    kernel.rounds = arithmetic.rounds
     with nogil:
-        run_parts(kernel, n_rows, rows_at_once(n_rows, n_threads), lanes, n_threads)
-
-
-cdef set_logits(
-    Logits* kernel,
-    hidden,
-    panels,
-    const float[::1] bias,
-    const int64_t[::1] places,
-    int lanes,
-):
-    """The arrays of `Logits`, checked."""
-    cdef size_t where
-    n_rows, width = hidden.shape
-    n_samples = bias.shape[0]
-    kernel.n_samples, kernel.width = n_samples, width
-    check_shapes({"places": (places, (n_rows,))})
-    if n_rows and not 0 <= np.min(places) <= np.max(places) <= n_samples:
-        raise ValueError(
-            f"places: expected 0 to {n_samples}, found {np.min(places)} to "
-            f"{np.max(places)}."
-        )
-    where = address_of_panels("panels", panels, width, n_samples, lanes)
-    kernel.panels = <const void*>where
-    where = address_of_rows("hidden", hidden, (n_rows, width), lanes)
-    kernel.hidden = <const void*>where
-    if n_rows:
-        kernel.bias, kernel.places = &bias[0], &places[0]
+        run_rows(kernel, isa, n_threads)

@@ -14,14 +14,12 @@ from ..backend import (
     LSTMWeights,
     RunLSTM,
 )
-from ..torch_backend import TorchBackend, flatten, needs_gradient
-from . import available, char_cnn, lstm, softmax
+from . import char_cnn, gemm, instructions, lstm, softmax
+from .workspace import Workspace
 
 
 class CPUBackend:
     """Computes with compiled kernels, in float32 outside the matrix products.
-
-    LSTMs without a projection are left to PyTorch; no published model has them.
 
     dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16. Without
         instructions for bfloat16, operands are rounded to it and multiplied in
@@ -34,14 +32,12 @@ class CPUBackend:
 
     def __init__(self, dtype: torch.dtype, training: bool = False) -> None:
         self.dtype = dtype
-        self.reference = TorchBackend(self.device, dtype)
+        self.workspace = Workspace() if training else None
 
     @staticmethod
     def why_absent() -> Optional[str]:
         """Tell why the kernels are not used here, or None if they are."""
-        if available.are_used():
-            return None
-        return available.why_absent() or "turned off"
+        return instructions.why_absent()
 
     def lstm(
         self,
@@ -51,12 +47,9 @@ class CPUBackend:
         weights: Sequence[LSTMWeights],
         clips: Clips,
     ) -> Tuple[Tensor, LSTMState]:
-        if not lstm.fits(weights[0], len(weights), batch_sizes[0]):
-            return self.reference.lstm(inputs, batch_sizes, state, weights, clips)
-        if not needs_gradient(inputs, *state, *flatten(weights)):
-            run = lstm.PreparedLSTM(weights, clips, self.dtype, lasting=False)
-            return run(inputs, batch_sizes, state)
-        return lstm.lstm(inputs, batch_sizes, state, weights, clips, self.dtype)
+        return lstm.lstm(
+            inputs, batch_sizes, state, weights, clips, self.dtype, self.workspace
+        )
 
     def char_cnn(
         self,
@@ -65,9 +58,7 @@ class CPUBackend:
         filters: Filters,
         lengths: Sequence[int],
     ) -> Tensor:
-        if not char_cnn.fits(weight):
-            return self.reference.char_cnn(characters, weight, filters, lengths)
-        return char_cnn.char_cnn(characters, weight, filters.sizes, lengths)
+        return char_cnn.char_cnn(characters, weight, filters, lengths, self.workspace)
 
     def sampled_loss(
         self,
@@ -77,26 +68,18 @@ class CPUBackend:
         bias: Tensor,
         columns: Tensor,
     ) -> Tensor:
-        if not softmax.fits(rows):
-            return self.reference.sampled_loss(hidden, true_logits, rows, bias, columns)
         return softmax.sampled_loss(
-            hidden, true_logits, rows, bias, columns, self.dtype
+            hidden, true_logits, rows, bias, columns, self.dtype, self.workspace
         )
 
     def linear(self, inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
-        return self.reference.linear(inputs, weight, bias)
+        return gemm.linear(inputs, weight, bias, self.dtype, self.workspace)
 
     def prepare_lstm(self, weights: Sequence[LSTMWeights], clips: Clips) -> RunLSTM:
-        if weights[0].projection is None:
-            return self.reference.prepare_lstm(weights, clips)
-        if not lstm.fits(weights[0], len(weights), 1 << 30):
-            return self.reference.prepare_lstm(weights, clips)
         return lstm.PreparedLSTM(weights, clips, self.dtype)
 
     def prepare_char_cnn(self, weight: Tensor, filters: Filters) -> ApplyCharCNN:
-        return lambda characters, lengths: self.char_cnn(
-            characters, weight, filters, lengths
-        )
+        return char_cnn.PreparedCharCNN(weight, filters)
 
     def prepare_linear(self, weight: Tensor, bias: Optional[Tensor]) -> ApplyLinear:
-        return self.reference.prepare_linear(weight, bias)
+        return gemm.PackedLinear(weight, bias, self.dtype)

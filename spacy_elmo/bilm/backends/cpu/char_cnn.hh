@@ -1,8 +1,8 @@
-// The most that each filter finds anywhere in each word, and the way back, which goes
-// through the one window of each that was found.
+// The character CNN: each filter's maximum response over the positions of each word, and
+// its gradient, which goes through the one window of each word where that was found.
 //
-// Shapes: n words, C columns of characters, E floats of a character, F filters, K = E
-// times the widest filter's width.
+// Shapes: n words, C characters, E floats of a character, F filters rounded up to whole
+// panels, K = E times the width of the widest filter.
 
 #pragma once
 
@@ -14,28 +14,28 @@
 namespace spacy_elmo {
 
 struct Response {
-  int64_t n_columns, char_dim, n_filters, depth;  // C, E, F, K
-  const float* characters;   // (n, C, E): what a window reaches into is finite
-  const int64_t* n_windows;  // of each word, (n): 1 or more, and so many fit
+  int64_t n_words, n_columns, char_dim, n_filters, depth;  // n, C, E, F, K
+  const float* characters;   // (n, C, E); finite within the windows
+  const int64_t* n_windows;  // of each word, at least 1, all within C, (n)
   const float* panels;       // (F / columns, K, columns)
-  const int64_t* depths;     // of each panel's widest filter, (F / columns)
-  const float* limits;       // how many windows of each filter C columns have, (F)
+  const int64_t* depths;     // K of each panel's widest filter, (F / columns)
+  const float* limits;       // how many windows of each filter fit into C, (F)
   float* best;               // (n, F)
-  int32_t* where;            // (n, F), the first best one
+  int32_t* where;            // the first window with this response, (n, F)
 
-  // first, last: of the words.
+  // Computes the words [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     typedef typename Isa::Float Float;
-    constexpr int W = Isa::width, columns = kVectors * W;
+    constexpr int W = Isa::width, columns = kColumns<Isa>;
     for (int64_t column = 0; column < n_filters; column += columns)
       for (int64_t word = first; word < last; ++word) {
         const float* const from = characters + word * n_columns * char_dim;
         Float most[kVectors], place[kVectors], limit[kVectors];
-        typename Isa::Int is_lost[kVectors];
+        typename Isa::Int has_nan[kVectors];
         for (int v = 0; v < kVectors; ++v) {
           most[v] = splat<Isa>(-std::numeric_limits<float>::infinity());
           place[v] = splat<Isa>(0.0f);
-          is_lost[v] = typename Isa::Int{};
+          has_nan[v] = typename Isa::Int{};
           limit[v] = load<Isa>(limits + column + v * W);
         }
         in_tiles<Isa::rows>(n_windows[word], [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
@@ -52,21 +52,25 @@ struct Response {
                                    is_less<Isa>(at, limit[v]);
               most[v] = choose<Isa>(is_more, sums[r][v], most[v]);
               place[v] = choose<Isa>(is_more, at, place[v]);
-              is_lost[v] |= is_nan<Isa>(sums[r][v]);
+              has_nan[v] |= is_nan<Isa>(sums[r][v]);
             }
           }
         });
         for (int v = 0; v < kVectors; ++v) {
           const int64_t to = word * n_filters + column + v * W;
-          // What is not a number may not be lost: the pretraining loop looks for it.
+          // NaN may not get lost in the maximum: the pretraining loop checks for it.
           const Float nan = splat<Isa>(std::numeric_limits<float>::quiet_NaN());
-          store<Isa>(best + to, choose<Isa>(is_lost[v], nan, most[v]));
+          store<Isa>(best + to, choose<Isa>(has_nan[v], nan, most[v]));
           for (int lane = 0; lane < W; ++lane)
             where[to + lane] = static_cast<int32_t>(place[v][lane]);
         }
       }
   }
 };
+
+inline void response(const Response& kernel, int isa, int n_threads) {
+  run_parts(kernel, kernel.n_words, kWordBlock, isa, n_threads);
+}
 
 // to (n) += factor · from (n)
 template <class Isa>
@@ -78,18 +82,20 @@ ELMO_INLINE void add_scaled(float* to, float factor, const float* from, int64_t 
   for (; k < n; ++k) to[k] += factor * from[k];
 }
 
-struct ResponseBack {
+// Here F is the true number of filters.
+struct ResponseGradient {
   int64_t n_words, n_columns, char_dim, n_filters, depth;
-  const int64_t* depths;  // of each filter, (F)
-  const float* d_best;    // (n, F)
-  const int32_t* where;   // (n, F)
+  const int64_t* depths;    // K of each filter, (F)
+  const float* d_best;      // (n, F)
+  const int32_t* where;     // (n, F)
+  const float* characters;  // (n, C, E)
+  const float* weight;      // (F, K)
+  float* d_characters;      // (n, C, E), initially zeros
+  float* d_weight;          // (F, K), initially zeros
 };
 
-struct CharactersBack : ResponseBack {
-  const float* weight;  // (F, K)
-  float* d_characters;  // (n, C, E), zeros
-
-  // first, last: of the words.
+struct CharacterGradient : ResponseGradient {
+  // Computes the words [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     for (int64_t word = first; word < last; ++word)
       for (int64_t f = 0; f < n_filters; ++f) {
@@ -100,11 +106,8 @@ struct CharactersBack : ResponseBack {
   }
 };
 
-struct FiltersBack : ResponseBack {
-  const float* characters;  // (n, C, E)
-  float* d_weight;          // (F, K), zeros
-
-  // first, last: of the filters.
+struct FilterGradient : ResponseGradient {
+  // Computes the filters [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     for (int64_t word = 0; word < n_words; ++word)
       for (int64_t f = first; f < last; ++f) {
@@ -115,5 +118,12 @@ struct FiltersBack : ResponseBack {
       }
   }
 };
+
+inline void response_gradients(const ResponseGradient& kernel, int isa, int n_threads) {
+  const CharacterGradient of_characters{kernel};
+  const FilterGradient of_filters{kernel};
+  run_parts(of_filters, kernel.n_filters, kWordBlock, isa, n_threads);
+  run_parts(of_characters, kernel.n_words, kWordBlock, isa, n_threads);
+}
 
 }  // namespace spacy_elmo

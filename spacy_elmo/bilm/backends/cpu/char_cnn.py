@@ -1,42 +1,111 @@
-"""The character CNN's filters and the maximum over positions by the compiled kernels.
+"""The character CNN by the compiled kernels (`char_cnn.hh`), in float32: the maximum
+responses of filters of several widths.
 
-The way back goes through the window of each word that was found best for each filter:
-a twentieth of the multiplications of the way forward, and nothing is formed again.
+The backward pass goes through the one window of each word that each filter responded to
+most: a twentieth of the multiplications of the forward pass, and nothing is recomputed.
 
-Shapes: n words, C characters, E = char_dim, F filters, W = the widest one.
+Shapes: n words, C characters, E = char_dim, F filters, W = width of the widest.
 """
 
 from contextlib import suppress
-from typing import Any, Sequence, Tuple, cast
+from typing import Any, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from . import available
-from .gemm import panels
+from ..backend import Filters
+from .gemm import pack
+from .instructions import Arithmetic, arithmetic
+from .workspace import Workspace
 
-with suppress(ImportError):  # where it was not built nothing here is called
+with suppress(ImportError):  # if they were not built, nothing here is called
     from . import _char_cnn
 
-Sizes = Sequence[Tuple[int, int]]
-"""Filters of each width, (width, number)."""
 
+class PreparedCharCNN:
+    """A character CNN with its present filters packed, to apply without gradients.
 
-def fits(weight: Tensor) -> bool:
-    """Whether the kernels can form the responses of these filters, (F, W * E)."""
-    return not len(weight) % available.columns()
+    weight (Tensor): All filters as one matrix, (F, W * E), float32.
+    filters (Filters): Widths and numbers of the filters.
+    """
+
+    def __init__(self, weight: Tensor, filters: Filters) -> None:
+        self._packed = _PackedFilters(weight, filters, None)
+
+    def __call__(self, characters: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Compute maximum responses, as `Backend.char_cnn`."""
+        return self._packed.response(characters, lengths)[0]
 
 
 def char_cnn(
-    characters: Tensor, weight: Tensor, sizes: Sizes, lengths: Sequence[int]
+    characters: Tensor,
+    weight: Tensor,
+    filters: Filters,
+    lengths: Sequence[int],
+    workspace: Optional[Workspace] = None,
 ) -> Tensor:
-    """As `Backend.char_cnn`, in float32. Of equal maxima the first has the
-    gradient: in a word they are the same characters."""
-    lasting = not torch.is_grad_enabled()
-    given = characters, weight, tuple(sizes), lengths, lasting
+    """Compute the maximum response of each filter over the positions of each word,
+    with gradients. If several windows respond equally, the first one gets the
+    gradient: within a word they hold the same characters.
+
+    characters (Tensor): Character embeddings, padding included, (n, C, E), float32.
+    weight (Tensor): All filters as one matrix, (F, W * E), float32, position by
+        position; the last columns of a narrow filter are 0.
+    filters (Filters): Widths and numbers of the filters.
+    lengths (Sequence[int]): Characters per word without padding.
+    workspace (Optional[Workspace]): Memory for large arrays.
+    RETURNS (Tensor): Maximum responses without bias, (n, F), float32.
+    """
+    given = characters, weight, filters, lengths, workspace
     return cast(Tensor, _Response.apply(*given))
+
+
+class _PackedFilters:
+    def __init__(
+        self, weight: Tensor, filters: Filters, workspace: Optional[Workspace]
+    ) -> None:
+        self.arithmetic: Arithmetic = arithmetic(torch.float32)
+        columns = self.arithmetic.instructions.panel_columns
+        widths = [width for width, number in filters.sizes for _ in range(number)]
+        self.n_filters, self.widest = len(widths), filters.widest
+        self.widths = torch.tensor(widths, device="cpu")
+        # Filters of width 1 complete the last panel.
+        self.padded_widths = F.pad(self.widths, (0, -len(widths) % columns), value=1)
+        # Narrow filters extend to the width of the widest in their panel, with zeros.
+        self.panel_widths = self.padded_widths.view(-1, columns).amax(dim=1)
+        self.panels = pack(weight, self.arithmetic, workspace=workspace).panels
+
+    def response(
+        self, characters: Tensor, lengths: Sequence[int]
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Compute maximum responses.
+
+        RETURNS (Tuple[Tensor, Tensor, Tensor]): The responses, and the first window
+            with each, (n, F); the characters with as much padding as windows need.
+        """
+        n_words, n_columns, char_dim = characters.shape
+        n_windows = torch.tensor(lengths, dtype=torch.int64, device="cpu") + 1
+        padded = characters.detach()
+        if n_words:
+            missing = int(n_windows.max()) - 1 + self.widest - n_columns
+            padded = F.pad(padded, (0, 0, 0, max(missing, 0)))
+        padded = padded.contiguous()
+        best = padded.new_empty(n_words, len(self.padded_widths))
+        where = torch.empty_like(best, dtype=torch.int32)
+        _char_cnn.response(
+            padded,
+            n_windows,
+            self.panels,
+            self.panel_widths * char_dim,
+            (n_columns + 1 - self.padded_widths).to(torch.float32),
+            best,
+            where,
+            self.arithmetic,
+            torch.get_num_threads(),
+        )
+        return best[:, : self.n_filters], where[:, : self.n_filters], padded
 
 
 class _Response(torch.autograd.Function):
@@ -45,41 +114,32 @@ class _Response(torch.autograd.Function):
         ctx: Any,
         characters: Tensor,
         weight: Tensor,
-        sizes: Sizes,
+        filters: Filters,
         lengths: Sequence[int],
-        lasting: bool,
+        workspace: Optional[Workspace],
     ) -> Tensor:
-        n_words, n_columns, char_dim = characters.shape
-        width = [width for width, number in sizes for _ in range(number)]
-        widths, columns = torch.tensor(width, device="cpu"), available.columns()
-        n_windows = torch.as_tensor(lengths, device="cpu") + 1
-        # Narrow filters reach as far as the wide ones of their panel, with zeros.
-        missing = int(n_windows.max()) - 1 + max(width) - n_columns
-        padded = F.pad(characters.detach(), (0, 0, 0, max(missing, 0))).contiguous()
-        best = weight.new_empty(n_words, len(weight))
-        where = torch.empty_like(best, dtype=torch.int32)
-        _char_cnn.response(
-            padded.numpy(),
-            n_windows.numpy(),
-            panels(weight, turned=True, lasting=lasting),
-            (widths.view(-1, columns).amax(dim=1) * char_dim).numpy(),
-            (n_columns + 1 - widths).float().numpy(),
-            best.numpy(),
-            where.numpy(),
-            torch.get_num_threads(),
-        )
+        packed = _PackedFilters(weight, filters, workspace)
+        best, where, padded = packed.response(characters, lengths)
         ctx.save_for_backward(padded, weight, where)
-        ctx.depths, ctx.n_columns = widths * char_dim, n_columns
+        ctx.widths, ctx.arithmetic = packed.widths, packed.arithmetic
+        ctx.n_columns = characters.shape[1]
         return best
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tuple[Any, ...]:
-        padded, weight, where = ctx.saved_tensors
-        found = gradient.contiguous().numpy(), where.numpy(), ctx.depths.numpy()
-        shared = available.lanes(), torch.get_num_threads()
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
+        characters, weight, where = ctx.saved_tensors
         weight = weight.detach().contiguous()
-        d_weight, d_characters = torch.zeros_like(weight), torch.zeros_like(padded)
-        _char_cnn.filters_back(*found, padded.numpy(), d_weight.numpy(), *shared)
-        _char_cnn.characters_back(*found, weight.numpy(), d_characters.numpy(), *shared)
+        d_weight, d_characters = torch.zeros_like(weight), torch.zeros_like(characters)
+        _char_cnn.gradients(
+            gradient.contiguous(),
+            where.contiguous(),
+            ctx.widths * characters.shape[2],
+            characters,
+            weight,
+            d_characters,
+            d_weight,
+            ctx.arithmetic,
+            torch.get_num_threads(),
+        )
         return d_characters[:, : ctx.n_columns], d_weight, None, None, None

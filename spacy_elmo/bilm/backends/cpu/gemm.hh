@@ -1,39 +1,38 @@
-// Matrix products in tiles whose sums a processor's registers hold.
+// Matrix products: packed weights, the tiled product that the other kernels are built
+// from, a linear layer, and the gradients of weights.
 //
-// "Panel": the columns of a product that one tile computes, as wide as four vectors. The
-// factor on the right lies panel by panel, (n_out / columns, n_in, columns).
+// A product is computed in tiles whose sums the registers hold. A weight is packed into
+// panels, (n_panels, n_in, columns): the columns of one tile, kVectors vectors wide. The
+// last panel is filled up with zeros. bfloat16 panels hold pairs of rows, and an odd last
+// row is paired with zeros.
 
 #pragma once
 
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
 #include "simd.hh"
+#include "tuning.hh"
 
 namespace spacy_elmo {
 
-// Four vectors side by side, of one gate each or of neighbouring columns.
-constexpr int kVectors = 4;
+// Columns of a panel.
+template <class Isa> constexpr int kColumns = kVectors * Isa::width;
 
-// Rows of a product that a thread takes at once: few enough for the first cache to hold a
-// panel's results, enough to read each weight seldom.
-constexpr int64_t kMostRows = 48;
+inline int64_t panel_columns(int isa) { return kVectors * vector_width(isa); }
 
-// Rows of a panel that all tiles multiply with before the next ones: few enough for the
-// second cache to hold them beside those, which are fetched meanwhile.
-constexpr int64_t kDepth = 512;
-
-// A tile's sums += left (R, n_in) · panel (n_in, 4 vectors). Numbers of the left factor
-// lie `stride` floats apart from row to row, and `step` from column to column. `ahead`: a
-// quarter of what is fetched meanwhile, as long as the panel.
+// A tile's sums += left (R, n_in) · panel (n_in, columns). The elements of left are
+// `stride` apart from row to row, and `step` from column to column. `ahead` points to what
+// is prefetched meanwhile: a quarter of the next panel block.
 template <class Isa, int R>
 ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const float* left,
                              int64_t stride, int64_t step, const float* panel,
                              int64_t n_in, const float* ahead) {
   constexpr int W = Isa::width;
-  for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
+  for (int64_t k = 0; k < n_in; ++k, panel += kColumns<Isa>) {
     __builtin_prefetch(ahead + k * W, 0, 2);
     typename Isa::Float columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = load<Isa>(panel + v * W);
@@ -44,13 +43,13 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const flo
   }
 }
 
-// The same of pairs.
+// The same for pairs of bfloat16 numbers.
 template <class Isa, int R>
 ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Pair* left,
                              int64_t stride, int64_t step, const Pair* panel,
                              int64_t n_in, const Pair* ahead) {
   constexpr int W = Isa::width;
-  for (int64_t k = 0; k < n_in; ++k, panel += kVectors * W) {
+  for (int64_t k = 0; k < n_in; ++k, panel += kColumns<Isa>) {
     __builtin_prefetch(ahead + k * W, 0, 2);
     typename Isa::Float columns[kVectors];
     for (int v = 0; v < kVectors; ++v)
@@ -58,19 +57,19 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Pai
     for (int r = 0; r < R; ++r) {
       int32_t pair;
       __builtin_memcpy(&pair, left + r * stride + k * step, sizeof pair);
-      const auto pairs = of_bits<Isa>(typename Isa::Int{} + pair);
+      const auto pairs = from_bits<Isa>(typename Isa::Int{} + pair);
       for (int v = 0; v < kVectors; ++v) add_pairs(sums[r][v], pairs, columns[v]);
     }
   }
 }
 
-// Calls tile(number of rows, first row) for all rows, with a number that is known when
-// this is compiled. No tile is much smaller than the others.
+// Calls tile(number of rows, first row) for all rows, with the number as a compile-time
+// constant. Rows are divided so that no tile is much smaller than the others.
 template <int Most, class Tile>
 ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
   for (int64_t row = 0; row < n_rows;) {
-    const int64_t left = n_rows - row;
-    const int64_t size = left <= Most ? left : left >= 2 * Most ? Most : (left + 1) / 2;
+    const int64_t rest = n_rows - row;
+    const int64_t size = rest <= Most ? rest : rest >= 2 * Most ? Most : (rest + 1) / 2;
     switch (size) {
       case 1: tile(std::integral_constant<int, 1>{}, row); break;
       case 2: tile(std::integral_constant<int, 2>{}, row); break;
@@ -83,51 +82,53 @@ ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
   }
 }
 
-// left (n, n_in), in rows one after the other · the right factor in panels, in which pairs
-// of rows lie side by side where numbers are multiplied in pairs.
-template <class Number> struct Factors {
-  const Number* left;
-  int64_t n_in;
-  const Number* panels;
+// left (n, n_in) · the weight in `panels`. The rows of left are `stride` elements apart;
+// stride and n_in are multiples of Isa::per_unit.
+template <class Operand> struct Factors {
+  const Operand* left;
+  int64_t stride, n_in;
+  const Operand* panels;
 };
 
-// The sum of products of n rows, kMostRows or fewer, a panel at a time: it begins with
-// start(number of rows, first row, first column, sums) and ends with
-// done(first column, results (n, columns)), which may change them.
+// The columns [first, last) of the sum of `products`, of at most kRowBlock rows, a panel at
+// a time. Each panel's sums begin with start(number of rows, first row, first column,
+// sums) and end with done(first column, results (n, columns)), which may change them.
 template <class Isa, class Start, class Done>
-ELMO_INLINE void multiply(int64_t n_rows, int64_t n_out,
-                          std::initializer_list<Factors<typename Isa::Number>> products,
+ELMO_INLINE void multiply(int64_t n_rows, int64_t first, int64_t last,
+                          std::initializer_list<Factors<typename Isa::Operand>> products,
                           const Start& start, const Done& done) {
   typedef typename Isa::Unit Unit;
-  constexpr int W = Isa::width, columns = kVectors * W;
-  alignas(64) float results[kMostRows * columns];
-  // Few tiles read a panel in the order in which it lies, as fast as it comes.
-  const bool fetches = n_rows > 2 * Isa::rows;
-  for (int64_t column = 0; column < n_out; column += columns) {
+  constexpr int W = Isa::width, columns = kColumns<Isa>;
+  alignas(64) float results[kRowBlock * columns];
+  // Few tiles read a panel in the order of its memory, as fast as it arrives.
+  const bool prefetches = n_rows > 2 * Isa::rows;
+  for (int64_t column = first; column < last; column += columns) {
     bool is_first = true;
-    for (const auto& one : products) {
-      const int64_t n_in = one.n_in / Isa::per_unit;
-      const Unit* const left = reinterpret_cast<const Unit*>(one.left);
-      const Unit* panel = reinterpret_cast<const Unit*>(one.panels) + column * n_in;
-      for (int64_t k = 0; k < n_in; k += kDepth) {
-        const int64_t depth = n_in - k < kDepth ? n_in - k : kDepth;
+    for (const auto& factors : products) {
+      const int64_t n_in = factors.n_in / Isa::per_unit;
+      const int64_t stride = factors.stride / Isa::per_unit;
+      const Unit* const left = reinterpret_cast<const Unit*>(factors.left);
+      const Unit* panel = reinterpret_cast<const Unit*>(factors.panels) + column * n_in;
+      for (int64_t k = 0; k < n_in; k += kDepthBlock) {
+        const int64_t depth = n_in - k < kDepthBlock ? n_in - k : kDepthBlock;
         const Unit* const next = panel + depth * columns;
-        const Unit* ahead = fetches ? next : panel;
+        const Unit* ahead = prefetches ? next : panel;
         in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
           constexpr int R = decltype(n)::value;
           typename Isa::Float sums[R][kVectors];
-          float* const kept = results + row * columns;
+          float* const own = results + row * columns;
           if (is_first)
             start(n, row, column, sums);
           else
             for (int r = 0; r < R; ++r)
               for (int v = 0; v < kVectors; ++v)
-                sums[r][v] = load<Isa>(kept + r * columns + v * W);
-          add_product<Isa, R>(sums, left + row * n_in + k, n_in, 1, panel, depth, ahead);
-          if (fetches) ahead += depth * W;
+                sums[r][v] = load<Isa>(own + r * columns + v * W);
+          add_product<Isa, R>(sums, left + row * stride + k, stride, 1, panel, depth,
+                              ahead);
+          if (prefetches) ahead += depth * W;
           for (int r = 0; r < R; ++r)
             for (int v = 0; v < kVectors; ++v)
-              store<Isa>(kept + r * columns + v * W, sums[r][v]);
+              store<Isa>(own + r * columns + v * W, sums[r][v]);
         });
         panel = next;
         is_first = false;
@@ -145,193 +146,313 @@ template <class Isa> struct FromZero {
   }
 };
 
-// A panel's results (n, columns) to where rows are `stride` floats apart.
-template <class Isa, class Number>
-ELMO_INLINE void copy_panel(const float* results, int64_t n, Number* to, int64_t stride) {
-  constexpr int W = Isa::width;
-  for (int64_t r = 0; r < n; ++r)
+// Every row's sums begin with the bias, (whole panels).
+template <class Isa> struct FromBias {
+  const float* bias;
+  template <class N, class Sums>
+  ELMO_INLINE void operator()(N, int64_t, int64_t column, Sums& sums) const {
+    for (int v = 0; v < kVectors; ++v) {
+      const auto vector = load<Isa>(bias + column + v * Isa::width);
+      for (auto& row : sums) row[v] = vector;
+    }
+  }
+};
+
+// Copies the first n_columns of a panel's results (n, columns) to rows that are `stride`
+// elements apart. rounds: see `store_operands`.
+template <class Isa, class Element>
+ELMO_INLINE void copy_panel(const float* results, int64_t n, Element* to, int64_t stride,
+                            int64_t n_columns, bool rounds = false) {
+  constexpr int W = Isa::width, columns = kColumns<Isa>;
+  for (int64_t r = 0; r < n; ++r) {
+    Element part[columns];
+    Element* const row = n_columns < columns ? part : to + r * stride;
     for (int v = 0; v < kVectors; ++v)
-      store<Isa>(to + r * stride + v * W, load<Isa>(results + (r * kVectors + v) * W));
+      store_operands<Isa>(row + v * W, load<Isa>(results + r * columns + v * W), rounds);
+    if (n_columns < columns)
+      __builtin_memcpy(to + r * stride, part, n_columns * sizeof(Element));
+  }
 }
 
-// Rows of numbers turned to columns' units, (ceil(n / per_unit), columns), for products
-// that sum over rows. `sums`, if there are any, grow by the sums over rows.
+// Packs rows (n, n_columns) of float32 operands into units, (n, width), with zeros beyond
+// n_columns. width: whole vectors. If there are `sums`, (width), the rows are added to
+// them.
 template <class Isa>
-ELMO_INLINE void pack_rows(const float* rows, int64_t n, int64_t stride, int64_t columns,
-                           float* units, float* sums) {
+ELMO_INLINE void pack_rows(const float* rows, int64_t n, int64_t stride, int64_t n_columns,
+                           int64_t width, float* units, float* sums) {
   for (int64_t r = 0; r < n; ++r)
-    for (int64_t c = 0; c < columns; c += Isa::width) {
-      const auto numbers = load<Isa>(rows + r * stride + c);
-      store<Isa>(units + r * columns + c, numbers);
+    for (int64_t c = 0; c < width; c += Isa::width) {
+      const auto numbers = load_first<Isa>(rows + r * stride + c, n_columns - c);
+      store<Isa>(units + r * width + c, numbers);
       if (sums) store<Isa>(sums + c, load<Isa>(sums + c) + numbers);
     }
 }
 
+// The same for bfloat16: units are pairs of rows, (ceil(n / 2), width).
 template <class Isa>
-ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t columns,
-                           Pair* units, float* sums) {
+ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t n_columns,
+                           int64_t width, Pair* units, float* sums) {
   for (int64_t r = 0; r < n; r += 2)
-    for (int64_t c = 0; c < columns; c += Isa::width) {
+    for (int64_t c = 0; c < width; c += Isa::width) {
       const Bf16* const from = rows + r * stride + c;
-      typename Isa::Int low = load_bits<Isa>(from), high = typename Isa::Int{};
-      if (r + 1 < n) high = load_bits<Isa>(from + stride) << 16;
+      typename Isa::Int low = load_bits<Isa>(from, n_columns - c), high{};
+      if (r + 1 < n) high = load_bits<Isa>(from + stride, n_columns - c) << 16;
       const typename Isa::Int pairs = low | high;
-      __builtin_memcpy(units + r / 2 * columns + c, &pairs, sizeof pairs);
+      __builtin_memcpy(units + r / 2 * width + c, &pairs, sizeof pairs);
       if (sums)
-        store<Isa>(sums + c, load<Isa>(sums + c) + of_bits<Isa>(low << 16) +
-                                 of_bits<Isa>(high));
+        store<Isa>(sums + c, load<Isa>(sums + c) + from_bits<Isa>(low << 16) +
+                                 from_bits<Isa>(high));
     }
 }
 
-// A weight, laid out to multiply with from the right.
-struct Panels {
+// Packs a weight to multiply with from the right: rows (n, n_in) · panels -> (n, n_out).
+struct Packing {
   int64_t n_in, n_out;
-  const float* weight;  // (n_in, n_out), or turned (n_out, n_in)
-  bool turned;
-  bool gates;    // a panel has those of as many units as a vector has floats: turned only
-  void* panels;  // (n_out / columns, n_in / per_unit, columns) units
+  const float* weight;  // (n_out, n_in), as in a linear layer, or if transposed (n_in, n_out)
+  bool transposed;
+  // A panel holds the four gates of as many units as a vector has floats; the weight has
+  // the rows of the first gate, then those of the second, and so on. Not if transposed.
+  bool gates;
+  bool rounds;   // see `store_operands`
+  void* panels;  // (ceil(n_out / columns), ceil(n_in / per_unit), columns) units
 
-  // first, last: of the panels.
+  // Packs the panels [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
-    constexpr int columns = kVectors * Isa::width;
+    constexpr int columns = kColumns<Isa>;
     for (int64_t panel = first; panel < last; ++panel) {
       auto* const units = static_cast<typename Isa::Unit*>(panels) +
-                          panel * columns * (n_in / Isa::per_unit);
-      if (turned)
-        turn<Isa>(panel, units);
+                          panel * columns * ceil_div(n_in, Isa::per_unit);
+      if (transposed)
+        pack_columns<Isa>(panel * columns, units);
       else
-        copy<Isa>(weight + panel * columns, units);
+        pack_transposed<Isa>(panel, units);
     }
   }
 
  private:
   template <class Isa>
-  ELMO_INLINE void turn(int64_t panel, typename Isa::Unit* units) const {
-    constexpr int W = Isa::width, columns = kVectors * W, per_unit = Isa::per_unit;
+  ELMO_INLINE void pack_transposed(int64_t panel, typename Isa::Unit* units) const {
+    constexpr int W = Isa::width, columns = kColumns<Isa>, per_unit = Isa::per_unit;
     for (int64_t k = 0; k < n_in; k += W) {
       const int64_t n = n_in - k < W ? n_in - k : W;
       for (int c = 0; c < columns; ++c) {
-        const int64_t own = gates ? c / W * (n_out / kVectors) + panel * W + c % W
+        const int64_t row = gates ? c / W * (n_out / kVectors) + panel * W + c % W
                                   : panel * columns + c;
-        // Rows lie too far apart for the processor to see what comes next.
-        __builtin_prefetch(weight + own * n_in + k + 2 * W, 0, 2);
-        float exact[W] = {0.0f};
-        __builtin_memcpy(exact, weight + own * n_in + k, n * sizeof(float));
-        typename Isa::Number numbers[W];
-        store<Isa>(numbers, load<Isa>(exact));
-        for (int64_t i = 0; i < n / per_unit; ++i)
-          __builtin_memcpy(units + (k / per_unit + i) * columns + c, numbers + i * per_unit,
-                           sizeof *units);
+        typename Isa::Float numbers = splat<Isa>(0.0f);
+        if (row < n_out) {
+          // The rows are too far apart for the processor to prefetch them itself.
+          __builtin_prefetch(weight + row * n_in + k + 2 * W, 0, 2);
+          numbers = load_first<Isa>(weight + row * n_in + k, n);
+        }
+        typename Isa::Operand operands[W];
+        store_operands<Isa>(operands, numbers, rounds);
+        for (int64_t i = 0; i < ceil_div(n, per_unit); ++i)
+          __builtin_memcpy(units + (k / per_unit + i) * columns + c,
+                           operands + i * per_unit, sizeof *units);
       }
     }
   }
 
-  template <class Isa> ELMO_INLINE void copy(const float* from, float* units) const {
-    pack_rows<Isa>(from, n_in, n_out, kVectors * Isa::width, units, nullptr);
-  }
-
-  template <class Isa> ELMO_INLINE void copy(const float* from, Pair* units) const {
-    constexpr int W = Isa::width, columns = kVectors * W;
-    for (int64_t k = 0; k < n_in; k += 2) {
-      Bf16 rows[2 * columns];
-      for (int r = 0; r < 2; ++r)
-        for (int v = 0; v < kVectors; ++v)
-          store<Isa>(rows + r * columns + v * W, load<Isa>(from + (k + r) * n_out + v * W));
-      pack_rows<Isa>(rows, 2, columns, columns, units + k / 2 * columns, nullptr);
+  template <class Isa>
+  ELMO_INLINE void pack_columns(int64_t column, typename Isa::Unit* units) const {
+    constexpr int W = Isa::width, columns = kColumns<Isa>, per_unit = Isa::per_unit;
+    for (int64_t k = 0; k < n_in; k += per_unit) {
+      typename Isa::Operand rows[per_unit * columns];
+      const int64_t n = n_in - k < per_unit ? n_in - k : per_unit;
+      for (int64_t r = 0; r < n; ++r)
+        for (int c = 0; c < columns; c += W)
+          store_operands<Isa>(
+              rows + r * columns + c,
+              load_first<Isa>(weight + (k + r) * n_out + column + c, n_out - column - c),
+              rounds);
+      pack_rows<Isa>(rows, n, columns, columns, columns, units + k / per_unit * columns,
+                     nullptr);
     }
   }
 };
 
-// One factor of `OuterProducts`.
-struct Left {
-  int64_t n;         // columns: where they are multiplied in pairs, whole vectors
-  const void* rows;  // (R, n)
-  float* result;     // (n_right, n), or turned (n, n_right)
-  bool turned;
+inline void pack(const Packing& packing, int isa, int n_threads) {
+  const int64_t n_panels = ceil_div(packing.n_out, panel_columns(isa));
+  if (n_threads < 1 || packing.n_in * packing.n_out < kSmallWeight) n_threads = 1;
+  run_parts(packing, n_panels, ceil_div(n_panels, n_threads), isa, n_threads);
+}
+
+// outputs = inputs · weightᵀ + bias.
+struct Linear {
+  int64_t n_rows, n_in, n_out;  // n_in: a multiple of Isa::per_unit
+  const void* inputs;           // (n_rows, n_in) operands
+  const void* panels;
+  const float* bias;  // (whole panels), or null
+  float* outputs;     // (n_rows, n_out)
+
+  // Parts are blocks of rows times ranges of panels, so that few rows or few columns
+  // occupy all threads.
+  int64_t n_row_blocks, n_ranges;
+
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
+    for (int64_t part = first; part < last; ++part) run_block<Isa>(part);
+  }
+
+ private:
+  template <class Isa> ELMO_INLINE void run_block(int64_t part) const {
+    typedef typename Isa::Operand Operand;
+    constexpr int columns = kColumns<Isa>;
+    const int64_t block = part / n_ranges, range = part % n_ranges;
+    const int64_t row = block * n_rows / n_row_blocks;
+    const int64_t n = (block + 1) * n_rows / n_row_blocks - row;
+    const int64_t n_panels = ceil_div(n_out, columns);
+    const int64_t first = range * n_panels / n_ranges * columns;
+    const int64_t last = (range + 1) * n_panels / n_ranges * columns;
+    const Operand* const left = static_cast<const Operand*>(inputs) + row * n_in;
+    const Factors<Operand> factors{left, n_in, n_in, static_cast<const Operand*>(panels)};
+    const auto done = [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
+      copy_panel<Isa>(results, n, outputs + row * n_out + column, n_out, n_out - column);
+    };
+    if (bias)
+      multiply<Isa>(n, first, last, {factors}, FromBias<Isa>{bias}, done);
+    else
+      multiply<Isa>(n, first, last, {factors}, FromZero<Isa>(), done);
+  }
 };
 
-// Weights' gradients: the sums over R rows of right ⊗ left, where what is on the right has
-// so many columns that threads share them, by panels.
+inline void linear(Linear kernel, int isa, int n_threads) {
+  if (!kernel.n_rows || !kernel.n_out) return;
+  const int64_t n_panels = ceil_div(kernel.n_out, panel_columns(isa));
+  const int64_t work = kernel.n_rows * kernel.n_in * kernel.n_out;
+  if (n_threads > 1 + work / kWorkPerThread) n_threads = 1 + work / kWorkPerThread;
+  kernel.n_row_blocks = ceil_div(kernel.n_rows, kRowBlock);
+  // Several parts a thread: threads that are interrupted take fewer.
+  const int64_t n_ranges =
+      n_threads > 1 ? ceil_div(4 * n_threads, kernel.n_row_blocks) : 1;
+  kernel.n_ranges = n_ranges < n_panels ? n_ranges : n_panels;
+  run_parts(kernel, kernel.n_row_blocks * kernel.n_ranges, 1, isa, n_threads);
+}
+
+// A factor of `OuterProducts`.
+struct Left {
+  int64_t n;
+  const void* rows;  // (n_rows, n) operands
+  float* result;     // (n_right, n), or if transposed (n, n_right)
+  bool transposed;
+  const void* units;  // rows as units, (ceil(n_rows / per_unit), width)
+  int64_t width;
+};
+
+// Packs bfloat16 rows of `Left` into units.
+struct LeftPacking {
+  const Left* lefts;
+  int64_t n_rows;
+  Pair** units;
+
+  template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
+    if constexpr (Isa::per_unit == 2) {
+      for (int64_t i = first; i < last; ++i)
+        pack_rows<Isa>(static_cast<const Bf16*>(lefts[i].rows), n_rows, lefts[i].n,
+                       lefts[i].n, lefts[i].width, units[i], nullptr);
+    }
+  }
+};
+
+// The gradients of weights: the sums over rows of right ⊗ left. Threads share the panels of
+// right.
 struct OuterProducts {
   int64_t n_rows, n_right;
-  const void* right;  // (R, n_right)
-  float* sums;        // over the rows of what is on the right, (n_right), or null
+  const void* right;  // (n_rows, n_right) operands
+  float* sums;        // the sums of right over its rows, (whole panels), or null
   std::vector<Left> lefts;
 
-  // first, last: of the panels.
+  int64_t panels_per_part;
+  int64_t n_left;   // of all lefts
+  float* scratch;   // (parts, n_left, columns)
+
+  // Computes the panels [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
-    typedef typename Isa::Number Number;
+    typedef typename Isa::Operand Operand;
     typedef typename Isa::Unit Unit;
-    constexpr int W = Isa::width, columns = kVectors * W, per_unit = Isa::per_unit;
-    const int64_t n_units = (n_rows + per_unit - 1) / per_unit;
-    int64_t n_left = 0;
-    for (const Left& left : lefts) n_left += left.n;
-    std::vector<float> room(n_left * columns);
-    std::vector<Unit> left_room(per_unit == 1 ? 0 : n_units * n_left);
-    std::vector<const Unit*> left_units;
-    Unit* units = left_room.data();
-    for (const Left& left : lefts) {
-      if constexpr (per_unit == 1) {
-        left_units.push_back(static_cast<const Unit*>(left.rows));
-      } else {
-        pack_rows<Isa>(static_cast<const Number*>(left.rows), n_rows, left.n, left.n, units,
-                       nullptr);
-        left_units.push_back(units);
-        units += n_units * left.n;
-      }
-    }
-    alignas(64) Unit panel[kAtOnce * columns];
+    constexpr int columns = kColumns<Isa>, per_unit = Isa::per_unit;
+    const int64_t n_units = ceil_div(n_rows, per_unit);
+    float* const results = scratch + first / panels_per_part * n_left * columns;
+    alignas(64) Unit panel[kOuterBlock * columns];
     for (int64_t column = first * columns; column < last * columns; column += columns) {
-      const Number* const from = static_cast<const Number*>(right) + column;
+      const Operand* const from = static_cast<const Operand*>(right) + column;
+      const int64_t n_columns = n_right - column < columns ? n_right - column : columns;
       if (sums) __builtin_memset(sums + column, 0, columns * sizeof(float));
-      for (int64_t unit = 0; unit < n_units; unit += kAtOnce) {
-        const int64_t n = n_units - unit < kAtOnce ? n_units - unit : kAtOnce;
+      for (int64_t unit = 0; unit < n_units; unit += kOuterBlock) {
+        const int64_t n = n_units - unit < kOuterBlock ? n_units - unit : kOuterBlock;
         const int64_t row = unit * per_unit;
         const int64_t rows = n_rows - row < n * per_unit ? n_rows - row : n * per_unit;
-        pack_rows<Isa>(from + row * n_right, rows, n_right, columns, panel,
+        pack_rows<Isa>(from + row * n_right, rows, n_right, n_columns, columns, panel,
                        sums ? sums + column : nullptr);
-        float* own_sums = room.data();
-        for (std::size_t i = 0; i < lefts.size(); ++i) {
-          const int64_t n_own = lefts[i].n;
-          add_panel<Isa>(n_own, left_units[i] + unit * n_own, n, panel, unit == 0, own_sums);
-          own_sums += n_own * columns;
+        float* own = results;
+        for (const Left& left : lefts) {
+          add_panel<Isa>(left.n, static_cast<const Unit*>(left.units) + unit * left.width,
+                         left.width, n, panel, unit == 0, own);
+          own += left.n * columns;
         }
       }
-      const float* own_sums = room.data();
+      const float* own = results;
       for (const Left& left : lefts) {
-        if (left.turned)
-          copy_panel<Isa>(own_sums, left.n, left.result + column, n_right);
+        if (left.transposed)
+          copy_panel<Isa>(own, left.n, left.result + column, n_right, n_columns);
         else
-          for (int64_t c = 0; c < columns; ++c)
+          for (int64_t c = 0; c < n_columns; ++c)
             for (int64_t i = 0; i < left.n; ++i)
-              left.result[(column + c) * left.n + i] = own_sums[i * columns + c];
-        own_sums += left.n * columns;
+              left.result[(column + c) * left.n + i] = own[i * columns + c];
+        own += left.n * columns;
       }
     }
   }
 
  private:
-  // Rows of a panel that the first cache holds.
-  static constexpr int64_t kAtOnce = 96;
-
   template <class Isa>
   ELMO_INLINE static void add_panel(int64_t n_left, const typename Isa::Unit* left,
-                                    int64_t n_units, const typename Isa::Unit* panel,
-                                    bool is_first, float* all_sums) {
-    constexpr int W = Isa::width, columns = kVectors * W;
-    in_tiles<Isa::rows>(n_left, [&](auto number, int64_t i) ELMO_INLINE_LAMBDA {
-      constexpr int R = decltype(number)::value;
+                                    int64_t width, int64_t n_units,
+                                    const typename Isa::Unit* panel, bool is_first,
+                                    float* results) {
+    constexpr int W = Isa::width, columns = kColumns<Isa>;
+    in_tiles<Isa::rows>(n_left, [&](auto n, int64_t i) ELMO_INLINE_LAMBDA {
+      constexpr int R = decltype(n)::value;
       typename Isa::Float sums[R][kVectors];
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
           sums[r][v] = is_first ? splat<Isa>(0.0f)
-                                : load<Isa>(all_sums + (i + r) * columns + v * W);
-      add_product<Isa, R>(sums, left + i, 1, n_left, panel, n_units, panel);
+                                : load<Isa>(results + (i + r) * columns + v * W);
+      add_product<Isa, R>(sums, left + i, 1, width, panel, n_units, panel);
       for (int r = 0; r < R; ++r)
         for (int v = 0; v < kVectors; ++v)
-          store<Isa>(all_sums + (i + r) * columns + v * W, sums[r][v]);
+          store<Isa>(results + (i + r) * columns + v * W, sums[r][v]);
     });
   }
 };
+
+// May throw std::bad_alloc, before any thread has started.
+inline void outer_products(OuterProducts kernel, int isa, int n_threads) {
+  if (n_threads < 1) n_threads = 1;
+  const int64_t n_panels = ceil_div(kernel.n_right, panel_columns(isa));
+  kernel.panels_per_part = ceil_div(n_panels, n_threads);
+  kernel.n_left = 0;
+  std::vector<std::unique_ptr<Pair[]>> room;
+  std::vector<Pair*> units;
+  for (Left& left : kernel.lefts) {
+    kernel.n_left += left.n;
+    left.units = left.rows;
+    left.width = left.n;
+    if (isa == kAvx512Bf16) {
+      left.width = round_up(left.n, Avx512Bf16::width);
+      room.emplace_back(new Pair[ceil_div(kernel.n_rows, 2) * left.width]);
+      units.push_back(room.back().get());
+      left.units = units.back();
+    }
+  }
+  if (isa == kAvx512Bf16) {
+    const LeftPacking packing{kernel.lefts.data(), kernel.n_rows, units.data()};
+    run_parts(packing, kernel.lefts.size(), 1, isa, n_threads);
+  }
+  const int64_t n_parts = ceil_div(n_panels, kernel.panels_per_part);
+  std::unique_ptr<float[]> scratch(
+      new float[n_parts * kernel.n_left * panel_columns(isa)]);
+  kernel.scratch = scratch.get();
+  run_parts(kernel, n_panels, kernel.panels_per_part, isa, n_threads);
+}
 
 }  // namespace spacy_elmo

@@ -1,115 +1,223 @@
-"""Matrix products by the compiled kernels, and the layout of what they multiply with.
-
-"Panel": as many columns of a product as four of the processor's vectors have floats.
-"""
+"""Matrix products: linear layers, packed weights, and the gradients of weights."""
 
 from contextlib import suppress
-from typing import List, NamedTuple, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-from . import available
-from .arrays import LOW_LANES
-from .workspace import empty
+from .instructions import Arithmetic, arithmetic
+from .workspace import Workspace, empty
 
-with suppress(ImportError):  # where it was not built nothing here is called
+with suppress(ImportError):  # if they were not built, nothing here is called
     from . import _gemm
 
 
-def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
-    """In which the kernels form them."""
-    is_low = dtype == torch.bfloat16 and available.multiply_bfloat16()
-    return torch.bfloat16 if is_low else torch.float32
+class PackedWeight(NamedTuple):
+    """A weight in the layout in which the kernels read it.
 
-
-def panels(
-    weight: Tensor,
-    dtype: torch.dtype = torch.float32,
-    turned: bool = False,
-    gates: bool = False,
-    lasting: bool = False,
-) -> np.ndarray:
-    """A weight as the kernels multiply with it from the right.
-
-    weight: (n_in, n_out) in float32, n_out a multiple of a panel's columns.
-    dtype: of the products.
-    turned: the weight is (n_out, n_in).
-    gates: a panel has the four gates of as many units as a vector has floats, where the
-        weight's rows are all of the first gate, then all of the second, and so on.
-    lasting: whether they are of no step of training.
-    RETURNS: (n_out / columns, n_in, columns); in bfloat16
-        (n_out / columns, n_in / 2, columns, 2), its bits as int16.
+    panels (Tensor): Panels of columns; see `Arithmetic.panel_shape`.
+    n_in, n_out (int): Sizes of the weight.
+    arithmetic (Arithmetic): Arithmetic that it was packed for.
     """
-    n_in, n_out = weight.shape[::-1] if turned else weight.shape
-    columns = available.columns()
-    is_low = dtype == torch.bfloat16
-    rows = (n_in // 2, columns, 2) if is_low else (n_in, columns)
-    shape = n_out // columns, *rows
-    stored = torch.int16 if is_low else torch.float32
-    if lasting:
-        found = torch.empty(shape, dtype=stored, device="cpu").numpy()
-    else:
-        found = empty(*shape, dtype=stored).numpy()
-    _gemm.lay_out(
-        weight.detach().contiguous().numpy(),
-        found,
-        turned,
-        gates,
-        _instructions(dtype),
-        torch.get_num_threads(),
-    )
-    return found
+
+    panels: Tensor
+    n_in: int
+    n_out: int
+    arithmetic: Arithmetic
 
 
-def array(tensor: Tensor) -> np.ndarray:
-    """Shares the tensor's memory; bfloat16 as its bits."""
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.view(torch.int16)
-    return tensor.numpy()
+def pack(
+    weight: Tensor,
+    arithmetic: Arithmetic,
+    transposed: bool = False,
+    gates: bool = False,
+    workspace: Optional[Workspace] = None,
+) -> PackedWeight:
+    """Pack a weight to multiply rows with it.
+
+    weight (Tensor): Weight, (n_out, n_in), float32.
+    arithmetic (Arithmetic): Arithmetic of the products.
+    transposed (bool): Whether the weight is (n_in, n_out) instead.
+    gates (bool): Whether a panel holds the four gates of some units, for an LSTM whose
+        weight holds the rows of one gate after the other.
+    workspace (Optional[Workspace]): Memory for the panels.
+    RETURNS (PackedWeight): A copy of the weight.
+    """
+    n_out, n_in = weight.shape
+    if transposed:
+        n_in, n_out = n_out, n_in
+    shape = arithmetic.panel_shape(n_in, n_out)
+    panels = empty(workspace, *shape, dtype=arithmetic.dtype)
+    given = weight.detach().contiguous()
+    _gemm.pack(given, panels, transposed, gates, arithmetic, torch.get_num_threads())
+    return PackedWeight(panels, n_in, n_out, arithmetic)
+
+
+class PackedLinear:
+    """A linear layer with its present weight packed, to apply without gradients.
+
+    weight (Tensor): Weight, (n_out, n_in), float32.
+    bias (Optional[Tensor]): Bias, (n_out,), float32.
+    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Optional[Tensor], dtype: torch.dtype
+    ) -> None:
+        self._weight = pack(weight, arithmetic(dtype))
+        self._bias = _padded_bias(bias, self._weight)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Compute inputs · weightᵀ + bias.
+
+        inputs (Tensor): Rows, (n, n_in), float32.
+        RETURNS (Tensor): Rows, (n, n_out), float32.
+        """
+        return _multiply(
+            as_operands(inputs, self._weight.arithmetic), self._weight, self._bias
+        )
+
+
+def linear(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Optional[Tensor],
+    dtype: torch.dtype,
+    workspace: Optional[Workspace] = None,
+) -> Tensor:
+    """Compute inputs · weightᵀ + bias, with gradients.
+
+    inputs (Tensor): Rows, (n, n_in), float32.
+    weight (Tensor): Weight, (n_out, n_in), float32.
+    bias (Optional[Tensor]): Bias, (n_out,), float32.
+    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    workspace (Optional[Workspace]): Memory for large arrays.
+    RETURNS (Tensor): Rows, (n, n_out), float32.
+    """
+    own = arithmetic(dtype)
+    return cast(Tensor, _Linear.apply(inputs, weight, bias, own, workspace))
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Optional[Tensor],
+        arithmetic: Arithmetic,
+        workspace: Optional[Workspace],
+    ) -> Tensor:
+        packed = pack(weight, arithmetic, workspace=workspace)
+        operands = as_operands(inputs, arithmetic)
+        ctx.save_for_backward(operands, weight)
+        ctx.arithmetic, ctx.workspace = arithmetic, workspace
+        return _multiply(operands, packed, _padded_bias(bias, packed), workspace)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
+        operands, weight = ctx.saved_tensors
+        arithmetic, workspace = ctx.arithmetic, ctx.workspace
+        d_inputs = d_weight = d_bias = None
+        if ctx.needs_input_grad[0]:
+            packed = pack(weight, arithmetic, transposed=True, workspace=workspace)
+            rows = as_operands(gradient, arithmetic)
+            d_inputs = _multiply(rows, packed, None, workspace)
+        if ctx.needs_input_grad[1]:
+            right = arithmetic.operands(gradient)
+            (d_weight,) = outer_products(
+                [Left(operands)], right, arithmetic, workspace=workspace
+            )
+            d_weight = d_weight[:, : weight.shape[1]]
+        if ctx.needs_input_grad[2]:
+            d_bias = gradient.sum(dim=0)
+        return d_inputs, d_weight, d_bias, None, None
+
+
+def as_operands(rows: Tensor, arithmetic: Arithmetic) -> Tensor:
+    """Convert rows to multiply from the left, (n, n_in), to operands, in bfloat16 with
+    an even number of columns: they are multiplied in pairs."""
+    rows = arithmetic.operands(rows)
+    missing = -rows.shape[1] % arithmetic.per_unit
+    return F.pad(rows, (0, missing)) if missing else rows
+
+
+def _padded_bias(bias: Optional[Tensor], weight: PackedWeight) -> Optional[Tensor]:
+    """Pad a bias (n_out,) to whole panels."""
+    if bias is None:
+        return None
+    missing = -weight.n_out % weight.arithmetic.instructions.panel_columns
+    return F.pad(bias.detach(), (0, missing)).contiguous()
+
+
+def _multiply(
+    operands: Tensor,
+    weight: PackedWeight,
+    bias: Optional[Tensor],
+    workspace: Optional[Workspace] = None,
+) -> Tensor:
+    """bias: padded."""
+    outputs = empty(workspace, len(operands), weight.n_out)
+    own = weight.arithmetic
+    n_threads = torch.get_num_threads()
+    _gemm.linear(operands, weight.panels, bias, outputs, own, n_threads)
+    return outputs
 
 
 class Left(NamedTuple):
-    """What is multiplied with the same right factor as others.
+    """A left factor of `outer_products`.
 
-    rows: (R, n). turned: whether the result is (n, n_right), not (n_right, n).
+    rows (Tensor): Operands, (n_rows, n).
+    transposed (bool): Whether the result is (n, n_right), not (n_right, n).
     """
 
     rows: Tensor
-    turned: bool = False
+    transposed: bool = False
 
 
 def outer_products(
-    lefts: Sequence[Left], right: Tensor, with_sums: bool = False
+    lefts: Sequence[Left],
+    right: Tensor,
+    arithmetic: Arithmetic,
+    with_sums: bool = False,
+    workspace: Optional[Workspace] = None,
 ) -> List[Tensor]:
-    """The sums over rows of right ⊗ left, for each on the left, in float32; then if
-    asked for those of what is on the right, (n_right).
+    """Sum right ⊗ left over all rows, for each left factor: the gradients of weights.
 
-    right: (R, n_right), n_right a multiple of a panel's columns; in its dtype, float32
-        or bfloat16, the products are formed.
+    lefts (Sequence[Left]): Left factors.
+    right (Tensor): Operands, (n_rows, n_right).
+    arithmetic (Arithmetic): Arithmetic of the products.
+    with_sums (bool): Whether to sum up the rows of right, too: the gradient of a bias.
+    workspace (Optional[Workspace]): Memory for the results.
+    RETURNS (List[Tensor]): The sums for each left factor, float32, then (n_right,) if
+        `with_sums`.
     """
-    width = right.shape[1]
-    sums = empty(width) if with_sums else None
+    n_rows, n_right = right.shape
     results = []
-    for rows, turned in lefts:
+    for rows, transposed in lefts:
         n = rows.shape[1]
-        results.append(empty(n, width) if turned else empty(width, n))
-    rows_of = [left.rows.to(right.dtype).contiguous() for left in lefts]
-    _gemm.outer_products(
-        [
-            (array(rows), result.numpy(), left.turned)
-            for rows, result, left in zip(rows_of, results, lefts)
-        ],
-        array(right.contiguous()),
-        None if sums is None else sums.numpy(),
-        _instructions(right.dtype),
-        torch.get_num_threads(),
+        shape = (n, n_right) if transposed else (n_right, n)
+        results.append(empty(workspace, *shape))
+    n_columns = n_right + -n_right % arithmetic.instructions.panel_columns
+    sums = (
+        torch.zeros(n_columns, dtype=torch.float32, device="cpu") if with_sums else None
     )
-    return results if sums is None else [*results, sums]
-
-
-def _instructions(dtype: torch.dtype) -> int:
-    """For products in this dtype, by their name in the kernels."""
-    return LOW_LANES if dtype == torch.bfloat16 else available.lanes()
+    if n_rows:
+        _gemm.outer_products(
+            [
+                (rows, result, transposed)
+                for (rows, transposed), result in zip(lefts, results)
+            ],
+            right,
+            sums,
+            arithmetic,
+            torch.get_num_threads(),
+        )
+    else:
+        for result in results:
+            result.zero_()
+    return results if sums is None else [*results, sums[:n_right]]

@@ -1,107 +1,136 @@
 """LSTMs over packed sequences by the compiled kernels (`lstm.hh`).
 
-Shapes: G LSTMs, R packed rows, N sequences, D = dim, P = projection_dim.
+Shapes: G LSTMs side by side, R packed rows, N sequences, D = dim, P = projection_dim.
 """
 
 import math
 from contextlib import suppress
-from functools import partial
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from ..backend import Clips, LSTMState, LSTMWeights
-from . import available
-from .gemm import Left, array, dtype_of_products, outer_products, panels
-from .workspace import empty
+from .gemm import Left, outer_products, pack
+from .instructions import Arithmetic, arithmetic
+from .workspace import Workspace, empty
 
-with suppress(ImportError):  # where it was not built nothing here is called
+with suppress(ImportError):  # if they were not built, nothing here is called
     from . import _lstm
 
 
+class Sizes(NamedTuple):
+    """Sizes of an LSTM, and what the kernels make of them.
+
+    dim, projection_dim (int): The true sizes.
+    arithmetic (Arithmetic): Arithmetic of the products.
+    """
+
+    dim: int
+    projection_dim: int
+    arithmetic: Arithmetic
+
+    @classmethod
+    def of(cls, weights: LSTMWeights, arithmetic: Arithmetic) -> "Sizes":
+        n_gates, projection_dim = weights.hidden.shape
+        return cls(n_gates // 4, projection_dim, arithmetic)
+
+    @property
+    def padded(self) -> Tuple[int, int]:
+        """dim and projection_dim in whole panels: the widths of the kernels' rows."""
+        columns = self.arithmetic.instructions.panel_columns
+        return _round_up(self.dim, columns), _round_up(self.projection_dim, columns)
+
+    @property
+    def of_kernels(self) -> Tuple[int, int, int, int]:
+        """The padded sizes, and those that are multiplied."""
+        per_unit = self.arithmetic.per_unit
+        depths = (_round_up(n, per_unit) for n in self[:2])
+        return (*self.padded, *depths)  # type: ignore[return-value]
+
+    def pad_gates(self, weight: Tensor) -> Tensor:
+        """Pad each gate's rows, (4 D, ...)."""
+        missing = self.padded[0] - self.dim
+        if not missing:
+            return weight
+        gates = weight.detach().unflatten(0, (4, self.dim))
+        padding = [0, 0] * (gates.dim() - 2) + [0, missing]
+        return F.pad(gates, padding).flatten(0, 1)
+
+    def unpad_gates(self, gradient: Tensor) -> Tensor:
+        """Undo `pad_gates`, and drop the columns of padding."""
+        gates = gradient.unflatten(0, (4, self.padded[0]))[:, : self.dim]
+        if gates.dim() > 2:
+            gates = gates[..., : self.projection_dim]
+        return gates.flatten(0, 1)
+
+
 class Panels(NamedTuple):
-    """One LSTM's weights as the kernels read them."""
+    """Weights of one LSTM, packed for the products of one direction of time.
 
-    inputs: np.ndarray
-    hidden: np.ndarray
-    projection: np.ndarray
+    input, hidden, projection (Optional[Tensor]): Panels; None without a projection.
+    """
 
+    input: Tensor
+    hidden: Tensor
+    projection: Optional[Tensor]
 
-def fits(weights: LSTMWeights, n_directions: int, n_sequences: int) -> bool:
-    """Tell whether the kernels can run LSTMs of this shape side by side."""
-    if weights.projection is None or not n_sequences:
-        return False
-    columns = available.columns()
-    width, dim = weights.projection.shape
-    if dim % columns or width % columns:
-        return False
-    threads_each = -(-torch.get_num_threads() // n_directions)
-    return threads_each == 1 or n_sequences >= threads_each * 12
+    @classmethod
+    def forward(
+        cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
+    ) -> "Panels":
+        """Pack weights for the forward pass."""
 
+        def gates(weight: Tensor) -> Tensor:
+            padded = sizes.pad_gates(weight)
+            return pack(padded, own, gates=True, workspace=workspace).panels
 
-def forward_panels(
-    weights: LSTMWeights, dtype: torch.dtype, lasting: bool = False
-) -> Panels:
-    """weights: of one LSTM with a projection. dtype: of the products. lasting: whether
-    they outlive a step of training."""
-    turned = partial(panels, dtype=dtype, turned=True, lasting=lasting)
-    projection = cast(Tensor, weights.projection)
-    return Panels(
-        turned(weights.input, gates=True),
-        turned(weights.hidden, gates=True),
-        turned(projection),
-    )
+        own, projection = sizes.arithmetic, None
+        if weights.projection is not None:
+            projection = pack(weights.projection, own, workspace=workspace).panels
+        return cls(gates(weights.input), gates(weights.hidden), projection)
 
+    @classmethod
+    def backward(
+        cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
+    ) -> "Panels":
+        """Pack weights for the backward pass."""
 
-def backward_panels(weights: LSTMWeights, dtype: torch.dtype) -> Panels:
-    """For the products of the way back."""
-    projection = cast(Tensor, weights.projection)
-    matrices = weights.input, weights.hidden, projection
-    return Panels(*(panels(weight, dtype) for weight in matrices))
+        def transposed(weight: Tensor) -> Tensor:
+            return pack(weight, own, transposed=True, workspace=workspace).panels
+
+        own, projection = sizes.arithmetic, None
+        if weights.projection is not None:
+            projection = transposed(weights.projection)
+        gates = sizes.pad_gates(weights.input), sizes.pad_gates(weights.hidden)
+        return cls(transposed(gates[0]), transposed(gates[1]), projection)
 
 
 class PreparedLSTM:
-    """LSTMs with packed weights, to run without gradients.
+    """LSTMs with their present weights packed, to run without gradients.
 
-    weights (Sequence[LSTMWeights]): Weights of each direction.
+    weights (Sequence[LSTMWeights]): Weights of each LSTM, all of one shape.
     clips (Clips): Bounds of the cell and of the projected output.
-    dtype (torch.dtype): Dtype of the products.
-    lasting (bool): Whether the weights outlive a training step.
+    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
     """
 
     def __init__(
-        self,
-        weights: Sequence[LSTMWeights],
-        clips: Clips,
-        dtype: torch.dtype,
-        lasting: bool = True,
+        self, weights: Sequence[LSTMWeights], clips: Clips, dtype: torch.dtype
     ) -> None:
-        self.dtype = dtype_of_products(dtype)
-        self.panels = [forward_panels(each, self.dtype, lasting) for each in weights]
-        self.bias = torch.stack([each.bias.detach() for each in weights])
-        self.clips = clips
+        self._sizes = Sizes.of(weights[0], arithmetic(dtype))
+        self._panels = [Panels.forward(own, self._sizes) for own in weights]
+        self._bias = _padded_bias(weights, self._sizes)
+        self._clips = clips
 
     def __call__(
         self, inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState
     ) -> Tuple[Tensor, LSTMState]:
-        """Compute `Backend.lstm`."""
-        outputs = inputs.new_empty(inputs.shape)
-        hidden, cell = _copy(state.hidden), _copy(state.cell)
-        _forward(
-            self.panels,
-            self.bias,
-            self.clips,
-            batch_sizes,
-            inputs=inputs.to(self.dtype).contiguous(),
-            gates=None,
-            cells=None,
-            rows=torch.empty_like(cell, dtype=self.dtype),
-            outputs=outputs,
-            hidden=hidden,
-            cell=cell,
+        """Run over packed sequences, as `Backend.lstm`."""
+        run = _Run(self._sizes, self._clips, batch_sizes, None)
+        outputs, hidden, cell = run.forward(
+            inputs, *state, self._panels, self._bias, keep=False
         )
         return outputs, LSTMState(hidden, cell)
 
@@ -113,143 +142,266 @@ def lstm(
     weights: Sequence[LSTMWeights],
     clips: Clips,
     dtype: torch.dtype,
+    workspace: Optional[Workspace] = None,
 ) -> Tuple[Tensor, LSTMState]:
-    """Compute `Backend.lstm` with its gradients.
+    """Run one LSTM per direction over packed sequences, with gradients.
 
-    dtype (torch.dtype): Dtype of the products.
+    inputs (Tensor): Packed rows, (G, R, P), float32.
+    batch_sizes (Sequence[int]): Number of running sequences at each step, in
+        non-increasing order.
+    state (LSTMState): Initial state, longest sequence first.
+    weights (Sequence[LSTMWeights]): Weights of each LSTM, all of one shape.
+    clips (Clips): Bounds of the cell and of the projected output.
+    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    workspace (Optional[Workspace]): Memory for large arrays.
+    RETURNS (Tuple[Tensor, LSTMState]): Clipped outputs, (G, R, P), and the state of
+        each sequence after its own last step.
     """
-    low = dtype_of_products(dtype)
-    flat = [tensor for each in weights for tensor in each]
-    outputs, *last = cast(
-        Tuple[Tensor, Tensor, Tensor],
-        _LSTM.apply(inputs, *state, list(batch_sizes), clips, low, *flat),
-    )
-    return outputs, LSTMState(*last)
+    flat = [weight for own in weights for weight in own]
+    if not torch.is_grad_enabled() or not any(
+        tensor is not None and tensor.requires_grad
+        for tensor in (inputs, *state, *flat)
+    ):
+        return PreparedLSTM(weights, clips, dtype)(inputs, batch_sizes, state)
+    sizes = Sizes.of(weights[0], arithmetic(dtype))
+    run = _Run(sizes, clips, batch_sizes, workspace)
+    outputs, hidden, cell = _LSTM.apply(run, inputs, *state, *flat)
+    return outputs, LSTMState(hidden, cell)
 
 
-class _LSTM(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
-        inputs, first_hidden, first_cell, batch_sizes, clips, dtype, *flat = arguments
-        weights = [LSTMWeights(*flat[n : n + 4]) for n in range(0, len(flat), 4)]
+class _Run:
+    """One pass over time; it keeps what its backward pass needs.
+
+    sizes (Sizes): Sizes of the LSTMs.
+    clips (Clips): Bounds of the cell and of the projected output.
+    batch_sizes (Sequence[int]): Number of running sequences at each step.
+    workspace (Optional[Workspace]): Memory for large arrays.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        clips: Clips,
+        batch_sizes: Sequence[int],
+        workspace: Optional[Workspace],
+    ) -> None:
+        self.sizes, self.workspace = sizes, workspace
+        self.batch_sizes = [size for size in batch_sizes if size]
+        self.bounds = tuple(math.inf if clip is None else clip for clip in clips)
+        self.panels: List[Panels] = []  # for the backward pass
+
+    def forward(
+        self,
+        inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        panels: Sequence[Panels],
+        bias: Tensor,
+        keep: bool,
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Run forwards.
+
+        inputs, hidden, cell (Tensor): As for `lstm`.
+        panels (Sequence[Panels]): Weights of each LSTM.
+        bias (Tensor): Padded biases, (G, 4 D).
+        keep (bool): Whether a backward pass follows.
+        RETURNS (Tuple[Tensor, Tensor, Tensor]): Outputs, and the last state.
+        """
+        own = self.sizes.arithmetic
+        inputs, hidden, cell = self._pad(inputs, hidden, cell)
         n_lstms, n_rows, _ = inputs.shape
-        dim = first_cell.shape[2]
-        activated = empty(n_lstms, n_rows, 4 * dim)
-        cells = empty(n_lstms, n_rows, dim)
-        unprojected = empty(n_lstms, n_rows, dim, dtype=dtype)
-        low = inputs.to(dtype).contiguous()
-        outputs = inputs.new_empty(inputs.shape)
-        hidden, cell = _copy(first_hidden), _copy(first_cell)
-        _forward(
-            [forward_panels(each, dtype) for each in weights],
-            torch.stack([each.bias for each in weights]),
-            clips,
-            batch_sizes,
-            inputs=low,
-            gates=activated,
-            cells=cells,
-            rows=unprojected,
-            outputs=outputs,
-            hidden=hidden,
-            cell=cell,
-        )
-        ctx.save_for_backward(first_hidden, first_cell, outputs)
-        ctx.kept = low, activated, cells, unprojected
-        ctx.panels = [backward_panels(each, dtype) for each in weights]
-        ctx.shared = batch_sizes, clips, dtype
-        return outputs, hidden, cell
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, d_outputs: Tensor, d_hidden: Tensor, d_cell: Tensor
-    ) -> Tuple[Optional[Tensor], ...]:
-        first_hidden, first_cell, outputs = ctx.saved_tensors
-        low, activated, cells, unprojected = ctx.kept
-        batch_sizes, clips, dtype = ctx.shared
-        d_hidden, d_cell = _copy(d_hidden), _copy(d_cell)
-        d_inputs = d_outputs.new_empty(d_outputs.shape)
-        d_gates = empty(*activated.shape, dtype=dtype)
-        d_projected = torch.empty_like(low)
-        _lstm.backward(
-            np.asarray(batch_sizes, dtype=np.int64),
-            _of_each(
-                ctx.panels,
-                gates=activated,
+        hidden, cell = hidden.clone(), cell.clone()
+        outputs = torch.empty_like(inputs)
+        operands = own.operands(inputs)
+        is_exact = own.dtype == torch.float32 and not own.rounds
+        gates: Any = None
+        cells: Any = None
+        if keep:
+            gates = self._empty(n_lstms, n_rows, bias.shape[1])
+            cells = self._empty(n_lstms, n_rows, cell.shape[2])
+        n_projected = n_rows if keep else cell.shape[1]
+        rows = None
+        if panels[0].projection is not None:
+            shape = n_lstms, n_projected, cell.shape[2]
+            rows = self._empty(*shape, dtype=own.dtype)
+        if cell.shape[1] and self.batch_sizes:
+            self._call(
+                _lstm.forward,
+                panels,
+                bias=bias,
+                inputs=operands,
+                gates=gates,
                 cells=cells,
+                rows=rows,
                 outputs=outputs,
-                first_cell=first_cell.contiguous(),
-                d_outputs=d_outputs.contiguous(),
+                hidden=hidden,
+                cell=cell,
+                hidden_operands=(
+                    hidden if is_exact else torch.empty_like(hidden, dtype=own.dtype)
+                ),
+            )
+        if keep:
+            self.inputs, self.gates, self.cells, self.rows = (
+                operands,
+                gates,
+                cells,
+                rows,
+            )
+        return self._unpad(outputs, hidden, cell)
+
+    def backward(
+        self,
+        hidden: Tensor,
+        cell: Tensor,
+        outputs: Tensor,
+        d_outputs: Tensor,
+        d_hidden: Tensor,
+        d_cell: Tensor,
+    ) -> Tuple[Optional[Tensor], ...]:
+        """Run backwards.
+
+        hidden, cell (Tensor): The initial state.
+        outputs (Tensor): Outputs of the forward pass.
+        d_outputs, d_hidden, d_cell (Tensor): Gradients of what it returned.
+        RETURNS (Tuple[Optional[Tensor], ...]): Gradients of inputs, hidden, cell, and
+            of the weights of each LSTM.
+        """
+        own, has_projection = self.sizes.arithmetic, self.rows is not None
+        outputs, hidden, cell = self._pad(outputs, hidden, cell)
+        d_outputs, d_hidden, d_cell = self._pad(d_outputs, d_hidden, d_cell)
+        d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
+        d_inputs = torch.empty_like(outputs)
+        d_gates = self._empty(*self.gates.shape, dtype=own.dtype)
+        d_projected = None
+        if has_projection:
+            d_projected = torch.empty_like(outputs, dtype=own.dtype)
+        if cell.shape[1] and self.batch_sizes:
+            self._call(
+                _lstm.backward,
+                self.panels,
+                gates=self.gates,
+                cells=self.cells,
+                outputs=outputs,
+                first_cell=cell,
+                d_outputs=d_outputs,
                 d_inputs=d_inputs,
                 d_gates=d_gates,
                 d_projected=d_projected,
                 d_hidden=d_hidden,
                 d_cell=d_cell,
-            ),
-            *_bounds(clips),
+            )
+        before = own.operands(self._before(outputs, hidden))
+        gradients: List[Optional[Tensor]] = []
+        for index, own_gates in enumerate(d_gates):
+            lefts = [Left(self.inputs[index]), Left(before[index])]
+            d_weights = outer_products(lefts, own_gates, own, True, self.workspace)
+            gradients += map(self.sizes.unpad_gates, d_weights)
+            gradients.append(None)
+            if self.rows is not None and d_projected is not None:
+                (d_projection,) = outer_products(
+                    [Left(d_projected[index], transposed=True)],
+                    self.rows[index],
+                    own,
+                    workspace=self.workspace,
+                )
+                dim, width = self.sizes[:2]
+                gradients[-1] = d_projection[:width, :dim]
+        return (*self._unpad(d_inputs, d_hidden, d_cell), *gradients)
+
+    def _call(
+        self, run: Any, panels: Sequence[Panels], **tensors: Optional[Tensor]
+    ) -> None:
+        """Call a kernel with the arrays of each LSTM by name."""
+        lstms = [
+            {
+                "input_panels": own.input,
+                "hidden_panels": own.hidden,
+                "projection_panels": own.projection,
+                **{
+                    name: None if tensor is None else tensor[index]
+                    for name, tensor in tensors.items()
+                },
+            }
+            for index, own in enumerate(panels)
+        ]
+        run(
+            self.batch_sizes,
+            lstms,
+            self.bounds,
+            self.sizes.of_kernels,
+            self.sizes.arithmetic,
             torch.get_num_threads(),
         )
-        before = _previous_rows(outputs, first_hidden, batch_sizes)
-        of_weights: List[Tensor] = []
-        for number, own in enumerate(d_gates):
-            d_input, d_recurrent, d_bias = outer_products(
-                [Left(low[number]), Left(before[number])], own, with_sums=True
-            )
-            (d_projection,) = outer_products(
-                [Left(d_projected[number], turned=True)], unprojected[number]
-            )
-            of_weights += [d_input, d_recurrent, d_bias, d_projection]
-        return d_inputs, d_hidden, d_cell, None, None, None, *of_weights
+
+    def _before(self, outputs: Tensor, hidden: Tensor) -> Tensor:
+        """The hidden state that each row's step started from, (G, R, P)."""
+        parts = [hidden[:, : self.batch_sizes[0]]] if self.batch_sizes else [outputs]
+        row = 0
+        for size, following in zip(self.batch_sizes, self.batch_sizes[1:]):
+            parts.append(outputs[:, row : row + following])
+            row += size
+        return torch.cat(parts, dim=1)
+
+    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return empty(self.workspace, *shape, dtype=dtype)
+
+    def _pad(self, *tensors: Tensor) -> List[Tensor]:
+        """Pad rows (..., P), hidden (..., P) and cell (..., D) to whole panels."""
+        dim, width = self.sizes.padded
+        return [
+            _pad_columns(tensor, columns)
+            for tensor, columns in zip(tensors, (width, width, dim))
+        ]
+
+    def _unpad(self, *tensors: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        dim, width, _ = self.sizes
+        rows, hidden, cell = tensors
+        return rows[..., :width], hidden[..., :width], cell[..., :dim]
 
 
-def _previous_rows(rows: Tensor, initial: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Return, for each packed row, the row of the step before."""
-    parts: List[Tensor] = [initial[:, : sizes[0]]]
-    first = 0
-    for size, following in zip(sizes, sizes[1:]):
-        parts.append(rows[:, first : first + following])
-        first += size
-    return torch.cat(parts, dim=1)
+class _LSTM(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        run: _Run,
+        inputs: Tensor,
+        hidden: Tensor,
+        cell: Tensor,
+        *flat: Optional[Tensor],
+    ) -> Tuple[Tensor, Tensor, Tensor]:
+        n = len(LSTMWeights._fields)
+        weights = [
+            LSTMWeights(*cast(Any, flat[first : first + n]))
+            for first in range(0, len(flat), n)
+        ]
+        sizes, workspace = run.sizes, run.workspace
+        panels = [Panels.forward(own, sizes, workspace) for own in weights]
+        # Packed now: the weights may change before the backward pass.
+        run.panels = [Panels.backward(own, sizes, workspace) for own in weights]
+        outputs, *last = run.forward(
+            inputs, hidden, cell, panels, _padded_bias(weights, sizes), keep=True
+        )
+        ctx.run = run
+        ctx.save_for_backward(hidden, cell, outputs)
+        return outputs, last[0], last[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tuple[Optional[Tensor], ...]:
+        return (None, *ctx.run.backward(*ctx.saved_tensors, *gradients))
 
 
-def _forward(
-    of_all: Sequence[Panels],
-    bias: Tensor,
-    clips: Clips,
-    batch_sizes: Sequence[int],
-    **arrays: Optional[Tensor],
-) -> None:
-    """In place, as `Forward` of `lstm.hh`, which says what the arrays are."""
-    _lstm.forward(
-        np.asarray(batch_sizes, dtype=np.int64),
-        _of_each(of_all, bias=bias, **arrays),
-        *_bounds(clips),
-        torch.get_num_threads(),
-    )
+def _padded_bias(weights: Sequence[LSTMWeights], sizes: Sizes) -> Tensor:
+    """Biases of each LSTM, (G, 4 D)."""
+    biases = [sizes.pad_gates(own.bias.detach()) for own in weights]
+    return torch.stack(biases).contiguous()
 
 
-def _of_each(
-    of_all: Sequence[Panels], **tensors: Optional[Tensor]
-) -> List[Dict[str, Any]]:
-    """The arrays of each LSTM, which share the tensors' memory."""
-    return [
-        {
-            "input_panels": own.inputs,
-            "hidden_panels": own.hidden,
-            "projection_panels": own.projection,
-            **{
-                name: None if tensor is None else array(tensor[number])
-                for name, tensor in tensors.items()
-            },
-        }
-        for number, own in enumerate(of_all)
-    ]
+def _pad_columns(tensor: Tensor, columns: int) -> Tensor:
+    missing = columns - tensor.shape[-1]
+    tensor = tensor.detach()
+    return F.pad(tensor, (0, missing)) if missing else tensor.contiguous()
 
 
-def _bounds(clips: Clips) -> Tuple[float, float]:
-    cell, projection = (math.inf if clip is None else clip for clip in clips)
-    return cell, projection
-
-
-def _copy(state: Tensor) -> Tensor:
-    return state.detach().clone(memory_format=torch.contiguous_format)
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

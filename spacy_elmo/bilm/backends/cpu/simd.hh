@@ -1,5 +1,5 @@
-// Vectors of floats as the processor has them, functions of them, and work in parts for
-// several threads.
+// SIMD vectors of floats for each instruction set, elementwise functions of them, and the
+// dispatch of a kernel to an instruction set and to threads.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <cstring>
 
 #if !defined(__GNUC__) || !defined(__x86_64__)
-#error "Vector extensions of GCC or Clang, and an x86-64 processor, are needed."
+#error "The kernels need the vector extensions of GCC or Clang, and x86-64."
 #endif
 
 #define ELMO_INLINE inline __attribute__((always_inline))
@@ -20,39 +20,38 @@ template <int W> struct Lanes {
   typedef int32_t Int __attribute__((vector_size(4 * W)));
 };
 
-// What a processor has: floats of a vector, and rows of a tile whose sums its registers
-// hold.
+// The upper half of a float's bits.
+struct Bf16 {
+  uint16_t bits;
+};
+
+// Two neighbouring bfloat16 numbers.
+struct Pair {
+  int32_t bits;
+};
+
+// An instruction set: the width of its vectors in floats, the rows of a tile whose sums
+// its registers hold, the operands of its matrix products, and the unit in which its
+// multiply-add takes them.
 struct Avx512 {
-  typedef float Number;  // what products are formed of,
-  typedef float Unit;    // and how many of them at a time
+  typedef float Operand;
+  typedef float Unit;
   static constexpr int per_unit = 1;
   static constexpr int width = 16, rows = 6;
   typedef Lanes<16>::Float Float;
   typedef Lanes<16>::Int Int;
 };
 struct Avx2 {
-  typedef float Number;
+  typedef float Operand;
   typedef float Unit;
   static constexpr int per_unit = 1;
   static constexpr int width = 8, rows = 3;
   typedef Lanes<8>::Float Float;
   typedef Lanes<8>::Int Int;
 };
-
-
-// The upper half of a float's bits.
-struct Bf16 {
-  uint16_t bits;
-};
-
-// Two neighbouring ones.
-struct Pair {
-  int32_t bits;
-};
-
-// Products of pairs of bfloat16 numbers, summed up in float32.
+// Multiplies pairs of bfloat16 numbers and accumulates in float32.
 struct Avx512Bf16 : Avx512 {
-  typedef Bf16 Number;
+  typedef Bf16 Operand;
   typedef Pair Unit;
   static constexpr int per_unit = 2;
 };
@@ -61,6 +60,14 @@ template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
   typename Isa::Float vector;
   __builtin_memcpy(&vector, from, sizeof vector);
   return vector;
+}
+
+// The first n floats; zeros in the other lanes.
+template <class Isa> ELMO_INLINE typename Isa::Float load_first(const float* from, int64_t n) {
+  if (n >= Isa::width) return load<Isa>(from);
+  float lanes[Isa::width] = {0.0f};
+  for (int64_t i = 0; i < n; ++i) lanes[i] = from[i];
+  return load<Isa>(lanes);
 }
 
 template <class Isa> ELMO_INLINE void store(float* to, typename Isa::Float vector) {
@@ -77,46 +84,47 @@ template <class Isa> ELMO_INLINE typename Isa::Int bits_of(typename Isa::Float x
   return bits;
 }
 
-template <class Isa> ELMO_INLINE typename Isa::Float of_bits(typename Isa::Int bits) {
+template <class Isa> ELMO_INLINE typename Isa::Float from_bits(typename Isa::Int bits) {
   typename Isa::Float x;
   __builtin_memcpy(&x, &bits, sizeof x);
   return x;
 }
 
-// Comparisons, but for those that are a minimum or a maximum, are made of whole numbers'
-// arithmetic: GCC takes those of vectors apart in what is not compiled for one processor.
+// Comparisons are computed with integer arithmetic, except for minimum and maximum: in
+// functions that are inlined into several targets, GCC splits vector comparisons into
+// scalar ones.
 
-// All bits where a < b, for numbers; else none.
+// All bits set where a < b; neither may be NaN.
 template <class Isa>
 ELMO_INLINE typename Isa::Int is_less(typename Isa::Float a, typename Isa::Float b) {
   return bits_of<Isa>(a - b) >> 31;
 }
 
 template <class Isa>
-ELMO_INLINE typename Isa::Float choose(typename Isa::Int which, typename Isa::Float yes,
+ELMO_INLINE typename Isa::Float choose(typename Isa::Int mask, typename Isa::Float yes,
                                        typename Isa::Float no) {
-  return of_bits<Isa>((bits_of<Isa>(yes) & which) | (bits_of<Isa>(no) & ~which));
+  return from_bits<Isa>((bits_of<Isa>(yes) & mask) | (bits_of<Isa>(no) & ~mask));
 }
 
-// All bits where x is not a number; else none.
+// All bits set where x is NaN.
 template <class Isa> ELMO_INLINE typename Isa::Int is_nan(typename Isa::Float x) {
   typedef typename Isa::Int Int;
-  const Int beyond_sign = Int{} + 0x7fffffff, infinity = Int{} + 0x7f800000;
-  return (infinity - (bits_of<Isa>(x) & beyond_sign)) >> 31;
+  const Int magnitude = Int{} + 0x7fffffff, infinity = Int{} + 0x7f800000;
+  return (infinity - (bits_of<Isa>(x) & magnitude)) >> 31;
 }
 
-// x, or 0 where `clipped` lies on a bound: it was clamped to them. Not a number is on none.
+// The gradient of clamp: x, or 0 where the clamped value is at a bound. NaN is at none.
 template <class Isa>
-ELMO_INLINE typename Isa::Float if_within(typename Isa::Float clipped, float bound,
+ELMO_INLINE typename Isa::Float if_within(typename Isa::Float clamped, float bound,
                                           typename Isa::Float x) {
   typedef typename Isa::Int Int;
-  const Int beyond_sign = Int{} + 0x7fffffff;
+  const Int magnitude = Int{} + 0x7fffffff;
   const Int from_bound =
-      (bits_of<Isa>(clipped) & beyond_sign) - bits_of<Isa>(splat<Isa>(bound));
-  return of_bits<Isa>(bits_of<Isa>(x) & ((from_bound | -from_bound) >> 31));
+      (bits_of<Isa>(clamped) & magnitude) - bits_of<Isa>(splat<Isa>(bound));
+  return from_bits<Isa>(bits_of<Isa>(x) & ((from_bound | -from_bound) >> 31));
 }
 
-// Not a number stays that: the pretraining loop looks for it.
+// NaN stays NaN: the pretraining loop checks for it.
 template <class Isa>
 ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float high) {
   const typename Isa::Float least = splat<Isa>(low), most = splat<Isa>(high);
@@ -124,12 +132,12 @@ ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float hi
   return most < x ? most : x;
 }
 
-// exp(x) as 2^n · exp(r), |r| <= log(2) / 2, with a polynomial of Cephes (S. Moshier) for
-// exp(r): off by 2 units in the last place.
+// exp(x) as 2^n · exp(r), |r| <= log(2) / 2, with the polynomial of Cephes (S. Moshier)
+// for exp(r). The error is at most 2 units in the last place.
 template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) {
   typedef typename Isa::Float Float;
   x = clamp<Isa>(x, -87.0f, 88.0f);
-  // Adding it rounds to a whole number, which then stands in the lowest bits.
+  // Adding 1.5 · 2^23 rounds to an integer, which is then in the lowest bits.
   const float rounding = 12582912.0f;
   const Float shifted = x * 1.44269504088896341f + rounding;
   const Float n = shifted - rounding;
@@ -141,7 +149,7 @@ template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) 
   sum = sum * r + 1.6666665459e-1f;
   sum = sum * r + 5.0000001201e-1f;
   sum = sum * (r * r) + r + 1.0f;
-  return sum * of_bits<Isa>((bits_of<Isa>(shifted) + 127) << 23);
+  return sum * from_bits<Isa>((bits_of<Isa>(shifted) + 127) << 23);
 }
 
 template <class Isa> ELMO_INLINE typename Isa::Float sigmoid(typename Isa::Float x) {
@@ -152,11 +160,12 @@ template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x)
   return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
 }
 
-// Instructions for bfloat16 are written as such: the compilers' names for them are many,
-// and bound to functions for this processor alone. Clang binds assembly to those too, so
-// that `has_bfloat16` says no of what it compiled, and nothing calls these.
+// The bfloat16 instructions are inline assembly: compilers disagree on the names of the
+// intrinsics, which are bound to functions for this target alone. Clang binds inline
+// assembly to its target too, so under Clang `processor_has` denies AVX512-BF16 and these
+// are never called.
 
-// sums += left · right in pairs; each float stands for two neighbouring numbers.
+// sums += left · right in pairs; each float holds two neighbouring bfloat16 numbers.
 ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Float right) {
 #if defined(__clang__)
   __builtin_trap();
@@ -165,7 +174,7 @@ ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Floa
 #endif
 }
 
-// Rounded to the nearest numbers.
+// Rounds to nearest even.
 template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float numbers) {
 #if defined(__clang__)
   __builtin_trap();
@@ -177,15 +186,66 @@ template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float number
 #endif
 }
 
-// bfloat16 numbers, each in the lower half of a vector's element.
-template <class Isa> ELMO_INLINE typename Isa::Int load_bits(const Bf16* from) {
+// The bits of the first n bfloat16 numbers, each in the lower half of an element; zeros
+// in the other elements.
+template <class Isa> ELMO_INLINE typename Isa::Int load_bits(const Bf16* from, int64_t n) {
   typedef uint16_t Halves __attribute__((vector_size(2 * Isa::width)));
   Halves halves;
-  __builtin_memcpy(&halves, from, sizeof halves);
+  if (n >= Isa::width) {
+    __builtin_memcpy(&halves, from, sizeof halves);
+  } else {
+    uint16_t lanes[Isa::width] = {0};
+    for (int64_t i = 0; i < n; ++i) lanes[i] = from[i].bits;
+    __builtin_memcpy(&halves, lanes, sizeof halves);
+  }
   return __builtin_convertvector(halves, typename Isa::Int);
 }
 
-// What a kernel does is in its `run<Isa>(first, last)`, for a part of its work.
+// Rounded to bfloat16, to nearest even, as floats. NaN stays NaN.
+template <class Isa>
+ELMO_INLINE typename Isa::Float round_to_bfloat16(typename Isa::Float x) {
+  typedef typename Isa::Int Int;
+  const Int bits = bits_of<Isa>(x);
+  const Int rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & ~0xffff;
+  return choose<Isa>(is_nan<Isa>(x), x, from_bits<Isa>(rounded));
+}
+
+// Stores operands of a matrix product. rounds: the product is asked for in bfloat16, but
+// the instruction set multiplies float32: the operands are rounded all the same.
+template <class Isa>
+ELMO_INLINE void store_operands(float* to, typename Isa::Float x, bool rounds) {
+  store<Isa>(to, rounds ? round_to_bfloat16<Isa>(x) : x);
+}
+
+template <class Isa>
+ELMO_INLINE void store_operands(Bf16* to, typename Isa::Float x, bool) {
+  store<Isa>(to, x);
+}
+
+// The values are those of `InstructionSet.code` in instructions.py.
+enum InstructionSet { kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
+
+// Whether the processor has an instruction set, and this compiler could use it.
+inline bool processor_has(int isa) {
+  switch (isa) {
+    case kAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case kAvx512:
+      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    case kAvx512Bf16:
+#if defined(__clang__)
+      return false;
+#else
+      return processor_has(kAvx512) && __builtin_cpu_supports("avx512bf16");
+#endif
+    default: return false;
+  }
+}
+
+// Floats of a vector.
+inline int64_t vector_width(int isa) { return isa == kAvx2 ? Avx2::width : Avx512::width; }
+
+// A kernel's `run<Isa>(first, last)` computes some of its parts.
 template <class Kernel>
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512(
     const Kernel& kernel, int64_t first, int64_t last) {
@@ -204,45 +264,28 @@ __attribute__((target("avx2,fma"))) void run_avx2(const Kernel& kernel, int64_t 
   kernel.template run<Avx2>(first, last);
 }
 
-// lanes: numbers of a vector in products, by which instructions have a name: 8 or 16
-// floats, or 32 of bfloat16.
 template <class Kernel>
-void run_part(const Kernel& kernel, int64_t first, int64_t last, int lanes) {
-  if (lanes == 32)
+void run_part(const Kernel& kernel, int64_t first, int64_t last, int isa) {
+  if (isa == kAvx512Bf16)
     run_avx512_bf16(kernel, first, last);
-  else if (lanes == 16)
+  else if (isa == kAvx512)
     run_avx512(kernel, first, last);
   else
     run_avx2(kernel, first, last);
 }
 
-// All of the work, `size` of its parts at a time. Which thread takes which is no matter
-// to the numbers.
+// Runs all parts, `size` of them at a time. The results do not depend on which thread
+// runs which part.
 template <class Kernel>
-void run_parts(const Kernel& kernel, int64_t n_parts, int64_t size, int lanes,
+void run_parts(const Kernel& kernel, int64_t n_parts, int64_t size, int isa,
                int n_threads) {
 #pragma omp parallel for schedule(dynamic) num_threads(n_threads < 1 ? 1 : n_threads)
   for (int64_t first = 0; first < n_parts; first += size)
-    run_part(kernel, first, first + size < n_parts ? first + size : n_parts, lanes);
+    run_part(kernel, first, first + size < n_parts ? first + size : n_parts, isa);
 }
 
-// Floats of a vector on this processor; 0 if it has no set of instructions that is known
-// here.
-inline int widest() {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-    return Avx512::width;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Avx2::width;
-  return 0;
-}
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Whether it has products of bfloat16 numbers too, and this compiler could write them.
-inline bool has_bfloat16() {
-#if defined(__clang__)
-  return false;
-#else
-  return widest() == Avx512::width && __builtin_cpu_supports("avx512bf16");
-#endif
-}
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 }  // namespace spacy_elmo

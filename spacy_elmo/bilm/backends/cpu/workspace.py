@@ -1,147 +1,97 @@
-"""Memory of large arrays of training, which is kept for the next ones.
+"""Buffers of large arrays that are reused from one training step to the next.
 
-A system has to clear each page that it gives to a process, and malloc gives large
-arrays back to it: a step that trains a large biLM forms 2 GB of them, and would wait
-for their pages a quarter of its time. What is kept goes back when a biLM is used
-without gradients, or is gone.
+The system has to clear each page that it gives to a process, and malloc returns large
+arrays to the system: without reuse, a step that trains a large biLM allocates 2 GB and
+spends a quarter of its time waiting for pages.
 """
 
 import math
-import os
-from collections import deque
 from threading import Lock
-from typing import Deque, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
+from weakref import ref
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_LARGE = 1 << 20
-"""Bytes; malloc keeps smaller ones itself."""
+LEAST_BYTES = 1 << 20
+"""Smaller arrays are not pooled: malloc keeps their memory itself."""
 
-_MOST = 1.25
-"""Of the bytes that were in use at once: so many are in use or kept."""
+MAX_GROWTH = 1.25
+"""Upper bound on used plus free memory, as a multiple of peak usage."""
+
+_Entry = Tuple[np.ndarray, Callable[[], Any]]
+"""A buffer, and a weak reference to the array that was last handed out of it."""
 
 
-class Pool:
-    """Blocks of memory. One is free again when nothing refers to its tensor any more.
+class Workspace:
+    """Memory for the large arrays of whoever owns it, and freed with it.
 
-    Safe from several threads.
+    A buffer is in use as long as any tensor refers to it, so autograd keeps what the
+    backward pass needs. Several threads may share a workspace.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._free: List[Tensor] = []  # the one that was given back first, first
-        self._keeps = False
-        # Garbage is collected at any time, within the lock too. Size, and what is kept.
-        self._given_back: Deque[Tuple[int, Optional[Tensor]]] = deque()
-        self._in_use = 0
-        self._most_in_use = 0
+        self._buffers: List[_Entry] = []
+        self._peak = 0
 
-    def empty(self, n_bytes: int) -> np.ndarray:
-        """As `numpy.empty` of bytes, (n_bytes)."""
+    def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Allocate an uninitialised tensor, in a free buffer if one fits.
+
+        shape (int): Sizes of the dimensions.
+        dtype (torch.dtype): Type of the elements.
+        RETURNS (Tensor): Contiguous tensor on the CPU.
+        """
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if n_bytes < LEAST_BYTES:
+            return torch.empty(shape, dtype=dtype, device="cpu")
         with self._lock:
-            self._keeps = True
-            self._collect()
-            # Of two that fit alike the last one, which may be in the processor's cache.
-            fitting = [
-                block
-                for block in reversed(self._free)
-                if n_bytes <= block.nbytes <= 2 * n_bytes
-            ]
-            if fitting:
-                block = min(fitting, key=_size)
-                self._free = [one for one in self._free if one is not block]
-            else:
-                size = _rounded_up(n_bytes)
-                self._trim(size)
-                block = torch.empty(size, dtype=torch.uint8, device="cpu")
-            self._in_use += block.nbytes
-            self._most_in_use = max(self._most_in_use, self._in_use)
-        return np.asarray(_Lent(block, self))[:n_bytes]
-
-    def give_back(self, n_bytes: int, block: Tensor) -> None:
-        self._given_back.append((n_bytes, block if self._keeps else None))
-
-    def release(self) -> None:
-        """Gives what is free back to the system, and keeps nothing until `empty` is
-        called again."""
-        self._keeps = False
-        # The finalizer of a biLM runs at any time, also while this thread has the lock.
-        # Who has it is training, and keeps what there is.
-        if self._lock.acquire(blocking=False):
-            try:
-                self._collect()
-                self._free.clear()
-                self._most_in_use = self._in_use
-            finally:
-                self._lock.release()
+            array = self._take(n_bytes)
+        return torch.from_numpy(array).view(dtype).view(shape)
 
     @property
     def n_free_bytes(self) -> int:
+        """Bytes in buffers that no tensor refers to."""
         with self._lock:
-            self._collect()
-            return sum(map(_size, self._free))
+            return sum(b.nbytes for b, user in self._buffers if user() is None)
 
-    def _collect(self) -> None:
-        while self._given_back:
-            n_bytes, block = self._given_back.popleft()
-            self._in_use -= n_bytes
-            if block is not None:
-                self._free.append(block)
-        self._trim(0)
-
-    def _trim(self, n_more: int) -> None:
-        """To what may be kept once so many more bytes are in use."""
-        in_use = self._in_use + n_more
-        n_kept = _MOST * max(self._most_in_use, in_use) - in_use
-        while self._free and sum(map(_size, self._free)) > n_kept:
-            del self._free[0]
-
-
-class _Lent:
-    """What an array's memory belongs to: it goes back when the array is gone."""
-
-    def __init__(self, block: Tensor, pool: Pool) -> None:
-        self.n_bytes, self.block, self.pool = block.nbytes, block, pool
-        self.__array_interface__ = block.numpy().__array_interface__
-
-    def __del__(self) -> None:
-        self.pool.give_back(self.n_bytes, self.block)
+    def _take(self, n_bytes: int) -> np.ndarray:
+        free: List[_Entry] = []
+        used: List[_Entry] = []
+        for entry in self._buffers:
+            (free if entry[1]() is None else used).append(entry)
+        n_used = sum(buffer.nbytes for buffer, _ in used)
+        fitting = [b for b, _ in free if n_bytes <= b.nbytes <= 2 * n_bytes]
+        if fitting:
+            # The most recently used of equals may still be in the processor's cache.
+            buffer = min(reversed(fitting), key=lambda b: b.nbytes)
+            free = [entry for entry in free if entry[0] is not buffer]
+            self._peak = max(self._peak, n_used + buffer.nbytes)
+        else:
+            size = _round_up(n_bytes)
+            self._peak = max(self._peak, n_used + size)
+            excess = n_used + size - MAX_GROWTH * self._peak
+            excess += sum(b.nbytes for b, _ in free)
+            while free and excess > 0:
+                excess -= free.pop(0)[0].nbytes
+            # PyTorch aligns its memory to the vectors of any processor.
+            buffer = torch.empty(size, dtype=torch.uint8, device="cpu").numpy()
+        array = buffer[:n_bytes]
+        self._buffers = [*free, *used, (buffer, ref(array))]
+        return array
 
 
-def _size(block: Tensor) -> int:
-    return block.nbytes
+def empty(
+    workspace: Optional[Workspace], *shape: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Allocate in a workspace, or without one, as `Workspace.empty`."""
+    if workspace is None:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return workspace.empty(*shape, dtype=dtype)
 
 
-def _rounded_up(n_bytes: int) -> int:
-    """By an eighth at most: batches are of many sizes, few blocks are to fit all."""
+def _round_up(n_bytes: int) -> int:
+    """Round up by at most an eighth: batches of many sizes share few buffers."""
     step = 1 << max(n_bytes.bit_length() - 4, 0)
     return -(-n_bytes // step) * step
-
-
-_pool = Pool()
-
-
-def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """As `torch.empty` on a CPU; large ones are of memory that was used before."""
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if n_bytes < _LARGE:
-        return torch.empty(shape, dtype=dtype, device="cpu")
-    return torch.from_numpy(_pool.empty(n_bytes)).view(dtype).view(shape)
-
-
-def release() -> None:
-    """Gives memory that is kept back to the system, and from then on each array's as
-    soon as it is gone, until `empty` is called again."""
-    _pool.release()
-
-
-def _begin_anew() -> None:
-    """In a forked child, where who had the lock is gone."""
-    global _pool
-    _pool = Pool()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

@@ -1,18 +1,28 @@
-"""What tests of the kernels share."""
+"""Fixtures shared by the tests of the kernels."""
 
 from __future__ import annotations
 
+from typing import Iterator
+
 import pytest
+import torch
 
-from spacy_elmo.bilm.backends.cpu import available
+from spacy_elmo.bilm.backends.cpu import instructions
+from spacy_elmo.bilm.backends.cpu.instructions import SETS, InstructionSet
 
 
-@pytest.fixture(params=[8, 16], ids=["AVX2", "AVX-512"])
-def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Each set of instructions that this processor has."""
-    if available.why_absent() is not None:
-        pytest.skip(f"no kernels here: {available.why_absent()}")
-    if request.param > available.lanes():
-        pytest.skip(f"this processor's vectors have {available.lanes()} floats")
-    monkeypatch.setattr(available, "lanes", lambda: request.param)
-    return int(request.param)
+@pytest.fixture(params=SETS, ids=lambda each: each.name)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[InstructionSet]:
+    """Each instruction set that this processor has, in use."""
+    if request.param not in instructions.supported():
+        why = instructions.why_absent() or "this processor does not have it"
+        pytest.skip(f"no kernels for {request.param.name}: {why}")
+    with instructions.limited_to(request.param.name):
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def same_threads_afterwards() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
