@@ -60,6 +60,7 @@ def read_config(path: Union[str, Path], overrides: Sequence[str] = ()) -> Config
         raise ConfigError(*problems)
     try:
         config = Config().from_str(_to_str(sections))
+        json.dumps(config)  # fails if a section contains itself
     except (configparser.Error, ValueError, KeyError, RecursionError) as error:
         raise ConfigError(f"{path}: {_one_line(error)}") from error
     _check_variables(sections, config)

@@ -54,7 +54,6 @@ Text = Annotated[str, Field(min_length=1)]
 Paths = Annotated[Tuple[str, ...], BeforeValidator(_read_paths)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelow1 = Annotated[float, Field(ge=0, lt=1)]
-Filter = Annotated[Tuple[PositiveInt, PositiveInt], Strict(False)]
 
 
 class CorpusSettings(Section):
@@ -106,7 +105,7 @@ class BiLMSettings(Section):
     """Published sizes that this section starts from. Null means "original"."""
     char_dim: PositiveInt = BiLMConfig.char_dim
     """Width of the character embeddings."""
-    filters: Annotated[Tuple[Filter, ...], Strict(False)] = BiLMConfig.filters
+    filters: Any = BiLMConfig.filters
     """Convolutions over characters, as pairs [width, number of filters]."""
     n_highway: NonNegativeInt = BiLMConfig.n_highway
     """Number of highway layers after the convolutions."""

@@ -164,6 +164,7 @@ WRONG: list[tuple[str, list[str]]] = [
     ("[a]\nx = 1\ny = ${a.x.z}", ["'y' in section 'a'", "a.x.z"]),
     ('[a]\nx = "${a.y"\ny = 1', ["bad interpolation", "${a.y"]),
     ('[a]\nx = null\ny = "${a.x}/b"', ["a.y", "a.x = null", "--a.x VALUE"]),
+    ("[a]\nx = 1\n[a.b]\ny = ${a.b}", ["Circular reference"]),
     ("[a]\nx = ${a.x}", ["Recursion", "'x' in section 'a'"]),
     ('[a]\nx = ["${b.y}"]\n[b]\ny = ${a.x}', ["Recursion", "'x' in section 'a'"]),
 ]
