@@ -53,6 +53,9 @@ SentencesOption = Annotated[
         "as in the training text",
     ),
 ]
+TextFieldOption = Annotated[
+    str, typer.Option("--text-field", help="Key of the text in JSON lines")
+]
 LAYER_HELP = "top, mean, or a layer's number, 0 being the context-free word vectors"
 PrecisionOption = Annotated[
     Precision, typer.Option("--precision", "-p", help="Precision of matrix products")
@@ -127,7 +130,10 @@ def stored_tokenization(paths: List[str]) -> Optional["Tokenization"]:
 
 
 def choose_tokenization(
-    paths: List[str], tokenizer: Optional[str], sentences: Optional[str]
+    paths: List[str],
+    tokenizer: Optional[str],
+    sentences: Optional[str],
+    text_field: str = "text",
 ) -> "Tokenization":
     """Complete the --tokenizer and --sentences options from what the weights store."""
     from ..text.tokenization import Tokenization
@@ -135,7 +141,11 @@ def choose_tokenization(
     default = stored_tokenization(paths) or Tokenization()
     if tokenizer == "whitespace" and sentences is None:
         sentences = "lines"  # a default of "split" belonged to another tokenizer
-    return Tokenization(tokenizer or default.tokenizer, sentences or default.sentences)
+    return Tokenization(
+        tokenizer or default.tokenizer,
+        sentences or default.sentences,
+        text_field=text_field,
+    )
 
 
 def load_model(paths: List[str], gpu_id: int) -> "BiLM":

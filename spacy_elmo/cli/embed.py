@@ -16,6 +16,7 @@ from ._util import (
     Precision,
     PrecisionOption,
     SentencesOption,
+    TextFieldOption,
     TokenizerOption,
     choose_tokenization,
     command,
@@ -46,6 +47,7 @@ def embed_cli(
     ] = False,
     tokenizer: TokenizerOption = None,
     sentences: SentencesOption = None,
+    text_field: TextFieldOption = "text",
     precision: PrecisionOption = Precision.float32,
     batch_tokens: BatchTokensOption = 4096,
     gpu_id: GPUOption = -1,
@@ -66,7 +68,7 @@ def embed_cli(
     with command():
         check_target(output, force)
         paths = weights_paths(model)
-        tokenization = choose_tokenization(paths, tokenizer, sentences)
+        tokenization = choose_tokenization(paths, tokenizer, sentences, text_field)
         bilm = load_model(paths, gpu_id)
         check_layer(layers, bilm, (ALL, TOP, MEAN))
         with read_text([text], tokenization) as stream:

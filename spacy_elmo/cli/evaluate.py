@@ -12,6 +12,7 @@ from ._util import (
     TEXT_HELP,
     GPUOption,
     SentencesOption,
+    TextFieldOption,
     TokenizerOption,
     choose_tokenization,
     command,
@@ -26,6 +27,7 @@ def evaluate_cli(
     text: Annotated[List[str], typer.Argument(metavar="TEXT", help=TEXT_HELP)],
     tokenizer: TokenizerOption = None,
     sentences: SentencesOption = None,
+    text_field: TextFieldOption = "text",
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="Output JSON file")
     ] = None,
@@ -48,9 +50,16 @@ def evaluate_cli(
     with command(), tempfile.TemporaryDirectory() as cache:
         trained = read_model(model)
         group = Group.join(gpu_id)
-        tokenization = choose_tokenization([str(model)], tokenizer, sentences)
+        tokenization = choose_tokenization(
+            [str(model)], tokenizer, sentences, text_field
+        )
         settings = CorpusSettings.from_dict(
-            {"train": text, "n_process": n_process, **tokenization.to_json()}
+            {
+                "train": text,
+                "n_process": n_process,
+                "text_field": text_field,
+                **tokenization.to_json(),
+            }
         )
         loaded_text = load_text(
             text,

@@ -19,6 +19,7 @@ from ._util import (
     Precision,
     PrecisionOption,
     SentencesOption,
+    TextFieldOption,
     TokenizerOption,
     choose_tokenization,
     command,
@@ -75,6 +76,7 @@ def neighbors_cli(
     model: ModelOption = None,
     tokenizer: TokenizerOption = None,
     sentences: SentencesOption = None,
+    text_field: TextFieldOption = "text",
     precision: PrecisionOption = Precision.float32,
     batch_tokens: BatchTokensOption = 4096,
     gpu_id: GPUOption = -1,
@@ -96,7 +98,7 @@ def neighbors_cli(
         if n < 1:
             raise ValueError(f"--n: expected a positive number, found {n}.")
         paths = weights_paths(model)
-        tokenization = choose_tokenization(paths, tokenizer, sentences)
+        tokenization = choose_tokenization(paths, tokenizer, sentences, text_field)
         figures: Dict[str, Any] = {"word": word, **tokenization.to_json()}
         if at is None and number is None:
             with read_text(text, tokenization) as stream:

@@ -125,10 +125,14 @@ def _find_mistake(value: str) -> Optional[str]:
 def _parse_overrides(arguments: Sequence[str], problems: List[str]) -> Dict[str, str]:
     """Split command-line arguments into names and unparsed values."""
     options: Dict[str, str] = {}
+    strays: List[str] = []
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
         name, equals, value = argument.partition("=")
+        if not name.startswith("-"):
+            strays.append(argument)
+            continue
         if not equals and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
         if not _OPTION.fullmatch(name):
@@ -140,6 +144,12 @@ def _parse_overrides(arguments: Sequence[str], problems: List[str]) -> Dict[str,
             )
         else:
             options[name[2:]] = value
+    if strays:
+        others = f" and {len(strays) - 1} more" if len(strays) > 1 else ""
+        problems.append(
+            f"{strays[0]}{others}: not an option; write --section.key VALUE, and put a "
+            "glob in quotes."
+        )
     return options
 
 

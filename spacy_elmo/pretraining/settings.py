@@ -67,6 +67,8 @@ class CorpusSettings(Section):
     """"whitespace", a language code, or the name or path of a spaCy pipeline."""
     sentences: Literal["lines", "split"] = "lines"
     """"lines" if each line is a sentence, "split" if lines are paragraphs."""
+    text_field: Text = "text"
+    """Key of the text in JSON lines."""
     shard_tokens: PositiveInt = 1 << 24
     """Approximate number of tokens per shard, at 4 bytes each."""
     cache: Optional[Text] = None
@@ -382,6 +384,7 @@ _CHANGEABLE = {
     "paths",
     "corpus.train",
     "corpus.dev",
+    "corpus.text_field",
     "corpus.cache",
     "corpus.n_process",
     "corpus.shard_tokens",

@@ -1,4 +1,4 @@
-"""Raw text: which files there are, and their lines in chunks for the tokenisers."""
+"""Text files: finding and opening them, and reading their lines in chunks."""
 
 import bz2
 import glob
@@ -8,22 +8,36 @@ import json
 import lzma
 import zlib
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Union
+from typing import (
+    IO,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-TEXT_SUFFIXES = (".txt", ".jsonl")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARCHIVES = (".tar", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
-"""Endings of files in which text lies among what is none."""
+"""Extensions of files that contain more than text."""
+TEXT_FIELD = "text"
+"""Key of the text in JSON lines."""
 
 
 class CorpusError(ValueError):
-    """A corpus that is missing, damaged or not what it should be: the message names the
-    file, the line, what was expected and what was found."""
+    """A corpus that is missing, damaged or not as expected. The message names the file
+    and the line."""
 
 
 class Chunk(NamedTuple):
-    """Some lines of a corpus, an empty one between documents.
+    """Consecutive lines of a corpus.
 
-    n_bytes: read for it from the disk, for a progress bar.
+    lines (List[str]): The lines, with an empty one between documents.
+    n_bytes (int): Number of bytes read from disk for this chunk.
     """
 
     lines: List[str]
@@ -31,77 +45,108 @@ class Chunk(NamedTuple):
 
 
 def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
-    """The files that files, folders (searched to the bottom) and globs name, each once,
-    those of a folder or glob sorted by name.
+    """Find text files.
 
-    A folder's files must end in .txt or .jsonl, packed (.gz, .xz, .bz2, .zst) or not;
-    a file that is named itself, or by a glob, may have any name.
-
-    Raises CorpusError where nothing is found, and for a named archive.
+    paths (Sequence[Union[str, Path]]): Files, folders and globs. Folders are searched
+        recursively for .txt, .jsonl and .ndjson files, and .json files with JSON lines,
+        compressed (.gz, .xz, .bz2, .zst) or not. Hidden files and folders are skipped.
+        Files given by name or glob can have any extension.
+    RETURNS (List[Path]): The files in the order of `paths`, each once. Matches in a
+        folder or of a glob are sorted by name.
+    RAISES: CorpusError if a path matches no file, or an archive.
     """
-    found: Dict[Path, Path] = {}
+    files: Dict[Path, Path] = {}
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            here = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p))
-            expected = "files ending in .txt or .jsonl (packed or not) in the folder"
+            matches = sorted(p for p in path.rglob("*") if _is_text(p, path))
+            expected = (
+                f"files ending in .txt, {', '.join(JSON_SUFFIXES)} (or compressed ones)"
+            )
         elif path.is_file():
-            here, expected = [path], ""
+            matches, expected = [path], ""
         else:
-            matches = glob.glob(str(name), recursive=True)
-            here = sorted(Path(match) for match in matches if Path(match).is_file())
+            matches = sorted(map(Path, glob.glob(str(name), recursive=True)))
+            matches = [match for match in matches if match.is_file()]
             expected = "a file, a folder, or a glob that matches files"
-        if not here:
+        if not matches:
             raise CorpusError(f"{name}: expected {expected}, found none.")
-        for file in here:
-            _check_no_archive(file)
-            found.setdefault(file.resolve(), file)
-    if not found:
+        for match in matches:
+            extension = _extension(match)
+            if extension in ARCHIVES:
+                raise _archive_error(match, f"an archive, by its extension {extension}")
+            files.setdefault(match.resolve(), match)
+    if not files:
         raise CorpusError("corpus: expected at least one path, found none.")
-    return list(found.values())
+    return list(files.values())
 
 
-def read_chunks(files: Sequence[Path], chunk_chars: int = 1 << 20) -> Iterator[Chunk]:
-    """The lines of all files in their order, in chunks of about `chunk_chars`
-    characters; a document may go on in the next chunk.
+def read_chunks(
+    files: Sequence[Path], chunk_chars: int = 1 << 20, text_field: str = TEXT_FIELD
+) -> Iterator[Chunk]:
+    """Read the lines of files.
 
-    Raises CorpusError for a damaged file, text that is not UTF-8, a tar archive by
-    whatever name, and a line of a .jsonl file that is no object with a text.
+    files (Sequence[Path]): Plain text or JSON lines in UTF-8, compressed or not.
+    chunk_chars (int): Approximate number of characters per chunk. A document may
+        continue in the next chunk.
+    text_field (str): Key of the text in JSON lines.
+    YIELDS (Chunk): The lines of all files, in order.
+    RAISES: CorpusError if a file is damaged, is not in UTF-8 or is a tar archive, or if
+        a line is not a JSON object with a text.
     """
     for path in files:
         lines: List[str] = []
         n_chars, n_bytes = 0, 0
         with path.open("rb") as raw:
-            for line in _lines(path, raw):
+            for line in _document_lines(path, raw, text_field):
                 lines.append(line)
                 n_chars += len(line) + 1
                 if n_chars >= chunk_chars:
                     position = raw.tell()
                     yield Chunk(lines, position - n_bytes)
                     lines, n_chars, n_bytes = [], 0, position
-            lines.append("")  # the next file begins another document
+            lines.append("")  # the next file starts a new document
             yield Chunk(lines, raw.tell() - n_bytes)
 
 
-def _lines(path: Path, raw: IO[bytes]) -> Iterator[str]:
-    suffixes = path.suffixes
-    opener = _openers().get(path.suffix)
-    if opener:
-        suffixes.pop()
-    is_json = suffixes[-1:] == [".jsonl"]
+def is_json_lines(path: Path) -> bool:
+    """Check whether a file is JSON lines or plain text, by its extension or, if it has
+    none that tells, by its first line."""
+    extension = _extension(path)
+    if extension == ".txt" or extension in JSON_SUFFIXES:
+        return extension != ".txt"
+    return _starts_with_object(path)
+
+
+def _starts_with_object(path: Path) -> bool:
+    with path.open("rb") as raw:
+        lines = (line for _, line in _decoded_lines(path, raw))
+        first = next((line for line in lines if line.strip()), "")
+    try:
+        return first.startswith("{") and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _document_lines(path: Path, raw: IO[bytes], text_field: str) -> Iterator[str]:
+    if is_json_lines(path):
+        for number, line in _decoded_lines(path, raw):
+            yield from _json_lines(line, f"{path}, line {number}", text_field)
+    else:
+        for _, line in _decoded_lines(path, raw):
+            yield line.strip()
+
+
+def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
+    """Decompress and decode lines, and number them from 1."""
+    opener = _openers().get(path.suffix.lower())
     number = 0
     try:
-        file = opener(raw) if opener else raw
-        for number, data in enumerate(file, start=1):
+        for number, data in enumerate(opener(raw) if opener else raw, start=1):
             if number == 1 and _is_tar(data):
                 raise _archive_error(path, "a tar archive")
-            line = data.decode("utf8").rstrip("\r\n")
-            if number == 1:
-                line = line.lstrip("\ufeff")  # a byte order mark
-            if is_json:
-                yield from _json_lines(line, f"{path}, line {number}")
-            else:
-                yield line.strip()
+            line = data.decode("utf8")
+            yield number, line if number > 1 else line.lstrip("\ufeff")
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}, line {number}: expected UTF-8, found {error}. Convert the file "
@@ -110,24 +155,25 @@ def _lines(path: Path, raw: IO[bytes]) -> Iterator[str]:
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise CorpusError(
             f"{path}, after line {number}: expected a file that can be read to its "
-            f"end, found {error}. It is damaged or truncated, or not packed as its "
-            "name says."
+            f"end, found {error}. It is damaged or truncated, or not compressed as its "
+            "extension says."
         ) from error
 
 
-def _json_lines(line: str, where: str) -> Iterator[str]:
-    """A document: its own lines, then an empty one."""
+def _json_lines(line: str, where: str, text_field: str) -> Iterator[str]:
+    """The lines of a document's text, and an empty one at its end."""
     if not line.strip():
         return
     try:
-        text = json.loads(line)["text"]
+        text = json.loads(line)[text_field]
         if not isinstance(text, str):
-            raise TypeError(f"a text of type {type(text).__name__}")
-        text.encode("utf8")  # JSON can hold half a character
-    except (ValueError, KeyError, TypeError) as error:
+            raise TypeError(f"a value of type {type(text).__name__}")
+        text.encode("utf8")  # JSON can contain lone surrogates
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(
-            f'{where}: expected a JSON object with a string under "text", found '
-            f"{line[:60]!r} ({error!r})."
+            f'{where}: expected a JSON object with a string under "{text_field}", '
+            f"found {line.strip()[:60]!r} ({error!r}). JSON must have one object per "
+            "line. If the text has another key, set corpus.text_field or --text-field."
         ) from error
     for part in text.split("\n"):
         if part.strip():
@@ -149,12 +195,12 @@ def _open_zstd(raw: IO[bytes]) -> Any:
         import zstandard
     except ImportError as error:
         raise CorpusError(
-            f"{raw.name}: expected the package zstandard to read it, found none. "
+            f"{raw.name}: expected the package zstandard, which reads it, found none. "
             "Install it: pip install 'spacy-elmo[pretrain]'."
         ) from error
 
     def blocks() -> Iterator[bytes]:
-        # The package's own reader takes the end of a truncated file for the text's.
+        # zstandard's own reader does not report truncated files.
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         frame = None
         try:
@@ -168,13 +214,13 @@ def _open_zstd(raw: IO[bytes]) -> Any:
         except zstandard.ZstdError as error:
             raise OSError(str(error)) from error
         if frame is not None:
-            raise EOFError("the end of the file within a frame")
+            raise EOFError("the end of the file inside a frame")
 
     return io.BufferedReader(_Blocks(blocks()))
 
 
 class _Blocks(io.RawIOBase):
-    """Blocks of bytes as a stream."""
+    """A stream over blocks of bytes."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -194,31 +240,33 @@ class _Blocks(io.RawIOBase):
         return len(part)
 
 
-def _is_text(path: Path) -> bool:
-    return _ending(path) in TEXT_SUFFIXES
+def _is_text(path: Path, folder: Path) -> bool:
+    """Check whether a file found in a folder is a visible text file."""
+    if not path.is_file() or any(
+        part.startswith(".") for part in path.relative_to(folder).parts
+    ):
+        return False
+    extension = _extension(path)
+    if extension == ".json":  # often something else
+        return _starts_with_object(path)
+    return extension == ".txt" or extension in JSON_SUFFIXES
 
 
-def _ending(path: Path) -> str:
-    """The name's last suffix but that of a packing, or an empty string."""
-    suffixes = path.suffixes
-    if path.suffix in _openers():
+def _extension(path: Path) -> str:
+    """The last extension, in lower case, not counting that of a compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _openers():
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
-def _check_no_archive(path: Path) -> None:
-    ending = _ending(path).lower()
-    if ending in ARCHIVES:
-        raise _archive_error(path, f"an archive by its ending {ending}")
-
-
 def _is_tar(first_line: bytes) -> bool:
-    """Its first header is 512 bytes of numbers and zeros, in which no line ends."""
+    """Check for a tar header: 512 bytes of numbers and zeros, without a newline."""
     return first_line[257:262] == b"ustar" and b"\0" in first_line[:257]
 
 
 def _archive_error(path: Path, found: str) -> CorpusError:
     return CorpusError(
-        f"{path}: expected text, packed or not, found {found}. Unpack it first, and "
-        "name the files or the folder of the text in it."
+        f"{path}: expected text, compressed or not, found {found}. Unpack it first, "
+        "and give the files or the folder of its text."
     )

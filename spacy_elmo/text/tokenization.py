@@ -17,7 +17,7 @@ from typing import (
 )
 
 from ..files import hash_folder, write_json
-from .files import CorpusError, find_files, read_chunks
+from .files import TEXT_FIELD, CorpusError, find_files, read_chunks
 from .tokenizers import LINES, WHITESPACE, Tokenizer, is_language, make_tokenizer
 
 PRETRAINING_META = "pretraining.json"
@@ -35,11 +35,13 @@ class Tokenization(NamedTuple):
         paragraphs to be split.
     pipeline_hash (Optional[str]): Hash of the files of a pipeline named by its path, if
         stored: the path may not exist on another machine.
+    text_field (str): Key of the text in JSON lines.
     """
 
     tokenizer: str = WHITESPACE
     sentences: str = LINES
     pipeline_hash: Optional[str] = None
+    text_field: str = TEXT_FIELD
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Tokenization":
@@ -47,7 +49,7 @@ class Tokenization(NamedTuple):
         return cls(values["tokenizer"], values["sentences"])
 
     def to_json(self) -> Dict[str, str]:
-        """The two settings, as configs and JSON files have them."""
+        """What is stored with weights and shards."""
         return {"tokenizer": self.tokenizer, "sentences": self.sentences}
 
     def make_tokenizer(self) -> Tokenizer:
@@ -108,7 +110,7 @@ class Tokenization(NamedTuple):
         tokenize = self.make_tokenizer()
         total = sum(path.stat().st_size for path in files)
         is_empty = True
-        for chunk in read_chunks(files, _CHUNK_CHARS):
+        for chunk in read_chunks(files, _CHUNK_CHARS, self.text_field):
             for sentence in tokenize(chunk.lines).sentences():
                 is_empty = False
                 yield sentence

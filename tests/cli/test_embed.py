@@ -63,6 +63,20 @@ def test_one_layer(
         np.testing.assert_allclose(found[key], expected[index], rtol=1e-5, atol=1e-5)
 
 
+def test_json_lines_without_extension_and_with_another_field(
+    weights: Path, tiny_bilm: BiLM, tmp_path: Path
+) -> None:
+    text = tmp_path / "wiki_00"
+    text.write_text('{"id": 1, "content": "Rain !"}\n', encoding="utf8")
+    assert_refused(
+        embed(text, tmp_path / "v.h5", "-m", weights), '"text"', "text-field"
+    )
+    options = ("-m", weights, "--text-field", "content")
+    found = vectors(text, tmp_path / "v.h5", *options)
+    (expected,) = tiny_bilm.encode([["Rain", "!"]])
+    np.testing.assert_allclose(found["0"], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_the_mean_as_float16(
     text: Path, weights: Path, tiny_bilm: BiLM, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_defaults() -> None:
             "dev": None,
             "tokenizer": "whitespace",
             "sentences": "lines",
+            "text_field": "text",
             "shard_tokens": 16777216,
             "cache": None,
             "n_process": 1,

@@ -1,4 +1,4 @@
-"""find_files and read_chunks: what is read, and what is refused."""
+"""Finding text files, reading their lines in chunks, and refusing damaged ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names_in(folder: Path, *paths: str | Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in find_files(paths)]
 
 
-# Which files
+# Finding files
 
 
 @pytest.fixture
@@ -42,26 +42,31 @@ def folder(tmp_path: Path) -> Path:
         "z.en.txt",
     ):
         write(tmp_path / name, "{}\n")
-    for name in ("notes.md", "txt", "a.zip", "deep/x.gz", "b.txt.bak", ".txt"):
+    for name in ("notes.md", "txt", "a.zip", "deep/x.gz", "b.txt.bak", "info.json"):
         (tmp_path / name).write_text("no corpus")
+    for name in (".txt", "._b.txt", ".ipynb_checkpoints/b.txt", "deep/.git/a.jsonl"):
+        write(tmp_path / name, "hidden")
     (tmp_path / "folder.txt").mkdir()
     return tmp_path
 
 
-def test_a_folder_to_the_bottom(folder: Path) -> None:
+def test_folders_are_searched_recursively(folder: Path) -> None:
     deep = ["deep/d.jsonl.gz", "deep/er/c.txt.zst"]
     expected = ["a.jsonl", "b.txt", *deep, "z.en.txt"]
     assert names_in(folder, folder) == expected
     assert names_in(folder, str(folder)) == expected
 
 
-@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".ndjson", ".json"])
 @pytest.mark.parametrize("packing", PACKINGS)
-def test_every_suffix_counts_in_a_folder(
+def test_extensions_of_text_in_folders(
     tmp_path: Path, suffix: str, packing: str
 ) -> None:
-    write(tmp_path / f"a{suffix}{packing}", "")
-    assert names_in(tmp_path, tmp_path) == [f"a{suffix}{packing}"]
+    path = write(tmp_path / f"a{suffix}{packing}", '{"text": "a"}\n')
+    capitals = tmp_path / f"B{suffix}{packing}".upper()
+    capitals.write_bytes(path.read_bytes())
+    assert names_in(tmp_path, tmp_path) == [capitals.name, path.name]
+    assert lines_of(path) == lines_of(capitals)
 
 
 def test_globs(folder: Path) -> None:
@@ -70,13 +75,13 @@ def test_globs(folder: Path) -> None:
     assert names_in(folder, f"{folder}/**/*.gz") == ["deep/d.jsonl.gz", "deep/x.gz"]
 
 
-def test_a_file_that_is_named_may_have_any_name(tmp_path: Path) -> None:
+def test_a_file_given_by_name_can_have_any_extension(tmp_path: Path) -> None:
     path = write(tmp_path / "wiki[1]?.en", "a\n")
     assert find_files([path]) == [path]
     assert lines_of(path) == ["a", ""]
 
 
-def test_the_order_is_that_of_the_paths_and_each_file_comes_once(folder: Path) -> None:
+def test_files_are_listed_once_in_the_order_of_the_paths(folder: Path) -> None:
     paths = (
         folder / "z.en.txt",
         folder / "b.txt",
@@ -88,7 +93,7 @@ def test_the_order_is_that_of_the_paths_and_each_file_comes_once(folder: Path) -
     assert len(names_in(folder, *paths, folder)) == 5
 
 
-def test_one_file_under_two_names_comes_once(
+def test_a_file_under_several_paths_is_listed_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -96,14 +101,14 @@ def test_one_file_under_two_names_comes_once(
 
 
 @pytest.mark.parametrize("name", ["gone.txt", "*.none", "deep/*.txt"])
-def test_nothing_found(folder: Path, name: str) -> None:
+def test_paths_that_match_nothing(folder: Path, name: str) -> None:
     with corpus_refused(f"{folder / name}:", "a glob that matches files"):
         find_files([folder / "b.txt", folder / name])
 
 
 def test_a_folder_without_text(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("a")
-    with corpus_refused(f"{tmp_path}:", ".txt or .jsonl", "in the folder"):
+    with corpus_refused(f"{tmp_path}:", ".txt, .jsonl, .ndjson, .json"):
         find_files([tmp_path])
 
 
@@ -112,7 +117,7 @@ def test_no_path_at_all() -> None:
         find_files([])
 
 
-# Their lines
+# Reading lines
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
@@ -129,7 +134,7 @@ def test_json_lines(tmp_path: Path, packing: str) -> None:
     assert lines_of(path) == ["One.", "Two.", "Three.", "", "", "Vier é", "", ""]
 
 
-def test_line_ends_of_windows(tmp_path: Path) -> None:
+def test_windows_line_endings(tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt", "a b\r\n\r\nc\r\n")
     objects = write(
         tmp_path / "a.jsonl", '{"text": "a"}\r\n\r\n{"text": "b\\r\\nc"}\r\n'
@@ -145,9 +150,35 @@ def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
     assert lines_of(path) == [text, "", ""]
 
 
-def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
-    """Windows editors write one where a file begins."""
+def test_byte_order_mark(tmp_path: Path) -> None:
     assert lines_of(write(tmp_path / "a.txt", "\ufeffa b\nc\n")) == ["a b", "c", ""]
+    text = '\ufeff{"text": "a b"}\n'
+    for name in ("a.jsonl", "wiki_00"):
+        assert lines_of(write(tmp_path / name, text)) == ["a b", "", ""]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_json_lines_are_recognised_by_their_content(
+    tmp_path: Path, packing: str
+) -> None:
+    """If the extension says nothing, as for the output of WikiExtractor."""
+    text = '\n{"id": 1, "text": "a b"}\n{"text": "c"}\n'
+    for name in ("wiki_00", "c4.validation", "a.json", "a.ndjson"):
+        path = write(tmp_path / f"{name}{packing}", text)
+        assert lines_of(path) == ["a b", "", "c", "", ""]
+    plain = write(tmp_path / f"a.txt{packing}", text)
+    assert lines_of(plain)[1] == '{"id": 1, "text": "a b"}'
+    for text in ("{ a }\n", '{"text"\n', '["a"]\n', "{" + '"a":[' * 100_000 + "\n"):
+        path = write(tmp_path / f"words{packing}", text)
+        assert lines_of(path)[0] == text.strip()
+
+
+def test_another_text_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"content": "a b", "text": 3}\n')
+    (chunk,) = read_chunks([path], text_field="content")
+    assert chunk.lines == ["a b", "", ""]
+    with corpus_refused("line 1", '"title"', "corpus.text_field", "--text-field"):
+        list(read_chunks([path], text_field="title"))
 
 
 def test_empty_files(tmp_path: Path) -> None:
@@ -155,15 +186,15 @@ def test_empty_files(tmp_path: Path) -> None:
     assert lines_of(*files) == ["", "", ""]
 
 
-def test_a_file_ends_its_document(tmp_path: Path) -> None:
+def test_documents_end_with_their_file(tmp_path: Path) -> None:
     files = [write(tmp_path / "a.txt", "a"), write(tmp_path / "b.txt", "b\n")]
     assert lines_of(*files) == ["a", "", "b", ""]
     assert [chunk.lines for chunk in read_chunks(files)] == [["a", ""], ["b", ""]]
 
 
 @pytest.mark.parametrize("packing", PACKED)
-def test_packed_in_several_parts(tmp_path: Path, packing: str) -> None:
-    """As `cat a.gz b.gz` and packers that work in parallel make them."""
+def test_concatenated_compressed_files(tmp_path: Path, packing: str) -> None:
+    """The output of `cat a.gz b.gz`, and of parallel compressors."""
     path = tmp_path / f"a.txt{packing}"
     path.write_bytes(pack(b"a\nb", packing) + pack(b"c\nd\n", packing))
     assert lines_of(path) == ["a", "bc", "d", ""]
@@ -176,7 +207,7 @@ def test_chunks(tmp_path: Path, chunk_chars: int, packing: str) -> None:
     files = [write(tmp_path / f"{i}.txt{packing}", "\n".join(lines)) for i in (1, 2)]
     chunks = list(read_chunks(files, chunk_chars))
     assert [line for chunk in chunks for line in chunk.lines] == [*lines, ""] * 2
-    for chunk in chunks:  # full as soon as it has its characters, never later
+    for chunk in chunks:  # a chunk ends with the line that fills it
         assert sum(len(line) + 1 for line in chunk.lines[:-1]) < chunk_chars + 1
     assert len(chunks) >= 2 * sum(map(len, lines)) / (chunk_chars + 31)
     assert sum(chunk.n_bytes for chunk in chunks) == sum(
@@ -185,13 +216,13 @@ def test_chunks(tmp_path: Path, chunk_chars: int, packing: str) -> None:
     assert all(chunk.n_bytes >= 0 for chunk in chunks)
 
 
-def test_bytes_are_told_as_they_are_read(tmp_path: Path) -> None:
+def test_bytes_are_counted_as_they_are_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "word " * 10 + "\n" + "x" * 1_000_000)
     first, *_ = read_chunks([path], 10)
     assert 51 <= first.n_bytes < 500_000
 
 
-# What is refused
+# Refusing files
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +244,8 @@ def test_truncated(tmp_path: Path, long_text: str, packing: str, share: float) -
 @pytest.mark.parametrize("start", [0, 20, 10_000, 30_000, 50_000])
 @pytest.mark.parametrize("packing", PACKED)
 def test_damaged(tmp_path: Path, long_text: str, packing: str, start: int) -> None:
-    """Refused as no packed file, or as no UTF-8: some packings give out what they have
-    unpacked before they look at its checksum."""
+    """Some formats only verify the checksum after the data, so that the error may be
+    about invalid UTF-8."""
     path = tmp_path / f"a.txt{packing}"
     data = bytearray(pack(long_text.encode(), packing))
     data[start : start + 8] = b"\xff\x00\xff\x00\xaa\x55\xaa\x55"
@@ -224,16 +255,14 @@ def test_damaged(tmp_path: Path, long_text: str, packing: str, start: int) -> No
 
 
 @pytest.mark.parametrize("packing", PACKED)
-def test_not_packed(tmp_path: Path, packing: str) -> None:
+def test_not_compressed(tmp_path: Path, packing: str) -> None:
     path = tmp_path / f"a.txt{packing}"
     path.write_bytes(b"plain words, and more of them\n" * 3)
-    with corpus_refused(f"{path}, after line 0", "not packed as its name says"):
+    with corpus_refused(f"{path}, after line 0", "not compressed as its"):
         lines_of(path)
 
 
-def test_the_lines_before_the_damage_are_counted(
-    tmp_path: Path, long_text: str
-) -> None:
+def test_line_number_of_the_damage(tmp_path: Path, long_text: str) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(pack(long_text.encode(), ".gz")[:-100])
     read: list[str] = []
@@ -265,36 +294,37 @@ def test_not_utf8(tmp_path: Path, suffix: str, packing: str) -> None:
         ('["text"]', "TypeError"),
         ('"text"', "TypeError"),
         ("null", "TypeError"),
+        pytest.param('{"a":' * 100_000, "RecursionError", id="nested"),
     ],
 )
-def test_no_json_object_with_a_text(tmp_path: Path, line: str, found: str) -> None:
+def test_invalid_json_lines(tmp_path: Path, line: str, found: str) -> None:
     path = write(tmp_path / "a.jsonl", f'{{"text": "a"}}\n\n{line}\n{{"text": "b"}}\n')
-    with corpus_refused(f"{path}, line 3:", '"text"', repr(line), found):
+    with corpus_refused(f"{path}, line 3:", '"text"', repr(line[:60]), found):
         lines_of(path)
 
 
-def test_a_long_line_is_shown_in_part(tmp_path: Path) -> None:
+def test_long_lines_are_abbreviated_in_messages(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"title": "' + "x" * 10_000 + '"}')
     with pytest.raises(CorpusError) as caught:
         lines_of(path)
     assert len(str(caught.value)) < 1000
 
 
-def test_half_a_surrogate_pair_is_refused_where_it_stands(tmp_path: Path) -> None:
-    """JSON can spell it, UTF-8 cannot: it could not be written to a shard."""
+def test_a_lone_surrogate(tmp_path: Path) -> None:
+    """JSON can contain it, but it cannot be written to a shard in UTF-8."""
     path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b \\ud83d c"}\n')
     with corpus_refused(f"{path}, line 2:"):
         lines_of(path)
 
 
-def test_whole_surrogate_pairs_are_text(tmp_path: Path) -> None:
+def test_a_surrogate_pair(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "b \\ud83d\\ude00"}\n')
     assert lines_of(path)[0] == "b 😀"
 
 
 @pytest.mark.parametrize("name", ["b.tar", "b.tgz", "b.txz", "b.TBZ2", "b.zip"])
 @pytest.mark.parametrize("how", ["itself", "by a glob"])
-def test_archives_that_are_named(tmp_path: Path, name: str, how: str) -> None:
+def test_archives_by_extension(tmp_path: Path, name: str, how: str) -> None:
     write(tmp_path / "a.txt", "a\n")
     path = write(tmp_path / name, "b\n")
     named = path if how == "itself" else tmp_path / "*"
@@ -304,9 +334,7 @@ def test_archives_that_are_named(tmp_path: Path, name: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.txt.tar.xz", "a.parquet", "a.zip.zst"])
-def test_archives_by_their_last_ending_but_the_packing(
-    tmp_path: Path, name: str
-) -> None:
+def test_compressed_archives(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, "a\n")
     with corpus_refused(f"{path}:", "archive", "Unpack it first"):
         find_files([path])
@@ -317,10 +345,10 @@ def test_archives_by_their_last_ending_but_the_packing(
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".en"])
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
-def test_a_tar_archive_by_another_name(
+def test_a_tar_archive_with_another_extension(
     tmp_path: Path, packing: str, suffix: str, kind: int
 ) -> None:
-    """Its header would be a word."""
+    """Its header would otherwise be read as a word."""
     member = tarfile.TarInfo("caf\xe9" + 92 * "a" + ".txt")
     member.size = 4
     data = io.BytesIO()
@@ -334,7 +362,7 @@ def test_a_tar_archive_by_another_name(
         lines_of(path)
 
 
-def test_text_with_the_word_of_a_tar_archive(tmp_path: Path) -> None:
+def test_text_that_resembles_a_tar_archive(tmp_path: Path) -> None:
     line = "a" * 257 + "ustar"
     assert lines_of(write(tmp_path / "a.txt", line)) == [line, ""]
 

@@ -1,4 +1,4 @@
-"""make_tokenizer: the same words and sentences as spaCy's own Docs."""
+"""Tokenizers: the same words and sentences as in spaCy's Docs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spacy.training import Example
 
 from spacy_elmo.text.tokenizers import SpacyTokenizer, Tokenized, make_tokenizer
 
-# No halves of surrogate pairs; a byte order mark is no text where a file begins.
+# Without lone surrogates, and without byte order marks, which files may start with.
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff\n")
 SPACES = st.sampled_from([" ", "  ", "\t", "\r", "\xa0", "\x85", "\u2028", "\x1c"])
 PIECES = st.sampled_from(["a", "b", ".", "?!", "don't", "U.S.", "é", "。"])
@@ -34,7 +34,7 @@ def words_of(doc: Any) -> list[str]:
     return [token.text for token in doc if not token.is_space]
 
 
-# White space
+# Whitespace
 
 
 @given(lines=st.lists(LINES, max_size=8))
@@ -47,12 +47,11 @@ def test_whitespace(lines: list[str]) -> None:
     assert chunk.types == list(dict.fromkeys(words))
     assert chunk.ids.dtype == np.uint32
     assert chunk.documents.dtype == np.int64
-    # What stands between two ends is a document, except before the first word.
     assert_documents(chunk, lines)
 
 
 def assert_documents(chunk: Tokenized, lines: list[str]) -> None:
-    """The chunk's ends of documents are where empty lines are."""
+    """Documents end at empty lines."""
     ends = [0, *chunk.documents.tolist(), len(chunk.ids)]
     assert ends == sorted(ends)
     assert len(set(chunk.documents.tolist())) == len(chunk.documents)
@@ -68,7 +67,7 @@ def assert_documents(chunk: Tokenized, lines: list[str]) -> None:
 @given(lines=st.lists(LINES, max_size=5))
 @example(lines=["a", "", "b c.", "", "", "a"])
 @example(lines=["a \xa0 b\u2028c\x85 d"])
-def test_the_words_of_a_blank_pipeline(lines: list[str]) -> None:
+def test_words_of_a_blank_pipeline(lines: list[str]) -> None:
     chunk = ENGLISH(lines)
     assert sentences_of(chunk) == [words_of(PLAIN(line)) for line in lines if line]
     assert len(set(chunk.types)) == len(chunk.types)
@@ -100,8 +99,8 @@ def test_lines_stay_whole_unless_split() -> None:
 
 
 @pytest.mark.parametrize("spaces", ["  ", " \t", "\xa0", " \u2028 "])
-def test_white_space_between_sentences_does_not_join_them(spaces: str) -> None:
-    """The sentencizer lets a sentence begin with the white space before it."""
+def test_whitespace_between_sentences(spaces: str) -> None:
+    """spaCy's sentencizer assigns it to the sentence that follows."""
     chunk = SPLIT([f"Hello there.{spaces}How are you?"])
     assert sentences_of(chunk) == [
         ["Hello", "there", "."],
@@ -129,7 +128,7 @@ def cut_at_bars(doc: Doc) -> Doc:
 
 @Language.component("never_run")
 def never_run(doc: Doc) -> Doc:
-    raise AssertionError("a component that splits nothing was run")
+    raise AssertionError("only components up to the sentence splitter should run")
 
 
 def test_a_pipeline_from_a_path(tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ def test_a_pipeline_from_a_path(tmp_path: Path) -> None:
     line = "gimme that. Now"
     words = ["gim", "me", "that", ".", "Now"]
     assert sentences_of(make_tokenizer(str(tmp_path), "lines")([line])) == [words]
-    # It has no splitter of its own: the sentencizer it is.
+    # Without a splitter of its own, it uses the sentencizer.
     split = make_tokenizer(str(tmp_path), "split")
     assert sentences_of(split([line])) == [words[:4], words[4:]]
 
@@ -160,8 +159,8 @@ def test_a_pipeline_splits_by_its_own_component(tmp_path: Path) -> None:
 
 
 def test_a_splitter_that_listens_to_a_shared_tok2vec(tmp_path: Path) -> None:
-    """As in all pipelines that spaCy publishes: without the tok2vec, the splitter would
-    see zeros."""
+    """As in the pipelines that spaCy publishes. Without its tok2vec, the splitter would
+    read zeros."""
     nlp = spacy.blank("en")
     nlp.add_pipe("tok2vec")
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
@@ -212,7 +211,7 @@ def test_unknown_sentences(name: str) -> None:
         make_tokenizer(name, "words")
 
 
-def test_white_space_does_not_split() -> None:
+def test_whitespace_cannot_split() -> None:
     with corpus_refused("sentences:", "whitespace", "split", kind=ValueError):
         make_tokenizer("whitespace", "split")
 
@@ -227,7 +226,7 @@ def test_unknown_tokenizer(name: str, sentences: str) -> None:
 
 @pytest.mark.parametrize("sentences", ["lines", "split"])
 @pytest.mark.parametrize("name", ["spacy", "numpy", "spacy_elmo", "spacy-elmo"])
-def test_a_package_that_is_no_pipeline(name: str, sentences: str) -> None:
+def test_a_package_that_is_not_a_pipeline(name: str, sentences: str) -> None:
     known = ("tokenizer:", "'whitespace'", "language code", "name or path")
     found = (repr(name), "an installed package that is not a pipeline")
     with corpus_refused(*known, *found, kind=ValueError):
@@ -238,26 +237,26 @@ def test_a_package_that_is_no_pipeline(name: str, sentences: str) -> None:
     ("name", "package", "hint"),
     [("ja", "sudachipy", "pip install spacy[ja]"), ("th", "pythainlp", "PyThaiNLP")],
 )
-def test_a_language_whose_packages_are_not_installed(
+def test_a_language_that_needs_a_missing_package(
     monkeypatch: pytest.MonkeyPatch, name: str, package: str, hint: str
 ) -> None:
-    """spaCy's own words say what to install."""
+    """The message includes spaCy's, which says what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.tokenize", None)
     with corpus_refused("tokenizer:", repr(name), hint, kind=ValueError):
         make_tokenizer(name, "lines")
 
 
-def test_a_path_that_is_no_pipeline(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_pipeline(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("a")
     with corpus_refused("tokenizer:", tmp_path, kind=ValueError):
         make_tokenizer(str(tmp_path), "lines")
 
 
-def test_a_folder_does_not_hide_a_language(
+def test_a_language_wins_over_a_folder_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A corpus often lies in a folder that is called as its language."""
+    """Corpora are often in folders named by their language."""
     (tmp_path / "en").mkdir()
     monkeypatch.chdir(tmp_path)
     chunk = make_tokenizer("en", "lines")(["don't"])

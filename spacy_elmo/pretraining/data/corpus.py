@@ -106,7 +106,11 @@ def load_shards(
         return prepare(
             paths,
             Path(settings.cache) if settings.cache else cache,
-            Tokenization(settings.tokenizer, settings.sentences),
+            Tokenization(
+                settings.tokenizer,
+                settings.sentences,
+                text_field=settings.text_field,
+            ),
             shard_tokens=settings.shard_tokens,
             n_process=settings.n_process,
             progress=progress,

@@ -9,10 +9,28 @@ from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from ...files import hash_files, replace_folder
-from ...text.files import Chunk, CorpusError, find_files, read_chunks
+from ...text.files import (
+    TEXT_FIELD,
+    Chunk,
+    CorpusError,
+    find_files,
+    is_json_lines,
+    read_chunks,
+)
 from ...text.tokenization import Tokenization
 from ...text.tokenizers import Tokenized, Tokenizer
 from .shards import META, Shards, ShardWriter
@@ -48,7 +66,9 @@ def prepare(
         ValueError if the tokenization is unknown.
     """
     tokenization = tokenization or Tokenization()
-    settings = {**tokenization.to_json(), "shard_tokens": shard_tokens}
+    settings: Dict[str, Any] = {**tokenization.to_json(), "shard_tokens": shard_tokens}
+    if tokenization.text_field != TEXT_FIELD:  # added after version 0.1
+        settings["text_field"] = tokenization.text_field
     files = find_files(paths)
     folder = Path(cache) / _cache_key(files, tokenization, settings)
     if (folder / META).is_file():
@@ -58,7 +78,7 @@ def prepare(
     with replace_folder(folder, overwrite=False) as unfinished:
         writer = ShardWriter(unfinished, shard_tokens)
         total = sum(path.stat().st_size for path in files)
-        chunks = read_chunks(files, chunk_chars)
+        chunks = read_chunks(files, chunk_chars, tokenization.text_field)
         if n_process > 1:
             tokenized_chunks = _tokenize_in_processes(chunks, tokenization, n_process)
         else:
@@ -84,11 +104,19 @@ def prepare(
 def _cache_key(
     files: Sequence[Path], tokenization: Tokenization, settings: object
 ) -> str:
-    # File extensions determine how the contents are read.
-    extensions = [path.suffixes[-2:] for path in files]
+    # File extensions determine how the contents are read. If JSON lines have another
+    # extension, the key must differ from that of version 0.1, which read them as text.
+    extensions = [
+        path.suffixes[-2:] + ["json"] * (is_json_lines(path) and not _is_jsonl(path))
+        for path in files
+    ]
     tokenizer = tokenization.identify_tokenizer()
     key = json.dumps([LAYOUT, hash_files(files), extensions, tokenizer, settings])
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def _is_jsonl(path: Path) -> bool:
+    return ".jsonl" in path.suffixes[-2:]
 
 
 _tokenizer: Tokenizer

@@ -187,6 +187,16 @@ def test_file_names_are_part_of_the_cache_key(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert prepare([plain], cache).types() == ['{"text":', '"a', 'b"}']
     assert prepare([objects], cache).types() == ["a", "b"]
+    other = write(tmp_path / "wiki_00", text)
+    assert prepare([other], cache).types() == ["a", "b"]
+
+
+def test_text_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "a b", "content": "c"}\n')
+    for field, types in (("text", ["a", "b"]), ("content", ["c"])):
+        shards = prepare([path], tmp_path / "cache", Tokenization(text_field=field))
+        assert shards.types() == types
+        assert shards.tokenization == Tokenization()
 
 
 def test_contents_of_a_pipeline_are_part_of_the_cache_key(tmp_path: Path) -> None:
