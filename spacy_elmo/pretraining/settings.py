@@ -92,7 +92,8 @@ class VocabularySettings(Section):
     max_size: Optional[Annotated[int, Field(gt=3)]] = None
     """Maximum number of words, including <S>, </S> and <UNK>, or null for no limit."""
     path: Optional[Text] = None
-    """File with a ready vocabulary, or null to count the words of the training text."""
+    """File with a ready vocabulary, a word or word<TAB>count per line, or null to count
+    the words of the training text."""
 
     def conflicts(self) -> Iterator[Tuple[str, str]]:
         for name, default in (("min_count", 1), ("max_size", None)):

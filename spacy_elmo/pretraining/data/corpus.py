@@ -14,7 +14,7 @@ from ..distributed import Group
 from ..settings import CorpusSettings, VocabularySettings
 from .prepare import prepare
 from .shards import META, Shards
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, read_word_list
 from .word_table import WordTable
 
 
@@ -142,14 +142,18 @@ def load_text(
 
 def load_vocabulary(shards: Shards, settings: VocabularySettings) -> Vocabulary:
     """Read the configured vocabulary, or select it from the training text."""
+    words = None
     if settings.path is not None:
-        return Vocabulary.read(settings.path)
+        words = read_word_list(settings.path)
+        if words is None:
+            return Vocabulary.read(settings.path)
     return Vocabulary.from_counts(
         shards.types(),
         shards.counts,
         shards.meta["n_sentences"],
         min_count=settings.min_count,
         max_size=settings.max_size,
+        words=words,
     )
 
 

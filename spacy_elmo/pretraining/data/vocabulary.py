@@ -73,6 +73,7 @@ class Vocabulary:
         *,
         min_count: int = 1,
         max_size: Optional[int] = None,
+        words: Optional[Sequence[str]] = None,
     ) -> "Vocabulary":
         """Select the frequent words of a corpus.
 
@@ -82,6 +83,8 @@ class Vocabulary:
         min_count (int): Minimum number of occurrences.
         max_size (Optional[int]): Maximum number of words, including the three special
             words. None for no limit.
+        words (Optional[Sequence[str]]): Distinct words to select instead, even if the
+            corpus lacks them.
         RAISES: CorpusError if `max_size` leaves no room for any word.
         """
         if max_size is not None and max_size <= len(SPECIALS):
@@ -96,6 +99,11 @@ class Vocabulary:
         if max_size is not None:
             kept = kept[: max_size - len(SPECIALS)]
         entries = [(int(counts[i]), types[i]) for i in kept]
+        if words is not None:
+            listed = set(words)
+            entries = [entry for entry in entries if entry[1] in listed]
+            known = {word for _, word in entries}.union(SPECIALS)
+            entries += [(0, word) for word in words if word not in known]
         for special in (BEGIN, END):
             n_words = sum(int(n) for word, n in zip(types, counts) if word == special)
             entries.append((n_sentences + n_words, special))
@@ -130,22 +138,21 @@ class Vocabulary:
         lines: List[str] = [
             f"{word}\t{count}\n" for word, count in zip(self.words, self.counts)
         ]
-        write_bytes(path, "".join(lines).encode("utf8"))
+        text = "".join(lines)
+        # `read` removes one byte order mark, which may be part of the first word.
+        mark = "\ufeff" * text.startswith("\ufeff")
+        write_bytes(path, (mark + text).encode("utf8"))
 
     @classmethod
     def read(cls, path: Union[str, Path]) -> "Vocabulary":
         """Read a file written by `write`. RAISES: CorpusError if it is malformed."""
         words, counts = [], []
-        try:
-            text = Path(path).read_bytes().decode("utf8")
-        except UnicodeDecodeError as error:
-            raise CorpusError(f"{path}: expected UTF-8, found {error}.") from error
-        lines = text.rstrip("\n").split("\n") if text else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_read_lines(path), start=1):
             word, _, count = line.rpartition("\t")
             if not word or not count.isdecimal():
                 raise CorpusError(
-                    f"{path}, line {number}: expected word<TAB>count, found {line!r}."
+                    f"{path}, line {number}: expected word<TAB>count, or just a word on "
+                    f"each line, found {line!r}."
                 )
             words.append(word)
             counts.append(int(count))
@@ -153,3 +160,35 @@ class Vocabulary:
             return cls(words, counts)
         except CorpusError as error:
             raise CorpusError(f"{path}: {error}") from error
+
+
+def read_word_list(path: Union[str, Path]) -> Optional[List[str]]:
+    """Read a vocabulary without counts, as other programs write it: a word per line.
+
+    RETURNS (Optional[List[str]]): The words, or None if there are none, or if there are
+        more columns.
+    RAISES: CorpusError if the file is not in UTF-8, or has a word twice.
+    """
+    words: Dict[str, int] = {}
+    for number, line in enumerate(_read_lines(path), start=1):
+        word = line.strip()
+        if len(word.split()) > 1:
+            return None
+        if word in words:
+            raise CorpusError(
+                f"{path}, line {number}: expected each word once, found {word!r} again,"
+                f" after line {words[word]}. Remove one of them."
+            )
+        if word:
+            words[word] = number
+    return list(words) or None
+
+
+def _read_lines(path: Union[str, Path]) -> List[str]:
+    """Read lines with the line endings, and the byte order mark, of any editor."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: expected UTF-8, found {error}.") from error
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    return lines if text else []

@@ -10,8 +10,10 @@ from helpers.corpora import corpus_refused, write
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_elmo.pretraining.data.corpus import load_vocabulary
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.vocabulary import SPECIALS, Coverage, Vocabulary
+from spacy_elmo.pretraining.settings import VocabularySettings
 
 TYPES = ["cat", "dog", "sees", "ant", "bee"]
 COUNTS = np.array([2, 5, 9, 2, 1])
@@ -234,7 +236,7 @@ GOOD = "a\t5\n<S>\t3\n</S>\t3\n<UNK>\t0\n"
 
 @pytest.mark.parametrize(
     "line",
-    ["word", "word 3", "\t3", "word\t", "word\t-1", "word\t1.5", "word\t3\r", ""],
+    ["word", "word 3", "\t3", "word\t", "word\t-1", "word\t1.5", ""],
 )
 def test_malformed_line(tmp_path: Path, line: str) -> None:
     path = write(tmp_path / "v.txt", f"a\t5\n{line}\n<S>\t3\n</S>\t3\n<UNK>\t0\n")
@@ -270,6 +272,36 @@ def test_file_that_is_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(GOOD.encode() + "é\t0\n".encode("latin1"))
     with corpus_refused(path, "UTF-8"):
         Vocabulary.read(path)
+
+
+def test_files_of_other_editors(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.txt", "\ufeff" + GOOD.replace("\n", "\r\n"))
+    assert entries(Vocabulary.read(path)) == entries(
+        Vocabulary.read(write(tmp_path / "w.txt", GOOD))
+    )
+
+
+@pytest.mark.parametrize("text", ["{}", "\ufeff{}", "{}\n\n", "{}\r\n"])
+def test_word_lists_of_other_programs(tmp_path: Path, text: str) -> None:
+    """Without counts, which are those of the training text."""
+    words = ["<S>", "</S>", "<UNK>", "the", "rare", "cat", "missing"]
+    newline = "\r\n" if "\r" in text else "\n"
+    path = write(tmp_path / "v.txt", text.format(newline.join(words)))
+    settings = VocabularySettings.from_dict({"path": str(path)})
+    corpus = write(tmp_path / "a.txt", "the cat\nthe dog the\ncat rare cow\n")
+    shards = prepare([corpus], tmp_path / "cache")
+    assert sorted(entries(load_vocabulary(shards, settings))) == [
+        ("</S>", 3),
+        ("<S>", 3),
+        ("<UNK>", 2),
+        ("cat", 2),
+        ("missing", 0),
+        ("rare", 1),
+        ("the", 3),
+    ]
+    write(path, "the\ncat\nthe\n")
+    with corpus_refused(path, "line 3", "'the'", "line 1"):
+        load_vocabulary(shards, settings)
 
 
 # Constructor
