@@ -1,4 +1,4 @@
-"""All trainings of the comparison that are not done yet."""
+"""Run all trainings of the comparison that are not done yet."""
 
 import os
 import subprocess
@@ -37,24 +37,28 @@ class Run(NamedTuple):
 
 
 def main(
-    tasks: Annotated[str, typer.Argument(help=f"Of {','.join(TASKS)}")],
-    variants: Annotated[str, typer.Argument(help=f"Of {','.join(VARIANTS)}")],
-    seeds: Annotated[str, typer.Argument(help="Whole numbers between commas")],
-    configs: Annotated[Path, typer.Option(help="Folder of the recipes")],
+    tasks: Annotated[str, typer.Argument(help=f"Some of {','.join(TASKS)}")],
+    variants: Annotated[str, typer.Argument(help=f"Some of {','.join(VARIANTS)}")],
+    seeds: Annotated[str, typer.Argument(help="Integers, separated by commas")],
+    configs: Annotated[Path, typer.Option(help="Folder of the configs")],
     weights: Annotated[Path, typer.Option(help="Folder of the biLM")],
-    equal_time: Annotated[Path, typer.Option(help="The biLM of i and j")],
-    pretrained: Annotated[Path, typer.Option(help="The CNN's weights, for b")],
+    equal_time: Annotated[Path, typer.Option(help="Folder of the biLM of i and j")],
+    pretrained: Annotated[Path, typer.Option(help="Weights of the CNN of b")],
     trainings: Annotated[Path, typer.Option(help="Folder for the trainings")],
     results: Annotated[Path, typer.Option(help="Folder for the results")],
-    conll2003: Annotated[Path, typer.Option(help="Folder of eng.train and so on")],
-    unfrozen_steps: Annotated[int, typer.Option(help="Of h, after those of c")],
-    max_steps: Annotated[str, typer.Option(help="null: the recipe's")] = "null",
-    eval_frequency: Annotated[str, typer.Option(help="null: the recipe's")] = "null",
-    jobs: Annotated[int, typer.Option(help="Trainings side by side")] = 1,
+    conll2003: Annotated[
+        Path, typer.Option(help="Folder of eng.train, eng.testa, eng.testb")
+    ],
+    unfrozen_steps: Annotated[int, typer.Option(help="Further steps of h")],
+    max_steps: Annotated[str, typer.Option(help="null: as in the config")] = "null",
+    eval_frequency: Annotated[
+        str, typer.Option(help="null: as in the config")
+    ] = "null",
+    jobs: Annotated[int, typer.Option(help="Number of parallel trainings")] = 1,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Run, seed by seed, the trainings whose results are not there, or were made with
-    another config or other weights. One that has ended need not be run again."""
+    """Run the trainings, seed by seed, whose results are missing or were made with
+    another config or other weights."""
     plan = make_plan(names(tasks), names(variants), names(seeds))
     values: Dict[str, Any] = {
         "configs": str(configs),
@@ -92,40 +96,39 @@ def number(text: str) -> Optional[int]:
 def make_plan(
     tasks: Sequence[str], variants: Sequence[str], seeds: Sequence[str]
 ) -> List[Run]:
-    """All seeds' runs, the first seed's first: a table can soon be made."""
+    """Plan all runs, starting with the first seed, so that there are tables early."""
     for given, known in ((tasks, TASKS), (variants, VARIANTS)):
         unknown = [name for name in given if name not in known]
         if unknown:
             fail(f"Expected some of {', '.join(known)}, found {', '.join(unknown)}")
     if not all(seed.isdecimal() for seed in seeds):
-        fail(f"Expected whole numbers as seeds, found {', '.join(seeds)}")
+        fail(f"Expected integers as seeds, found {', '.join(seeds)}")
     return [Run(t, v, int(s)) for s in seeds for t in tasks for v in variants]
 
 
 def check_inputs(plan: Sequence[Run], values: Dict[str, Any]) -> None:
-    """Rather now than after hours."""
+    """Check that all files exist before the first training. Exits if one is missing."""
     wanted = {}
     if any(run.variant not in (*WITHOUT_ELMO, *EQUAL_TIME) for run in plan):
         weights = Path(values["weights"]) / "model.safetensors"
-        wanted[weights] = "Lay the biLM's weights there: the project's command weights."
+        wanted[weights] = "Run the project's command weights."
     if any(run.variant in EQUAL_TIME for run in plan):
         weights = Path(values["equal_time"]) / "model.safetensors"
         wanted[weights] = (
-            "Make it with the project's command pretrain-elmo, or leave i and j out of "
+            "Run the project's command pretrain-elmo, or leave i and j out of "
             "vars.variants."
         )
     if any(run.variant == PRETRAINED for run in plan):
         pretrained = Path(values["pretrained"])
         wanted[pretrained] = (
-            "Make it with the project's command pretrain-cnn, or leave b out of "
-            "vars.variants."
+            "Run the project's command pretrain-cnn, or leave b out of vars.variants."
         )
     for run in plan:
         folder = Path(values["conll2003"] if run.task == "conll2003" else ".")
         for file in TASKS[run.task].files:
             wanted[folder / file] = (
-                "Its licence does not let us pass it on: name the folder of your copy, "
-                "--vars.conll2003 FOLDER."
+                "Its licence does not allow us to include it. Name the folder of your "
+                "copy: --vars.conll2003 FOLDER."
                 if run.task == "conll2003"
                 else "Run the project's commands assets and convert."
             )
@@ -140,12 +143,12 @@ def is_done(run: Run, settings: Settings) -> bool:
         return False
     if srsly.read_json(path)["inputs"] == settings.inputs(*run):
         return True
-    msg.warn(f"{path}: from another config or other weights; is made anew")
+    msg.warn(f"{path}: made with another config or other weights, so repeated")
     return False
 
 
 def with_first(pending: Sequence[Run], settings: Settings) -> List[Run]:
-    """And the trainings whose pipelines an unfrozen one goes on with."""
+    """Add the trainings whose pipelines the unfrozen ones continue."""
     runs = list(pending)
     for run in pending:
         first = Run(run.task, FIRST_FROZEN, run.seed)
@@ -156,7 +159,7 @@ def with_first(pending: Sequence[Run], settings: Settings) -> List[Run]:
 
 
 def in_order(runs: Sequence[Run]) -> List[List[Run]]:
-    """Those that go on with others come after them."""
+    """Group the runs, so that a run comes after the one that it continues."""
     return [
         [run for run in runs if run.variant != UNFROZEN],
         [run for run in runs if run.variant == UNFROZEN],
@@ -164,8 +167,11 @@ def in_order(runs: Sequence[Run]) -> List[List[Run]]:
 
 
 def start(run: Run, settings: Settings, jobs: int) -> bool:
-    """Run one training in a process of its own. RETURNS: whether all went well."""
-    # One each: other comparisons may run beside this one.
+    """Run one training in its own process.
+
+    RETURNS (bool): Whether it succeeded.
+    """
+    # One file per run, because other comparisons may be running.
     file = settings.trainings / f"{run}.json"
     write_json(file, settings.values)
     threads = str(max(1, (os.cpu_count() or 1) // jobs))

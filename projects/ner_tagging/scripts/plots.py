@@ -1,4 +1,4 @@
-"""Draw the results: scores of all variants, and what the heads have mixed."""
+"""Plot the results: scores of all variants, and the learned mixes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Sequence
@@ -14,7 +14,7 @@ from spacy_elmo.files import replace_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that colour-blind readers can tell apart as well.
+# Colours that colour-blind readers can tell apart.
 ELMO, OTHERS = "#0072B2", "#999999"
 LAYERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442")
 
@@ -23,9 +23,9 @@ Variants = Dict[str, List[Dict[str, Any]]]
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
-    output: Annotated[Path, typer.Argument(help="Folder for the pictures")],
+    output: Annotated[Path, typer.Argument(help="Folder for the plots")],
 ) -> None:
-    """Write scores.png and, where a head has mixed layers, mixes.png."""
+    """Write scores.png and, if a head has mixed layers, mixes.png."""
     runs = read_results(folder)
     save(draw_scores(runs), output / "scores.png")
     if any(heads(group) for variants in runs.values() for group in variants.values()):
@@ -33,7 +33,7 @@ def main(
 
 
 def draw_scores(runs: Dict[str, Variants]) -> Figure:
-    """A panel a task and metric, a bar a variant, its deviation as a whisker."""
+    """Plot one panel per task and metric, one bar per variant with its deviation."""
     panels = [(task, metric) for task in runs for metric in shown(task)]
     figure, axes = new_figure(len(panels))
     for axis, (task, metric) in zip(axes, panels):
@@ -55,7 +55,8 @@ def draw_scores(runs: Dict[str, Variants]) -> Figure:
 
 
 def draw_mixes(runs: Dict[str, Variants]) -> Figure:
-    """A panel a head, a bar a variant and mix: its layers' weights, and gamma above."""
+    """Plot one panel per head, one bar per variant and mix: layer weights, and gamma
+    above."""
     names = {
         (task, head): None
         for task, variants in runs.items()

@@ -1,4 +1,4 @@
-"""`spacy pretrain` of spaCy's CNN on raw text, for a given time."""
+"""Pretrain spaCy's CNN with `spacy pretrain` on raw text for a given time."""
 
 import json
 import os
@@ -27,13 +27,13 @@ READER, BATCHER = "ner_tagging.RawText.v1", "ner_tagging.TimedBatches.v1"
 
 
 class TimeIsUp(Exception):
-    """The budget is spent."""
+    """Raised when the time is up."""
 
 
 class Progress:
-    """Time and words that a pretraining has had, kept in a file beside its weights.
+    """Time and words of a pretraining run, stored in a file next to its weights.
 
-    The words of a run that was killed count up to the weights that it saved last.
+    For a run that was killed, words count up to the weights that it saved last.
     """
 
     def __init__(self, file: Path) -> None:
@@ -57,18 +57,18 @@ class Progress:
 
 
 def main(
-    text: Annotated[str, typer.Argument(help="Files of raw text: a glob")],
+    text: Annotated[str, typer.Argument(help="Glob of raw text files")],
     target: Annotated[Path, typer.Argument(help="Weights to write (.bin)")],
-    summary: Annotated[Path, typer.Argument(help="JSON to write: time, words")],
-    minutes: Annotated[float, typer.Option(help="Time to spend")],
-    folder: Annotated[Path, typer.Option(help="Folder to work in")],
-    variants: Annotated[str, typer.Option(help="Does nothing without b")] = PRETRAINED,
-    seed: Annotated[int, typer.Option(help="Of weights and dropout")] = 0,
+    summary: Annotated[Path, typer.Argument(help="JSON file to write")],
+    minutes: Annotated[float, typer.Option(help="Training time")],
+    folder: Annotated[Path, typer.Option(help="Working folder")],
+    variants: Annotated[str, typer.Option(help="Has no effect without b")] = PRETRAINED,
+    seed: Annotated[int, typer.Option(help="Seed of weights and dropout")] = 0,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Train spaCy's default CNN on its characters objective, as `spacy init config
-    --pretraining` sets it up, and take its last weights when the time is over. Stopped
-    before, it goes on when it is run again."""
+    """Train spaCy's default CNN on its characters objective, as set up by `spacy init
+    config --pretraining`, and keep the last weights when the time is up. Run again to
+    resume."""
     progress = Progress(folder / "progress.json")
     if PRETRAINED not in variants.split(","):
         return
@@ -80,7 +80,7 @@ def main(
     except CorpusError as error:
         msg.fail(
             str(error),
-            "Name raw text: --vars.raw_text GLOB. Or leave b out of vars.variants.",
+            "Name raw text with --vars.raw_text GLOB, or leave b out of vars.variants.",
         )
         raise typer.Exit(1) from error
     setup_gpu(gpu_id)
@@ -107,7 +107,7 @@ def main(
 
 
 def make_config(seed: int) -> Config:
-    """The heads do not matter: their CNN alone is trained."""
+    """Create the config. The heads do not matter: only their CNN is trained."""
     config = cnn_config(("tagger",))
     config["system"]["seed"] = seed
     config["corpora"]["pretrain"] = {"@readers": READER}
@@ -117,7 +117,7 @@ def make_config(seed: int) -> Config:
 
 
 def read_text(files: List[Path], nlp: Language) -> Iterator[Doc]:
-    """The lines that spaCy's own corpus of raw text would take."""
+    """Read the lines that spaCy's own corpus of raw text would use."""
     for chunk in read_chunks(files):
         for line in chunk.lines:
             doc = nlp.make_doc(line)
@@ -128,13 +128,16 @@ def read_text(files: List[Path], nlp: Language) -> Iterator[Doc]:
 def timed_batches(
     progress: Progress, budget: float, docs: Iterable[Doc]
 ) -> Iterator[List[Doc]]:
-    """Batches as spaCy's default has them. Raises TimeIsUp when the budget is spent."""
+    """Yield batches of spaCy's default size.
+
+    RAISES: TimeIsUp when the budget is spent.
+    """
     progress.start()
     make_batches = configure_minibatch_by_words(
         size=3000, tolerance=0.2, discard_oversize=False
     )
     for number, batch in enumerate(make_batches(docs)):
-        if number % BATCHES_A_SAVE == 1:  # spaCy has saved the weights after the last
+        if number % BATCHES_A_SAVE == 1:  # spaCy saved the weights after the last
             progress.save()
         if progress.seconds >= budget:
             raise TimeIsUp

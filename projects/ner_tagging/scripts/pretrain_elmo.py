@@ -1,4 +1,4 @@
-"""`spacy elmo pretrain` of a biLM on the raw text of (b), for as long as its CNN."""
+"""Pretrain a biLM on the raw text of (b), for the same time as its CNN."""
 
 import math
 import signal
@@ -21,28 +21,29 @@ from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.text.files import CorpusError, find_files
 
 DECAY = 0.2
-"""The share of the time in which the learning rate falls to 0."""
+"""Share of the time in which the learning rate decays to 0."""
 
 ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 
 ENDLESS = 10**7
-"""Steps: the time ends it. The schedule must not decay before."""
+"""Number of steps that is never reached: time ends the first part."""
 
 
 def main(
-    config: Annotated[Path, typer.Argument(help="Of the pretraining", exists=True)],
-    text: Annotated[str, typer.Argument(help="Files of raw text: a glob")],
-    held_out: Annotated[str, typer.Argument(help="Raw text for the perplexity")],
-    target: Annotated[Path, typer.Argument(help="Weights to write: a folder")],
-    summary: Annotated[Path, typer.Argument(help="JSON to write: time, words")],
-    minutes: Annotated[float, typer.Option(help="Time to spend on training")],
+    config: Annotated[
+        Path, typer.Argument(help="Config of the pretraining", exists=True)
+    ],
+    text: Annotated[str, typer.Argument(help="Glob of raw text files")],
+    held_out: Annotated[str, typer.Argument(help="Held-out text")],
+    target: Annotated[Path, typer.Argument(help="Folder of the weights to write")],
+    summary: Annotated[Path, typer.Argument(help="JSON file to write")],
+    minutes: Annotated[float, typer.Option(help="Training time")],
     folder: Annotated[Path, typer.Option(help="Folder of the run")],
-    variants: Annotated[str, typer.Option(help="Does nothing without i or j")] = "i,j",
+    variants: Annotated[str, typer.Option(help="Has no effect without i or j")] = "i,j",
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Train at the full rate for most of the time and let the rate fall in the rest.
-    The time is that of training, the preparation of the text apart. Stopped before, it
-    goes on when it is run again."""
+    """Train at the full rate for most of the time, and decay the rate in the rest. The
+    preparation of the text does not count. Run again to resume."""
     if not set(EQUAL_TIME) & set(variants.split(",")):
         return
     try:
@@ -51,8 +52,8 @@ def main(
     except CorpusError as error:
         fail(
             str(error),
-            "Name raw text: --vars.raw_text GLOB --vars.raw_dev FILE. Or leave i and j "
-            "out of vars.variants.",
+            "Name raw text with --vars.raw_text GLOB --vars.raw_dev FILE, or leave i "
+            "and j out of vars.variants.",
         )
     command = [sys.executable, "-m", "spacy", "elmo", "pretrain", config, folder]
     command += ["--gpu-id", gpu_id, "--quiet", "--paths.train", text]
@@ -70,7 +71,7 @@ def main(
         fail(
             f"{folder}: expected a run of {minutes} minutes, found one of "
             f"{known['minutes']}",
-            "Remove the folder to begin anew.",
+            "Remove the folder to start over.",
         )
     n_steps = max(1, round(known["decay_from"] * DECAY / (1 - DECAY)))
     steps = course(known["decay_from"] + n_steps, n_steps)
@@ -82,7 +83,7 @@ def main(
 
 
 def course(max_steps: int, decay_steps: int) -> List[Any]:
-    """Of the learning rate: all of it but its end may be changed at a restart."""
+    """Create the options of the schedule, whose end may be moved on resume."""
     schedule = "--training.schedule"
     return [
         *("--training.max_steps", max_steps),
@@ -92,7 +93,12 @@ def course(max_steps: int, decay_steps: int) -> List[Any]:
 
 
 def run(command: List[Any], log: Path, until: Optional[float] = None) -> None:
-    """Run the training to its end, or until it has had so many seconds."""
+    """Run the training to its end, or for a number of seconds.
+
+    command (List[Any]): The command.
+    log (Path): Log of the training.
+    until (Optional[float]): Seconds of training, over all runs; None: to its end.
+    """
     with subprocess.Popen([str(part) for part in command]) as process:
         try:
             while process.poll() is None:
@@ -104,14 +110,14 @@ def run(command: List[Any], log: Path, until: Optional[float] = None) -> None:
             raise
         stopped = process.poll() is None
         if stopped:
-            # It writes a checkpoint and ends.
+            # On SIGTERM, it writes a checkpoint and exits.
             process.terminate()
     if process.returncode != (ENDED_BY_SIGTERM if stopped else 0):
         fail(f"The pretraining ended with status {process.returncode}", "See above.")
 
 
 def seconds(log: Path) -> float:
-    """Of training, over all runs in the folder."""
+    """Sum the seconds of training over all runs in the folder."""
     if not log.is_file():
         return 0.0
     times = (entry["seconds"] for entry in read_log(log) if entry["type"] == "train")

@@ -1,4 +1,4 @@
-"""The results of all trainings, gathered by task and variant."""
+"""Gather the results of all trainings by task and variant."""
 
 import statistics
 from pathlib import Path
@@ -13,15 +13,15 @@ Runs = Dict[str, Dict[str, List[Dict[str, Any]]]]
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation; the latter 0 of a single number."""
+    """Mean and sample standard deviation, which is 0 for a single value."""
 
     mean: float
     deviation: float
 
 
 def read_results(folder: Path) -> Runs:
-    """Task -> variant -> its runs, by seed, all in the order of variants.py. Ends the
-    program where there is none."""
+    """Read the runs by task, variant and seed, in the order of variants.py. Exits if
+    there are none."""
     runs: Runs = {}
     for task in TASKS:
         for variant in VARIANTS:
@@ -46,7 +46,7 @@ def scores(runs: Sequence[Dict[str, Any]], part: str, metric: str) -> Spread:
 
 
 def heads(runs: Sequence[Dict[str, Any]]) -> Dict[str, List[Dict[str, Any]]]:
-    """Head -> its mixes, each with the runs' mean weights and gamma."""
+    """Average the mixes of each head, weights and gamma, over the runs."""
     means: Dict[str, List[Dict[str, Any]]] = {}
     for head, mixes in runs[0]["mixes"].items():
         for index in range(len(mixes)):

@@ -1,5 +1,4 @@
-"""Heads over biLMs of several sizes: which size is worth its weights? The dev sets
-tell."""
+"""Compare heads over biLMs of several sizes on the development sets."""
 
 import subprocess
 import sys
@@ -21,19 +20,22 @@ FLOAT16 = 2
 
 def main(
     pretrainings: Annotated[
-        Path, typer.Argument(help="Folder of a pretraining's output for each size")
+        Path,
+        typer.Argument(help="Folder with an output folder of pretraining per size"),
     ],
-    tasks: Annotated[str, typer.Argument(help=f"Of {','.join(TASKS)}")],
-    seeds: Annotated[str, typer.Argument(help="Whole numbers between commas")],
+    tasks: Annotated[str, typer.Argument(help=f"Some of {','.join(TASKS)}")],
+    seeds: Annotated[str, typer.Argument(help="Integers, separated by commas")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
-    configs: Annotated[Path, typer.Option(help="Folder of the recipes")],
+    configs: Annotated[Path, typer.Option(help="Folder of the configs")],
     folder: Annotated[Path, typer.Option(help="Folder for weights and trainings")],
-    max_steps: Annotated[str, typer.Option(help="null: the recipe's")] = "null",
-    eval_frequency: Annotated[str, typer.Option(help="null: the recipe's")] = "null",
-    jobs: Annotated[int, typer.Option(help="Trainings side by side")] = 1,
+    max_steps: Annotated[str, typer.Option(help="null: as in the config")] = "null",
+    eval_frequency: Annotated[
+        str, typer.Option(help="null: as in the config")
+    ] = "null",
+    jobs: Annotated[int, typer.Option(help="Number of parallel trainings")] = 1,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Train the heads of variant (c) on each biLM. Trainings that are done are not
+    """Train the heads of variant (c) on each biLM. Complete trainings are not
     repeated."""
     models = sorted(pretrainings.glob("*/model-last"))
     if not models:
@@ -56,7 +58,7 @@ def main(
             "eval-frequency": eval_frequency,
             "jobs": jobs,
             "gpu-id": gpu_id,
-            # What variant (c) has no need of.
+            # Not used by variant (c).
             "equal-time": own / "weights",
             "pretrained": own / "weights",
             "conll2003": own,
@@ -84,7 +86,7 @@ def main(
 
 
 def gather(results: Path, task: str) -> Dict[str, Any]:
-    """Each metric's scores on the dev set, seed by seed, and the words per second."""
+    """Gather each metric's development scores by seed, and the words per second."""
     paths = sorted(results.glob(f"{task}-{FIRST_FROZEN}-*.json"))
     runs = [srsly.read_json(path) for path in paths]
     scores = {
@@ -98,7 +100,7 @@ def named(text: str) -> List[str]:
 
 
 def table(sizes: Dict[str, Any], tasks: Sequence[str]) -> str:
-    """In Markdown: means over the seeds."""
+    """Format the means over the seeds as a Markdown table."""
     metrics = [(t, m, title) for t in tasks for m, title in TASKS[t].metrics.items()]
     head = ["biLM", "MB in float16", "perplexity"]
     head += [f"dev {title}" for _, _, title in metrics]

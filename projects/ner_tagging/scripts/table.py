@@ -14,27 +14,27 @@ from spacy_elmo.files import write_bytes
 
 BASELINE = "a"
 NOTES = """\
-Test sets, with the corpora's own words; mean and standard deviation over the seeds, in
-percent. "fewer errors": how much of (a)'s error (100 - score) is gone. Dev: the score
-that chose the step. Words/s: of the whole pipeline on the test set, the seeds' median;
-other work ran beside it, so that only large differences count. CPU minutes: of one
-training, with its start and evaluations, on all cores together.
+Test sets with the corpora's own tokens; mean and standard deviation over the seeds, in
+percent. "fewer errors": relative reduction of (a)'s error (100 - score). Dev: the score
+by which the step was chosen. Words/s: the whole pipeline on the test set, median over
+the seeds; other work was running, so only large differences count. CPU minutes: one
+training including its start and evaluations, summed over all cores.
 """
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
     output: Annotated[Path, typer.Argument(help="Markdown file to write")],
-    note: Annotated[str, typer.Option(help="A remark on how they were made")] = "",
+    note: Annotated[str, typer.Option(help="Note on how they were made")] = "",
 ) -> None:
-    """Gather what compare.py has put in FOLDER."""
+    """Tabulate the results of compare.py in FOLDER."""
     runs = read_results(folder)
     parts = ["# Results\n", NOTES]
     for task, variants in runs.items():
         parts += [f"## {TASKS[task].title}\n", render_scores(task, variants)]
     mixes = {TASKS[task].title: render_mixes(runs[task]) for task in runs}
     if any(mixes.values()):
-        parts.append("## Mixes of the layers, means over the seeds\n")
+        parts.append("## Mixes of the layers (means over the seeds)\n")
     for title, mix in mixes.items():
         parts += [f"{title}:\n", mix] if mix else []
     parts += ["## How\n", render_origin(runs, folder, note)]
@@ -65,7 +65,7 @@ def render_scores(task: str, variants: Dict[str, List[Dict[str, Any]]]) -> str:
 
 
 def show(runs: Sequence[Dict[str, Any]], metric: str) -> str:
-    """A single run has no deviation."""
+    """Format mean and deviation; a single run has no deviation."""
     found = scores(runs, "test", metric)
     text = f"{found.mean:.2f}"
     return text if len(runs) == 1 else f"{text} ± {found.deviation:.2f}"
@@ -74,7 +74,7 @@ def show(runs: Sequence[Dict[str, Any]], metric: str) -> str:
 def fewer_errors(
     variants: Dict[str, List[Dict[str, Any]]], variant: str, metric: str
 ) -> str:
-    """Relative to the baseline; nothing where it was not run."""
+    """Format the error reduction relative to the baseline; empty without a baseline."""
     if variant == BASELINE or BASELINE not in variants:
         return ""
     before = 100 - scores(variants[BASELINE], "test", metric).mean
@@ -95,7 +95,7 @@ def render_mixes(variants: Dict[str, List[Dict[str, Any]]]) -> str:
 
 
 def render_origin(runs: Any, folder: Path, note: str) -> str:
-    """Versions, time, and what (b), (i) and (j) were given."""
+    """List versions, times, and the pretraining of (b), (i) and (j)."""
     groups = [group for variants in runs.values() for group in variants.values()]
     every = [run for group in groups for run in group]
     lines = []
@@ -104,7 +104,7 @@ def render_origin(runs: Any, folder: Path, note: str) -> str:
         versions = srsly.json_loads(kind)
         lines.append(", ".join(f"{name} {number}" for name, number in versions.items()))
     hours = sum(run["cpu_seconds"] for run in every) / 3600
-    lines.append(f"{len(every)} trainings, {hours:.1f} CPU hours in all.")
+    lines.append(f"{len(every)} trainings, {hours:.1f} CPU hours in total.")
     for file, variants, command in (
         ("pretrain-cnn.json", "(b)", "spacy pretrain"),
         ("pretrain-elmo.json", "(i), (j)", "spacy elmo pretrain"),
@@ -120,7 +120,10 @@ def render_origin(runs: Any, folder: Path, note: str) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], n_texts: int) -> str:
-    """n_texts: columns at the left that are not numbers."""
+    """Format a Markdown table.
+
+    n_texts (int): Number of columns on the left that are not numbers.
+    """
     rule = ["---" if index < n_texts else "---:" for index in range(len(head))]
     lines = [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One training of the comparison, and its scores."""
+"""Run one training of the comparison and score it."""
 
 import json
 import platform
@@ -37,10 +37,10 @@ PACKAGES = ("spacy-elmo", "spacy", "thinc", "torch", "numpy")
 def main(
     task: Annotated[str, typer.Argument(help=", ".join(TASKS))],
     variant: Annotated[str, typer.Argument(help=", ".join(VARIANTS))],
-    seed: Annotated[int, typer.Argument(help="Of weights and order")],
+    seed: Annotated[int, typer.Argument(help="Seed of weights and order")],
     settings: Annotated[Path, typer.Argument(help="JSON: Settings, by name")],
 ) -> None:
-    """Train, score on the dev and test sets, and write both to the results."""
+    """Train, score on the development and test sets, and write the results."""
     given = Settings(json.loads(settings.read_text("utf8")))
     folder = given.folder(task, variant, seed)
     config = given.config(task, variant, seed)
@@ -72,7 +72,7 @@ def main(
 
 
 class Settings:
-    """Of all trainings of a comparison: what compare.py hands to each."""
+    """Settings that compare.py passes to every training."""
 
     def __init__(self, values: Dict[str, Any]) -> None:
         self.values = values
@@ -115,7 +115,7 @@ class Settings:
         )
 
     def inputs(self, task: str, variant: str, seed: int) -> str:
-        """Tells apart what a result was made from: config and weights."""
+        """Hash what a result is made from: config and weights."""
         digest = sha256(self.config(task, variant, seed).to_bytes())
         if variant == UNFROZEN:
             digest.update(self.inputs(task, FIRST_FROZEN, seed).encode())
@@ -128,7 +128,8 @@ class Settings:
 
 
 def score(nlp: Language, config: Config, task: str) -> Dict[str, Any]:
-    """Scores of the dev and test sets in percent; words per second on the latter."""
+    """Compute development and test scores in percent, and words per second on the test
+    set."""
     names = ["corpora.dev", "corpora.test"]
     corpora = resolve_dot_names(config.interpolate(), names)
     scores: Dict[str, Any] = {}
@@ -142,14 +143,14 @@ def score(nlp: Language, config: Config, task: str) -> Dict[str, Any]:
 
 
 def steps(log: Path) -> Dict[str, int]:
-    """How many there were, and after how many the dev score was the best."""
+    """Get the number of steps, and the step with the best development score."""
     rows = [json.loads(line) for line in log.read_text("utf8").splitlines()]
     best = max(rows, key=lambda row: row["score"])
     return {"steps": rows[-1]["step"], "best_step": best["step"]}
 
 
 def mixes(nlp: Language) -> Dict[str, List[Dict[str, Any]]]:
-    """Weights and gamma of each mix of each head, the input's first."""
+    """Get the weights and gamma of each head's mixes, the one at the input first."""
     found: Dict[str, List[Dict[str, Any]]] = {}
     for name, component in nlp.components:
         model = getattr(component, "model", None)

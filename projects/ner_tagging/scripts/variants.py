@@ -1,4 +1,4 @@
-"""What is compared: tasks, variants of what the heads read, the config of each."""
+"""Tasks, variants of the heads' inputs, and their configs."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -13,12 +13,14 @@ PARTS = ("train", "dev", "test")
 
 
 class Task(NamedTuple):
-    """A corpus, and the heads that learn from it.
+    """A corpus and the heads that are trained on it.
 
-    config: name of the config of its recipe.
-    reader: of the corpora, but for their paths.
-    files: of PARTS, in the folder of the corpora.
-    metrics: name in spaCy's scores -> title.
+    title (str): Name of the corpus.
+    config (str): Name of the config.
+    heads (Tuple[str, ...]): Names of the heads.
+    reader (Dict[str, Any]): Reader of the corpus, without a path.
+    files (Tuple[str, str, str]): Files of PARTS, in the folder of the corpora.
+    metrics (Dict[str, str]): Titles of the metrics, by name in spaCy's scores.
     """
 
     title: str
@@ -70,32 +72,35 @@ VARIANTS = {
     "a": "hash embedding, CNN (spaCy's HashEmbedCNN)",
     "b": "a, after spacy pretrain (characters)",
     "c": "ELMo, frozen, learned mix",
-    "d": "c beside the hash embedding",
+    "d": "c next to the hash embedding",
     "e": "c, top layer only",
     "f": "c, mean of the layers",
-    "g": "c, ELMo at the encoder's output too",
+    "g": "c, ELMo also at the encoder's output",
     "h": "c, then the biLM unfrozen",
-    "i": "c, its biLM pretrained as long as b",
-    "j": "d, its biLM pretrained as long as b",
+    "i": "c, with a biLM pretrained as long as b",
+    "j": "d, with a biLM pretrained as long as b",
 }
 PRETRAINED, UNFROZEN, FIRST_FROZEN = "b", "h", "c"
 EQUAL_TIME = {"i": "c", "j": "d"}
-"""Which variants they are, but for the biLM."""
+"""Variants that differ only in the biLM."""
 
 WITHOUT_ELMO = ("a", "b")
 
 UNFROZEN_RATE = 1e-4
-"""Of all weights: the heads are trained already, the biLM is to change a little."""
+"""Learning rate of (h): the heads are trained already, and the biLM should change
+only a little."""
 
 
 class Paths(NamedTuple):
-    """Where things lie.
+    """Paths of a training.
 
-    configs: the recipes. corpora: what the tasks' files are relative to.
-    weights: of the biLM. equal_time: of that of (i) and (j).
-    pretrained: weights of the CNN, for (b).
-    frozen: the trained pipeline that (h) goes on with.
-    log: where the training writes its log.
+    configs (Path): Folder of the configs.
+    corpora (Path): Folder that the tasks' files are relative to.
+    weights (Path): Folder of the biLM.
+    equal_time (Path): Folder of the biLM of (i) and (j).
+    pretrained (Path): Weights of the CNN of (b).
+    frozen (Path): Trained pipeline that (h) continues.
+    log (Path): Log of the training.
     """
 
     configs: Path
@@ -111,8 +116,12 @@ class Paths(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """Steps of a training, those between two looks at the dev set (None: as the recipe
-    has it), and those of (h), which come after those of (c)."""
+    """Steps of a training.
+
+    max_steps (Optional[int]): Number of steps; None: as in the config.
+    eval_frequency (Optional[int]): Steps between evaluations; None: as in the config.
+    unfrozen_steps (int): Further steps of (h).
+    """
 
     max_steps: Optional[int]
     eval_frequency: Optional[int]
@@ -122,7 +131,7 @@ class Budget(NamedTuple):
 def make_config(
     task: str, variant: str, seed: int, paths: Paths, budget: Budget
 ) -> Config:
-    """The config of one training: the recipe, with the variant's features."""
+    """Create the config of one training, with the variant's features."""
     recipe = load_config(paths.configs / f"{TASKS[task].config}.cfg", interpolate=False)
     _set_corpora(recipe, task, paths.corpora)
     _set_training(recipe, seed, paths.log, budget)
@@ -140,7 +149,7 @@ def make_config(
 
 
 def cnn_config(heads: Tuple[str, ...]) -> Config:
-    """spaCy's own config for the heads over one CNN, and for its pretraining."""
+    """Create spaCy's own config for the heads over one CNN, and for its pretraining."""
     pipeline = list(heads)
     return init_config(pipeline=pipeline, optimize="efficiency", pretraining=True)
 
@@ -173,7 +182,7 @@ def _set_training(config: Config, seed: int, log: Path, budget: Budget) -> None:
 def _without_elmo(
     recipe: Config, heads: Tuple[str, ...], pretrained: Optional[Path]
 ) -> Config:
-    """The recipe's heads, training and corpora over spaCy's CNN."""
+    """Put the config's heads, training and corpora over spaCy's CNN."""
     config = cnn_config(heads)
     for head in heads:
         listener = config["components"][head]["model"]["tok2vec"]
@@ -182,14 +191,14 @@ def _without_elmo(
     for section in ("system", "corpora", "training"):
         config[section] = recipe[section]
     config["initialize"]["init_tok2vec"] = pretrained and pretrained.as_posix()
-    # It says whose weights those are: without it spaCy does not read them.
+    # spaCy needs this section to load pretrained weights.
     if pretrained is None:
         del config["pretraining"]
     return config
 
 
 def _set_features(tok2vec: Dict[str, Any], variant: str) -> None:
-    """What a head with ELMo reads: each variant differs from (c) in one thing."""
+    """Set the input of a head with ELMo. Each variant differs from (c) in one point."""
     if variant == "d":
         width = tok2vec["encode"]["width"]
         embed = cnn_config(("tagger",))["components"]["tok2vec"]["model"]["embed"]
@@ -206,7 +215,7 @@ def _set_features(tok2vec: Dict[str, Any], variant: str) -> None:
 def _unfreeze(
     config: Config, heads: Tuple[str, ...], frozen: Path, budget: Budget
 ) -> None:
-    """Go on with the heads of a trained pipeline, the biLM now with them."""
+    """Continue training the heads of a trained pipeline together with the biLM."""
     config["components"]["elmo"]["frozen"] = False
     for head in heads:
         config["components"][head] = {"source": frozen.as_posix()}

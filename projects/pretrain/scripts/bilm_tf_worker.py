@@ -1,7 +1,7 @@
-"""bilm-tf trains on a text and is evaluated, in an environment of its own.
+"""Train and evaluate bilm-tf in its own environment.
 
-Imports nothing of this project. Argument: a JSON file, see `compare.work_of`. Writes
-its figures as JSON to stdout.
+Imports nothing of spacy-elmo. The argument is a JSON file, see `compare.work_of`; the
+figures are written to stdout as JSON.
 """
 
 import contextlib
@@ -14,7 +14,8 @@ import tempfile
 import time
 from typing import Any, Dict, Iterator, List
 
-# bilm-tf knows the Keras and the names of its day only; TensorFlow reads these at once.
+# bilm-tf needs Keras 2 and the names of TensorFlow 1. TensorFlow reads these variables
+# when it is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -26,8 +27,8 @@ sys.modules["tensorflow"] = tf
 
 
 class Timed:
-    """A data set that knows when each batch was asked for, and comes to an end: under
-    today's Python, bilm-tf's own ends in an error."""
+    """Dataset that records when each batch was requested. It also ends properly: with a
+    current Python, bilm-tf's own iterator ends with an error."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -69,12 +70,12 @@ def main(work: Dict[str, Any]) -> Dict[str, float]:
         options, checkpoint = training.load_options_latest_checkpoint(folder)
         tf.reset_default_graph()
         perplexity = training.test(options, checkpoint, dev, options["batch_size"])
-    at_once = work["log_frequency"]
-    moments = train.times[::at_once]
+    n_batches = work["log_frequency"]
+    moments = train.times[::n_batches]
     return {
         "perplexity": float(perplexity),
         "words_per_second": statistics.median(
-            n_words * at_once / (end - start)
+            n_words * n_batches / (end - start)
             for start, end in zip(moments, moments[1:])
         ),
     }

@@ -1,4 +1,4 @@
-"""The card of the English weights that ship, from the results of the projects."""
+"""Write the card of the English weights that ship, from the results of the projects."""
 
 import json
 from pathlib import Path
@@ -10,28 +10,28 @@ from wasabi import msg
 
 CARD = """# en: the English biLM of spacy-elmo
 
-Loaded by `nlp.add_pipe("elmo")` in English and multi-language pipelines, and by
-`spacy_elmo.BundledWeights.v1` in configs. Made by the commands
-`english` and `english-more` of `projects/pretrain`, this card by its command `card`.
+`nlp.add_pipe("elmo")` loads these weights in English and multi-language pipelines, and
+so does `spacy_elmo.BundledWeights.v1` in configs. They were trained by the commands
+`english` and `english-more` of `projects/pretrain`, whose command `card` writes this
+card.
 
 ## What it is
 
 A bidirectional language model over characters (Peters et al. 2018): {filters} filters
 of widths 1 to {widest}, {n_highway} highway layer, {n_layers} LSTM layers of {dim}
-cells in each direction, projected to {projection}; a token's layers have {width}
-dimensions. {megabytes:.1f} MB in float16, computed with in float32.
+cells in each direction, projected to {projection}. Each layer of a token has {width}
+dimensions. {megabytes:.1f} MB in float16; computed in float32.
 
-## What it has read
+## Training data
 
 {words:.1f} million tokens of English Wikipedia, sentence boundaries included:
 {epochs:.2f} times the text of 58,950 articles as of July 2019
 ([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
-cased, one sentence a line, tokenised by spaCy's rules for English. The text is by
-Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are given under
-CC BY-SA 3.0 as well.
+cased, one sentence per line, tokenized by spaCy's rules for English. The text is by
+Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are licensed
+under CC BY-SA 3.0 as well.
 
-Trained one after the other, in bfloat16, with these settings of
-`projects/pretrain/configs`:
+Trained in two parts, in bfloat16, with these settings of `projects/pretrain/configs`:
 
 | settings | steps | million tokens | hours | words/s, median | on |
 | --- | ---: | ---: | ---: | ---: | --- |
@@ -41,31 +41,30 @@ Trained one after the other, in bfloat16, with these settings of
 
 ## Perplexities
 
-Of the rounded weights, by the full softmax over 100,000 words. What the vocabulary does
-not know counts as one word, `<UNK>`.
+Perplexities of the rounded weights, with the full softmax over 100,000 words. Words
+outside the vocabulary count as one word, `<UNK>`.
 
 | text | words | out of vocabulary | forward | backward | mean |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {perplexities}
 
-WikiText-103 is tokenised by other rules (`@-@`, `<unk>`): its figures compare with no
-model's that was trained on it.
+WikiText-103 is tokenized by other rules (`@-@`, `<unk>`): do not compare its figures
+with models that were trained on it.
 
 {downstream}## Limits
 
-* One language and one register: encyclopedic prose. It has read little dialogue and
-  next to nothing of social media.
-* Small, and trained on little: the biLM of the paper is nine times as large and has
-  read 800 million words. Where scores matter most, adapt it to text of your own
-  (`configs/adapt.cfg`) or train a larger one.
-* What Wikipedia says of people and groups, and of whom it says nothing, is in the
-  vectors.
+* One language and one register: encyclopedic prose, with little dialogue and almost no
+  social media.
+* Small, and trained on little text: the biLM of the paper is nine times as large, and
+  was trained on 800 million words. If scores matter most, adapt this one to your own
+  text (`configs/adapt.cfg`) or train a larger one.
+* The vectors reflect what Wikipedia says about people and groups, and whom it leaves
+  out.
 """
 
-DOWNSTREAM = """## What others learn from it
+DOWNSTREAM = """## Scores of heads and probes
 
-How each was measured, and more: `results` in `projects/ner_tagging` and
-`projects/probing`.
+For details, see `results` in `projects/ner_tagging` and `projects/probing`.
 
 """
 
@@ -78,9 +77,9 @@ def main(
         typer.Argument(help="FILE:N, the first N tables of another project's results"),
     ] = [],  # noqa: B006
     training: Annotated[
-        List[Path], typer.Option(help="JSON of describe.py: one each, in their order")
+        List[Path], typer.Option(help="JSON files of describe.py, in order")
     ] = [],  # noqa: B006
-    note: Annotated[str, typer.Option(help="A remark on the training")] = "",
+    note: Annotated[str, typer.Option(help="Note on the training")] = "",
 ) -> None:
     found: Dict[str, Any] = json.loads(figures.read_text("utf8"))
     tables = []
@@ -98,7 +97,10 @@ def main(
 
 
 def first_tables(text: str, n: int) -> List[str]:
-    """Of Markdown, each with its heading. Raises ValueError where there are fewer."""
+    """Get the first tables of a Markdown text, each with its heading.
+
+    RAISES: ValueError if there are fewer tables.
+    """
     tables: List[str] = []
     heading, rows = "", 0
     for line in text.splitlines():

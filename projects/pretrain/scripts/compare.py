@@ -1,6 +1,6 @@
-"""bilm-tf and this project at the same work: the same text, vocabulary, model, size of
-batches and number of negatives, by bilm-tf's optimizer and by AdamW. Perplexities are
-those of the full softmax."""
+"""Compare pretraining with bilm-tf: the same text, vocabulary, model, batch size and
+number of negatives, with bilm-tf's optimizer and with AdamW. Perplexities are those of
+the full softmax."""
 
 import json
 import platform
@@ -28,13 +28,13 @@ WORKER = Path(__file__).with_name("bilm_tf_worker.py")
 
 
 class Variant(NamedTuple):
-    """Of our training: the share of bilm-tf's batches that it gets, and settings."""
+    """Variant of our training: the share of bilm-tf's batches, and settings."""
 
     share: float
     overrides: List[str]
 
 
-# The rate was chosen by the perplexity on this held-out text, among four.
+# Chosen among four rates by the perplexity on the same held-out text.
 ADAMW = [
     *("--training.optimizer.name", "adamw"),
     *("--training.optimizer.learn_rate", "0.012"),
@@ -55,14 +55,17 @@ def main(
     text: Annotated[Path, typer.Argument(help="Folder of train.txt and dev.txt")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
     peer: Annotated[
-        Path, typer.Option(help="bilm-tf's environment: its Python", dir_okay=False)
+        Path, typer.Option(help="Python of bilm-tf's environment", dir_okay=False)
     ],
-    n_runs: Annotated[int, typer.Option(help="Runs of each variant, by seed")] = 3,
+    n_runs: Annotated[
+        int, typer.Option(help="Number of runs per variant, one per seed")
+    ] = 3,
 ) -> None:
+    """Train all variants and bilm-tf in alternation, and write their figures."""
     if not peer.is_file():
         msg.fail(
             f"{peer}: expected the Python of bilm-tf's environment, found no such file",
-            "Make it with the project's command environment.",
+            "Create it with the project's command environment.",
             exits=1,
         )
     runs: Dict[str, List[Dict[str, float]]] = {}
@@ -76,7 +79,7 @@ def main(
                 random.Random(0).shuffle(lines)
             (folder / part).write_text("\n".join(lines) + "\n", encoding="utf8")
         settings = PretrainSettings.from_file(config, texts(folder))
-        # In alternation, with the machine's own limit beside each.
+        # In alternation, each with the machine's matrix peak at that moment.
         for seed in range(n_runs):
             for name, variant in VARIANTS.items():
                 peak = matrix_peak()
@@ -122,7 +125,7 @@ def main(
 
 
 def processor() -> str:
-    """Its name, where Linux tells it; else its kind."""
+    """Get the processor's name on Linux, or else its architecture."""
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf8")
     except OSError:
@@ -139,7 +142,7 @@ def texts(folder: Path) -> List[str]:
 
 
 def write_vocabulary(target: Path, model: Path) -> None:
-    """Our own in the way bilm-tf reads it: without the counts."""
+    """Write our vocabulary in bilm-tf's format, without the counts."""
     lines = (model / "vocabulary.txt").read_text(encoding="utf8").splitlines()
     words = "".join(line.split("\t")[0] + "\n" for line in lines)
     target.write_text(words, encoding="utf8")
@@ -148,7 +151,7 @@ def write_vocabulary(target: Path, model: Path) -> None:
 def work_of(
     settings: PretrainSettings, folder: Path, vocabulary: Path, seed: int
 ) -> Dict[str, Any]:
-    """The config in bilm-tf's words."""
+    """Translate the config to bilm-tf's options."""
     bilm, training = settings.bilm, settings.training
     assert bilm is not None, "no weights to start from"
     options = {
@@ -158,7 +161,7 @@ def work_of(
             "embedding": {"dim": bilm.char_dim},
             "filters": bilm.filters,
             "max_characters_per_token": bilm.max_characters_per_token,
-            # One less than in its weights, where 0 is added for what is absent.
+            # One less than in its weights, which add 0 for padding.
             "n_characters": 261,
             "n_highway": bilm.n_highway,
         },
@@ -212,7 +215,7 @@ def versions_of(peer: Path, *names: str) -> Dict[str, str]:
 
 
 def train_once(config: Path, output: Path, overrides: List[str]) -> Dict[str, float]:
-    """One training in a process of its own."""
+    """Run one training in its own process, and read its figures."""
     command = ["-m", "spacy", "elmo", "pretrain", str(config), str(output), "--quiet"]
     start = time.perf_counter()
     subprocess.run([sys.executable, *command, *overrides], check=True)
@@ -233,10 +236,13 @@ def train_once(config: Path, output: Path, overrides: List[str]) -> Dict[str, fl
 def summary(
     runs: List[Dict[str, float]], of_peer: List[Dict[str, float]], share: float
 ) -> Dict[str, float]:
-    """Medians, and ratios to bilm-tf: to its best perplexity, for some of its runs come
-    to nothing; to the time that all of its batches take.
+    """Compute medians and ratios to bilm-tf: to its best perplexity, because some of
+    its runs diverge, and to the time of all of its batches.
 
-    share: of its batches that these runs had.
+    runs (List[Dict[str, float]]): Runs of one variant.
+    of_peer (List[Dict[str, float]]): bilm-tf's runs.
+    share (float): Share of bilm-tf's batches in the runs.
+    RETURNS (Dict[str, float]): The medians and ratios.
     """
     perplexity = statistics.median(run["perplexity"] for run in runs)
     speed = statistics.median(run["words_per_second"] for run in runs)
@@ -251,7 +257,7 @@ def summary(
 
 
 def matrix_peak(size: int = 1024, n_runs: int = 20) -> float:
-    """GFLOP/s of float32 products in this minute."""
+    """Measure GFLOP/s of float32 matrix products at this moment."""
     left, right = torch.randn(size, size), torch.randn(size, size)
     times = []
     for _ in range(n_runs):

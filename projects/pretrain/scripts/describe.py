@@ -1,4 +1,4 @@
-"""What a training's log says of it, as JSON: steps, words, time."""
+"""Write the steps, words and time of a training, from its log, as JSON."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from spacy_elmo.pretraining.output.log import read_log
 
 def main(
     run: Annotated[Path, typer.Argument(help="Output folder of the pretraining")],
-    config: Annotated[Path, typer.Argument(help="Its settings")],
+    config: Annotated[Path, typer.Argument(help="Config of the pretraining")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
 ) -> None:
     write_json(target, {"settings": config.name, **training(run)})

@@ -1,5 +1,5 @@
-"""Kill a run with SIGKILL at random moments; its final weights must be, bit for bit,
-those of a run that was left alone."""
+"""Kill a run with SIGKILL at random moments, and check that its final weights are those
+of an undisturbed run, bit for bit."""
 
 import hashlib
 import random
@@ -67,7 +67,7 @@ def main(
     write_json(target, {"kills": kills, "equal": equal, "hashes": hashes})
     if not equal or len(kills) < n_kills:
         msg.fail(f"{len(kills)} kills, equal: {equal}", exits=1)
-    msg.good(f"{len(kills)} kills; the final weights are equal, bit for bit")
+    msg.good(f"{len(kills)} kills; the final weights are equal bit for bit")
 
 
 def to(command: List[str], output: Path) -> List[str]:
@@ -75,7 +75,7 @@ def to(command: List[str], output: Path) -> List[str]:
 
 
 def last_step(output: Path) -> int:
-    """The last step of the log."""
+    """Get the last step in the log."""
     log = output / "log.jsonl"
     steps = [entry.get("step", 0) for entry in read_log(log)] if log.is_file() else []
     return max(steps, default=0)

@@ -1,4 +1,4 @@
-"""Tokenise text into a folder of shards."""
+"""Tokenize text into a folder of shards."""
 
 import shutil
 import sys
@@ -14,7 +14,7 @@ from spacy_elmo.pretraining.settings import CorpusSettings
 
 def main(
     target: Annotated[Path, typer.Argument(help="Folder of the shards")],
-    text: Annotated[List[str], typer.Argument(help="Files, folders and globs")],
+    text: Annotated[List[str], typer.Argument(help="Files, folders or globs")],
     tokenizer: str = "whitespace",
     sentences: str = "lines",
     n_process: int = 1,

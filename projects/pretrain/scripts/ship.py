@@ -1,5 +1,5 @@
-"""Round a trained biLM to float16, as it ships, and write its sizes and the rounded
-weights' perplexities on held-out texts as JSON."""
+"""Round a trained biLM to float16 for shipping, and write its sizes and the
+perplexities of the rounded weights as JSON."""
 
 import json
 import shutil
@@ -15,8 +15,8 @@ from wasabi import msg
 from spacy_elmo import load_bilm, save_bilm
 from spacy_elmo.files import write_json
 
-TOKENISED = ["--tokenizer", "whitespace", "--sentences", "lines"]
-"""Of texts whose name says that they are: WikiText's."""
+TOKENIZED = ["--tokenizer", "whitespace", "--sentences", "lines"]
+"""Options for texts that are tokenized already: WikiText's, by their suffix."""
 
 
 def main(
@@ -47,12 +47,12 @@ def main(
 
 
 def evaluate(model: Path, text: Path) -> Dict[str, Any]:
-    """Figures of `elmo evaluate`."""
+    """Get the figures of `elmo evaluate`."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "figures.json"
         command = ["-m", "spacy", "elmo", "evaluate", str(model), str(text)]
         command += ["--output", str(output)]
-        command += TOKENISED if ".tokens" in text.suffixes else []
+        command += TOKENIZED if ".tokens" in text.suffixes else []
         subprocess.run([sys.executable, *command], check=True)
         return dict(json.loads(output.read_text("utf8")))
 

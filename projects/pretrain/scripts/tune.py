@@ -1,5 +1,5 @@
-"""Short trainings of one config with changes: what is best at the same number of words,
-and how fast it is. The table of all runs is kept in one JSON file."""
+"""Compare short trainings of one config with changes, by perplexity after the same
+number of words and by speed. All runs go to one JSON file."""
 
 import json
 import statistics
@@ -24,7 +24,7 @@ def main(
     output: Annotated[Path, typer.Argument(help="Folder for the trainings")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
 ) -> None:
-    """Trainings that are complete are not repeated."""
+    """Complete trainings are not repeated."""
     chosen: Dict[str, Dict[str, Any]] = json.loads(variants.read_text("utf8"))
     results: Dict[str, Any] = {}
     for name, overrides in chosen.items():
@@ -42,7 +42,7 @@ def main(
 
 
 def summary(folder: Path) -> Dict[str, Any]:
-    """What a training's log says at its end."""
+    """Read the final figures from the log of a training."""
     log = read_log(folder / "log.jsonl")
     trained = [entry for entry in log if entry["type"] == "train"]
     held_out = [entry for entry in log if entry["type"] == "dev"][-1]

@@ -1,4 +1,4 @@
-"""Count and cut the output layer's vocabulary."""
+"""Count and cut the vocabulary of the output layer."""
 
 from pathlib import Path
 from typing import Annotated

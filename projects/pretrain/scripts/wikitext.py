@@ -1,5 +1,5 @@
-"""Cut WikiText-2 into sentences: test and the first 3,000 lines of validation to train
-on, the rest of validation held out."""
+"""Split WikiText-2 into sentences. The test set and the first 3,000 lines of the
+validation set are for training, the rest of the validation set is held out."""
 
 from pathlib import Path
 from typing import Annotated, Iterator, List, Sequence
@@ -27,8 +27,8 @@ def read(path: Path) -> List[str]:
 
 
 def sentences(lines: Sequence[str]) -> Iterator[List[str]]:
-    """Without headings and lines of under two words; an empty sentence after each
-    heading, where a new section begins."""
+    """Split lines into sentences, without headings and lines of one word. Yields an
+    empty sentence at each heading, where a new section starts."""
     for line in lines:
         words = line.split()
         if line.startswith(" = "):

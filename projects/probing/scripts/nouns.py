@@ -1,5 +1,5 @@
-"""Does context tell a noun's senses apart, with nothing learned? All nouns of SemCor
-that name things of two kinds, each compared with itself in other documents."""
+"""Does context separate the senses of a noun, without learning? All nouns of SemCor
+that name two kinds of things, each compared with itself in other documents."""
 
 import time
 from collections import defaultdict
@@ -21,10 +21,13 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="SemCor (.jsonl)", exists=True)],
     weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
-    min_count: Annotated[int, typer.Option(help="Occurrences of a kind")] = 5,
+    min_count: Annotated[
+        int, typer.Option(help="Minimum number of occurrences of a kind")
+    ] = 5,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """The separation of word.py, by WordNet's kinds of nouns; each noun counts once."""
+    """Compute the separation of word.py by WordNet's kinds of nouns. Each noun counts
+    once."""
     start = time.perf_counter()
     nouns = find_nouns(srsly.read_jsonl(corpus), min_count)
     if not nouns:
@@ -48,7 +51,7 @@ def main(
         ]
         rows.append([scores["separation"].mean() for scores in found])
     result = {
-        "title": "Kinds of a noun kept apart, SemCor",
+        "title": "Separation of a noun's kinds, SemCor",
         "model": describe(bilm, weights),
         "n": {
             "nouns": len(nouns),
@@ -64,8 +67,8 @@ def main(
 
 
 def find_nouns(sentences: Iterable[Dict[str, Any]], min_count: int) -> Dict[str, Uses]:
-    """By form, in lower case: the occurrences of those kinds that are frequent enough
-    and in two documents, where there are two such kinds."""
+    """Find the occurrences of nouns with two kinds that are frequent enough and
+    occur in two documents, by lowercase form."""
     found: Dict[str, List[Tuple[Occurrence, str, str]]] = defaultdict(list)
     for number, sentence in enumerate(sentences):
         words = tuple(sentence["words"])

@@ -1,4 +1,4 @@
-"""Draw the results: scores by layer, the mixes, the occurrences of a word."""
+"""Plot the results: scores by layer, mixes, occurrences of a word."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Sequence
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 Result = Dict[str, Any]
 
-# Colours that colour-blind readers can tell apart as well.
+# Colours that colour-blind readers can tell apart.
 COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 LINES = ("--", ":", "-.")
 
 
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the results", exists=True)],
-    output: Annotated[Path, typer.Argument(help="Folder for the pictures")],
+    output: Annotated[Path, typer.Argument(help="Folder for the plots")],
 ) -> None:
-    """Write layers.png, mixes.png and a picture of each word."""
+    """Write layers.png, mixes.png and a plot for each word."""
     tasks, words = read(folder)
     if tasks:
         save(draw_layers(list(tasks.values())), output / "layers.png")
@@ -37,7 +37,7 @@ def main(
 
 
 def draw_layers(results: Sequence[Result]) -> Figure:
-    """A panel a task: score and interval by layer, baselines as lines."""
+    """Plot one panel per task: scores with intervals by layer, baselines as lines."""
     figure, axes = new_figure(len(results))
     for axis, result in zip(axes, results):
         names = list(result["layers"])
@@ -57,7 +57,7 @@ def draw_layers(results: Sequence[Result]) -> Figure:
 
 
 def draw_mixes(results: Sequence[Result]) -> Figure:
-    """A panel a task: the weight of each layer."""
+    """Plot one panel per task: the weight of each layer."""
     figure, axes = new_figure(len(results))
     for axis, result in zip(axes, results):
         layers = [str(layer) for layer in range(len(result["mix"]))]
@@ -70,7 +70,7 @@ def draw_mixes(results: Sequence[Result]) -> Figure:
 
 
 def draw_word(result: Result) -> Figure:
-    """A panel a layer: its two principal components, a point an occurrence."""
+    """Plot one panel per layer: the occurrences in two principal components."""
     figure, axes = new_figure(len(result["points"]))
     senses = np.asarray([use["sense"] for use in result["uses"]])
     for layer, (axis, points) in enumerate(zip(axes, result["points"])):

@@ -1,4 +1,4 @@
-"""Linear probes: what one layer, or a learned mix of all of them, tells."""
+"""Linear probes on one layer or on a learned mix of all layers."""
 
 from typing import Any, Dict, List, NamedTuple, Tuple
 
@@ -14,19 +14,25 @@ MIX = "mix"
 
 
 class Examples(NamedTuple):
-    """layers: (n_layers, n, width), of any float type. labels: (n,), int64; -1 for one
-    that training does not have, which is never right."""
+    """Examples of a probe.
+
+    layers (Tensor): Vectors of shape (n_layers, n, width), of any float type.
+    labels (Tensor): Labels of shape (n,), int64; -1 for a label that is not in the
+        training examples, and never predicted.
+    """
 
     layers: Tensor
     labels: Tensor
 
 
 class Probe(nn.Module):
-    """Multinomial logistic regression on a learned mix of layers, each of whose values
-    is first brought to mean 0 and variance 1 over the training examples: the weights of
-    the mix can be compared. With a single layer, on that.
+    """Multinomial logistic regression on a learned mix of layers.
 
-    layers: of the training examples, (n_layers, n, width).
+    Each value of a layer is normalized to mean 0 and variance 1 over the training
+    examples, which makes the weights of the mix comparable.
+
+    layers (Tensor): Layers of the training examples, of shape (n_layers, n, width).
+    n_classes (int): Number of classes.
     """
 
     def __init__(self, layers: Tensor, n_classes: int) -> None:
@@ -43,11 +49,12 @@ class Probe(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, layers: Tensor) -> Tensor:
-        """(n_layers, n, width) -> (n, n_classes)."""
+        """Compute scores of shape (n, n_classes) from layers of shape (n_layers, n,
+        width)."""
         return self.output(self.mix((layers.float() - self.mean) / self.deviation))
 
     def weights(self) -> List[float]:
-        """The mix's s, which sum to 1."""
+        """Get the layer weights of the mix, which sum to 1."""
         shares: List[float] = torch.softmax(self.mix.scalars.detach(), dim=0).tolist()
         return shares
 
@@ -62,10 +69,16 @@ def fit(
     learn_rate: float = 0.01,
     l2: float = 0.0,
 ) -> Probe:
-    """AdamW, with a learning rate that falls to 0 over the epochs.
+    """Fit a probe with AdamW and a learning rate that decays linearly to 0.
 
-    seed: of the order of the examples; all weights begin at 0.
-    l2: weight decay of the regression's weights.
+    train (Examples): The training examples.
+    n_classes (int): Number of classes.
+    seed (int): Seed of the order of examples; all weights start at 0.
+    n_epochs (int): Number of epochs.
+    batch_size (int): Examples per batch.
+    learn_rate (float): Initial learning rate.
+    l2 (float): Weight decay of the regression's weights.
+    RETURNS (Probe): The fitted probe.
     """
     generator = torch.Generator().manual_seed(seed)
     probe = Probe(train.layers, n_classes)
@@ -90,7 +103,7 @@ def fit(
 
 @torch.no_grad()
 def is_right(probe: Probe, examples: Examples, batch_size: int = 8192) -> np.ndarray:
-    """Whether the most probable class is the label, (n,), bool."""
+    """Check whether the most probable class is the label; bool of shape (n,)."""
     parts = examples.layers.split(batch_size, dim=1)
     found = torch.cat([probe(part).argmax(dim=1) for part in parts])
     right: np.ndarray = (found == examples.labels).numpy()
@@ -100,12 +113,16 @@ def is_right(probe: Probe, examples: Examples, batch_size: int = 8192) -> np.nda
 def probe_layers(
     train: Examples, test: Examples, *, n_classes: int, seeds: int, **settings: Any
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, List[Dict[str, Any]]]]:
-    """Fit probes to each layer and to the mix of all.
+    """Fit probes to each layer and to the mix of all layers.
 
-    seeds: how many probes of each.
-    settings: of `fit`.
-    RETURNS: by "0", "1", ... and "mix": the share of the probes that are right on each
-        test example, (n,); and of each probe its accuracy and its mix's weights.
+    train (Examples): The training examples.
+    test (Examples): The test examples.
+    n_classes (int): Number of classes.
+    seeds (int): Number of probes each.
+    settings (Any): Further arguments of `fit`.
+    RETURNS (Tuple[Dict[str, np.ndarray], Dict[str, List[Dict[str, Any]]]]): By "0",
+        "1", ... and "mix": the share of probes that are right on each test example, of
+        shape (n,); and the accuracy and layer weights of each probe.
     """
     n_layers = len(train.layers)
     slices = {str(layer): slice(layer, layer + 1) for layer in range(n_layers)}

@@ -1,4 +1,4 @@
-"""Results as JSON, with how sure their figures are."""
+"""Results as JSON, with confidence intervals."""
 
 import hashlib
 import time
@@ -17,10 +17,12 @@ N_SAMPLES = 2000
 
 
 def interval(values: np.ndarray, groups: Sequence[Any]) -> List[float]:
-    """The 95 % interval of the values' mean, by bootstrap: whole groups (documents,
-    sentences) are drawn with replacement, since what is in one of them is alike.
+    """Compute the 95 % interval of the mean by bootstrap. Whole groups (documents,
+    sentences) are sampled with replacement, because their values are correlated.
 
-    values: (n,). groups: a name or number of each.
+    values (np.ndarray): Values of shape (n,).
+    groups (Sequence[Any]): Name or number of each value's group.
+    RETURNS (List[float]): Lower and upper end.
     """
     _, numbers = np.unique(np.asarray(groups), return_inverse=True)
     sizes = np.bincount(numbers)
@@ -28,8 +30,8 @@ def interval(values: np.ndarray, groups: Sequence[Any]) -> List[float]:
     generator = np.random.default_rng(0)
     means = np.empty(N_SAMPLES)
     for sample in range(N_SAMPLES):
-        drawn = generator.integers(len(sizes), size=len(sizes))
-        means[sample] = sums[drawn].sum() / sizes[drawn].sum()
+        sampled = generator.integers(len(sizes), size=len(sizes))
+        means[sample] = sums[sampled].sum() / sizes[sampled].sum()
     return [round(float(value), 5) for value in np.quantile(means, (0.025, 0.975))]
 
 
@@ -41,10 +43,13 @@ def figure(values: np.ndarray, groups: Sequence[Any]) -> Dict[str, Any]:
 def figures(
     right: Dict[str, np.ndarray], groups: Sequence[Any]
 ) -> Dict[str, Dict[str, Any]]:
-    """Of each layer, and of the differences between one and the next ("1 - 0").
+    """Compute the figures of each layer, and of the differences between neighbouring
+    layers ("1 - 0").
 
-    right: by layer, in order, whether each example is right (n,), or in what share of
-        the runs.
+    right (Dict[str, np.ndarray]): By layer, in order, whether each example is right, or
+        its share of the runs; of shape (n,).
+    groups (Sequence[Any]): Group of each example.
+    RETURNS (Dict[str, Dict[str, Any]]): Means and intervals.
     """
     names = list(right)
     return {
@@ -59,7 +64,7 @@ def figures(
 
 
 def describe(bilm: BiLM, weights: Path) -> Dict[str, Any]:
-    """Which weights the figures are of."""
+    """Describe the weights."""
     content = (weights / "model.safetensors").read_bytes()
     return {
         "parameters": bilm.n_parameters,
@@ -70,16 +75,16 @@ def describe(bilm: BiLM, weights: Path) -> Dict[str, Any]:
 
 
 def save(path: Path, values: Dict[str, Any], start: float) -> None:
-    """start: by `time.perf_counter`."""
+    """Write results with the time since `start`, a value of `time.perf_counter`."""
     seconds = round(time.perf_counter() - start, 1)
     write_json(path, {**values, "seconds": seconds})
     msg.good(f"{path}: {seconds:,.0f} seconds")
 
 
 def read(folder: Path) -> Tuple[Dict[str, Dict[str, Any]], List[Dict[str, Any]]]:
-    """The results that are there: those of the tasks, by name, and those of words.
+    """Read the results of the tasks, by name, and those of words.
 
-    Raises ValueError where there is none, or where they are of several models.
+    RAISES: ValueError if there are none, or if they are of several models.
     """
     paths = [folder / f"{task}.json" for task in TASKS]
     tasks = {path.stem: srsly.read_json(path) for path in paths if path.is_file()}
@@ -88,6 +93,6 @@ def read(folder: Path) -> Tuple[Dict[str, Dict[str, Any]], List[Dict[str, Any]]]
     if len(models) != 1:
         raise ValueError(
             f"{folder}: expected the results of one model, found those of "
-            f"{len(models)}. Run the project's `all`, each model with its own folder."
+            f"{len(models)}. Run the project's `all` with a separate folder per model."
         )
     return tasks, words

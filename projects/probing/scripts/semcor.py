@@ -1,4 +1,4 @@
-"""Convert SemCor to JSONL: a sentence a line, its words and their senses."""
+"""Convert SemCor to JSONL: one sentence per line, with words and senses."""
 
 import hashlib
 import re
@@ -14,11 +14,12 @@ FILE = re.compile(r"brown[12v]/tagfiles/br-[a-z]\d\d$")
 SENTENCE = re.compile(r"<s snum=(\d+)>(.*?)</s>", re.DOTALL)
 TOKEN = re.compile(r"<wf ([^>]*)>(.*)</wf>|<punc>(.*)</punc>")
 ATTRIBUTE = re.compile(r"(\w+)=(\S*)")
-# As text is written today, and as biLMs have read it
+# Quotes as in current text, which biLMs are trained on
 QUOTES = {"``": '"', "''": '"', "`": "'"}
-# WordNet's types of synsets; an adjective's satellites (5) are numbered with it.
+# WordNet's synset types; adjective satellites (5) share their numbering with
+# adjectives.
 POS = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
-# WordNet's files, whose names say what kind of thing a sense is
+# WordNet's lexicographer files, which give the kind of a sense
 KINDS = """
 all pert all Tops act animal artifact attribute body cognition communication event
 feeling food group location motive object person phenomenon plant possession process
@@ -38,15 +39,15 @@ def main(
         typer.Option("--checksum", help="MD5 of all files in the archive"),
     ] = None,
 ) -> None:
-    """Each sentence has its document and "split": train, dev or test."""
+    """Write each sentence with its document and "split": train, dev or test."""
     files = read_archive(archive)
-    # GitHub packs an archive on request: what is in it is compared.
+    # GitHub packs the archive on request, so compare its contents.
     found = hashlib.md5(b"".join(files.values()), usedforsecurity=False).hexdigest()
     if not files or expected not in (None, found):
         msg.fail(
             f"{archive}: expected SemCor (MD5 of its files {expected}), found "
             f"{len(files)} files (MD5 {found})",
-            "Delete it and fetch it again.",
+            "Delete it and download it again.",
         )
         raise typer.Exit(1)
     splits = split_documents(files)
@@ -66,7 +67,7 @@ def main(
 
 
 def read_archive(path: Path) -> Dict[str, bytes]:
-    """The annotated files, such as "brown1/tagfiles/br-a01", by name."""
+    """Read the annotated files, such as "brown1/tagfiles/br-a01", by name."""
     files: Dict[str, bytes] = {}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -78,11 +79,11 @@ def read_archive(path: Path) -> Dict[str, bytes]:
 
 
 def split_documents(names: Iterable[str]) -> Dict[str, str]:
-    """Which of train, dev and test each document is.
+    """Assign each document to train, dev or test.
 
-    Of those whose words all have senses, in the order of their names and so of their
-    genres, every fifth is to test on, and every tenth the dev set. All others are to
-    train on, as are those of "brownv", where verbs alone have senses.
+    Of the documents in which all words have senses, sorted by name and so by genre,
+    every fifth is for testing and every tenth for development. All others are for
+    training, including "brownv", in which only verbs have senses.
     """
     splits = dict.fromkeys(names, "train")
     complete = [name for name in splits if not name.startswith("brownv")]
@@ -93,13 +94,13 @@ def split_documents(names: Iterable[str]) -> Dict[str, str]:
 
 
 def read_sentences(text: str, name: str) -> Iterator[Dict[str, Any]]:
-    """The sentences of a document. "senses": of each word, or words such as "took
-    place", whose sense WordNet has.
+    """Read the sentences of a document, with "senses" for each word or phrase (such as
+    "took place") that has a sense in WordNet.
 
-    Names that are annotated as "a person", "a group" or "a place" are left out: that is
-    no choice between senses. So is the sense 0, which WordNet no longer has.
+    Names annotated as "a person", "a group" or "a place" are left out, because they
+    involve no choice of sense, and so is sense 0, which WordNet no longer has.
 
-    Raises ValueError for a token of no known form.
+    RAISES: ValueError for an unknown form of token.
     """
     for number, content in SENTENCE.findall(text):
         words: List[str] = []

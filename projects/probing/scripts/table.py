@@ -1,4 +1,4 @@
-"""Write the results as Markdown tables, with the paper's figures beside them."""
+"""Write the results as Markdown tables, with the figures of the paper."""
 
 from pathlib import Path
 from typing import Annotated, Any, Dict, List, Sequence
@@ -11,25 +11,25 @@ from spacy_elmo.files import write_bytes
 
 Result = Dict[str, Any]
 
-# Peters et al. 2018, tables 5 and 6: the biLM's first and second layer
+# Peters et al. (2018), tables 5 and 6: first and second layer of the biLM
 PAPER: Dict[str, Dict[str, Any]] = {
     "upos": {"title": "Penn Treebank tags", "1": 97.3, "2": 96.8},
     "wsd": {"title": "senses of all words", "1": 67.4, "2": 69.0},
 }
 CONTEXT = 8
-"""Words shown at each side."""
+"""Number of words shown on each side."""
 
 NOTES = """\
 Percent, with 95 % intervals by bootstrap over sentences (tags), documents (SemCor) or
-words (WiC-TSV, nouns). Layer 0: the words' own vectors, from their characters alone.
-Kinds kept apart: as "separation" below, by WordNet's kinds of nouns (object, group,
-...); each noun counts once. The paper has other corpora: its layers compare with one
-another, not with ours.
+words (WiC-TSV, nouns). Layer 0 has context-free vectors, from the characters of a word.
+Separation of kinds: as "separation" below, by WordNet's kinds of nouns (object, group,
+...); each noun counts once. The paper uses other corpora: compare its layers with each
+other, not with ours.
 """
 WORD_NOTES = """\
 Each occurrence is compared with those in other documents. Nearest: how often the
-nearest one has its sense. Separation: of pairs of one with its sense and one with
-another, how often the former is nearer; 50 is chance.
+nearest one has the same sense. Separation: of pairs of an occurrence with the same
+sense and one with another sense, how often the former is nearer; 50 is chance.
 """
 
 
@@ -37,7 +37,7 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the results", exists=True)],
     output: Annotated[Path, typer.Argument(help="Markdown file to write")],
 ) -> None:
-    """Gather what upos.py, wsd.py, wic.py, nouns.py and word.py have put in FOLDER."""
+    """Tabulate the results of upos.py, wsd.py, wic.py, nouns.py and word.py."""
     tasks, words = read(folder)
     model = [*tasks.values(), *words][0]["model"]
     parts = [
@@ -92,7 +92,7 @@ def differences(tasks: Dict[str, Result]) -> str:
 def verdict(found: Dict[str, Any], one: str, other: str) -> str:
     low, high = found["interval"]
     if low <= 0 <= high:
-        return "cannot be told"
+        return "undecided"
     return heading(one if low > 0 else other)
 
 
@@ -106,7 +106,7 @@ def mixes(tasks: Dict[str, Result]) -> str:
 
 
 def learned(tasks: Dict[str, Result]) -> List[Result]:
-    """Those of which a mix was learned."""
+    """Select the results with a learned mix."""
     return [result for result in tasks.values() if "mix" in result]
 
 
@@ -129,14 +129,14 @@ def word_section(result: Result) -> List[str]:
         WORD_NOTES,
         markdown(["", *map(heading, names)], rows),
         f"![Occurrences by sense](word-{word}.png)\n",
-        "The nearest words by their characters alone, and the nearest occurrences, by "
-        "the\ntop layer, of each sense's most typical one (`?`: no sense is known):\n",
+        "The nearest words by their characters, and the nearest occurrences to the "
+        "most\ntypical one of each sense, by the top layer (`?`: unknown sense):\n",
         markdown(["", "source", "nearest neighbours"], neighbors),
     ]
 
 
 def context(use: Dict[str, Any]) -> str:
-    """The word, in bold, with some words to each side."""
+    """Format a word, in bold, with some words on each side."""
     words, place = use["words"], use["position"]
     before, after = words[:place], words[place + 1 :]
     parts = [*before[-CONTEXT:], f"**{words[place]}**", *after[:CONTEXT]]
@@ -148,7 +148,7 @@ def context(use: Dict[str, Any]) -> str:
 
 
 def layer_names(results: Sequence[Result]) -> List[str]:
-    """All layers of the model; the mix last."""
+    """List all layers of the model, and the mix last."""
     return max((list(result["layers"]) for result in results), key=len)
 
 

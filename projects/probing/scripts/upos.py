@@ -1,4 +1,4 @@
-"""Which layer knows parts of speech? Linear probes for the universal tags of EWT."""
+"""Probe each layer for parts of speech: the universal tags of EWT."""
 
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from spacy_elmo import BiLM
 
 
 class Treebank(NamedTuple):
-    """Of each sentence its words and their tags."""
+    """Words and tags of each sentence."""
 
     words: List[List[str]]
     tags: List[List[str]]
@@ -26,11 +26,11 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the .conllu files")],
     weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
-    seeds: Annotated[int, typer.Option(help="Probes of each layer")] = 3,
-    epochs: Annotated[int, typer.Option(help="Of each probe")] = 6,
+    seeds: Annotated[int, typer.Option(help="Number of probes per layer")] = 3,
+    epochs: Annotated[int, typer.Option(help="Epochs per probe")] = 6,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Fit on the training set, score on the test set."""
+    """Fit on the training set and score on the test set."""
     start = time.perf_counter()
     train = read_treebank(folder / "en_ewt-ud-train.conllu")
     test = read_treebank(folder / "en_ewt-ud-test.conllu")
@@ -57,10 +57,10 @@ def main(
 
 
 def read_treebank(path: Path) -> Treebank:
-    """Words and universal tags. Spans of several words ("1-2") and words that are not
-    there ("8.1") are passed over.
+    """Read words and universal tags. Skips multiword tokens ("1-2") and empty nodes
+    ("8.1").
 
-    Raises ValueError, with the line's number, for a line of no known form.
+    RAISES: ValueError, with the line number, for a malformed line.
     """
     bank = Treebank([], [])
     words: List[str] = []
@@ -84,7 +84,7 @@ def read_treebank(path: Path) -> Treebank:
 
 
 def make_examples(bilm: BiLM, bank: Treebank, classes: List[str]) -> Examples:
-    """Every word."""
+    """Create an example for every word."""
     spans = [
         [(place, place + 1) for place in range(len(words))] for words in bank.words
     ]
@@ -94,8 +94,8 @@ def make_examples(bilm: BiLM, bank: Treebank, classes: List[str]) -> Examples:
 
 
 def form_baseline(train: Treebank, test: Treebank) -> float:
-    """The accuracy of each form's most frequent tag; of a form that is new, the most
-    frequent of all."""
+    """Compute the accuracy of predicting each form's most frequent tag, or the most
+    frequent tag overall for new forms."""
     counts: Dict[str, Counter[str]] = {}
     total: Counter[str] = Counter()
     for words, tags in zip(train.words, train.tags):

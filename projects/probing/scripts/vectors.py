@@ -1,4 +1,4 @@
-"""Words in their sentences -> all layers of a frozen biLM."""
+"""All layers of a frozen biLM for spans of words."""
 
 from pathlib import Path
 from typing import List, Sequence, Tuple
@@ -11,24 +11,25 @@ from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.embedding.encoding import encode_stream
 
 Span = Tuple[int, int]
-"""First word and end."""
+"""Start and end of a span of words; the end is exclusive."""
 
 
 def load(weights: Path, gpu_id: int) -> BiLM:
-    """A biLM on the CPU (-1) or on a GPU."""
+    """Load a biLM to the CPU (-1) or a GPU."""
     return load_bilm(weights).to("cpu" if gpu_id < 0 else f"cuda:{gpu_id}")
 
 
 def embed(
     bilm: BiLM, sentences: Sequence[List[str]], spans: Sequence[Sequence[Span]]
 ) -> Tensor:
-    """The mean vector of each span of words, layer by layer, in the order of the spans.
-    Sentences without a span are passed over.
+    """Compute the mean vector of each span in each layer. Skips sentences without
+    spans.
 
-    spans: of each sentence.
-    RETURNS: (n_layers + 1, n_spans, width), float16.
-
-    Raises ValueError where a number is not one or is beyond float16.
+    bilm (BiLM): The biLM.
+    sentences (Sequence[List[str]]): Tokenized sentences.
+    spans (Sequence[Sequence[Span]]): Spans of each sentence.
+    RETURNS (Tensor): float16 of shape (n_layers + 1, n_spans, width), in order.
+    RAISES: ValueError if a value is NaN or exceeds float16.
     """
     chosen = [(words, some) for words, some in zip(sentences, spans) if some]
     n_spans = sum(len(some) for _, some in chosen)
@@ -46,6 +47,6 @@ def embed(
     if not torch.isfinite(result).all():
         raise ValueError(
             "expected vectors within float16, found larger ones or NaN. Are the "
-            "weights those of a training that went wrong?"
+            "weights from a training run that diverged?"
         )
     return result

@@ -1,4 +1,5 @@
-"""Is a word used in the sense of a definition? WiC-TSV, by linear probes."""
+"""Probe each layer for whether a word is used in the sense of a definition
+(WiC-TSV)."""
 
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ LABELS = {"T": 1, "F": 0}
 
 
 class Pair(NamedTuple):
-    """A word in a sentence, and the definition of a sense of it with its hypernyms."""
+    """A word in a sentence, and the definition of a sense with its hypernyms."""
 
     word: str
     position: int
@@ -33,13 +34,13 @@ def main(
     folder: Annotated[Path, typer.Argument(help="Folder of the sets' files")],
     weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
-    folds: Annotated[int, typer.Option(help="Of the cross-validation")] = 5,
-    epochs: Annotated[int, typer.Option(help="Of each probe")] = 20,
+    folds: Annotated[int, typer.Option(help="Number of folds")] = 5,
+    epochs: Annotated[int, typer.Option(help="Epochs per probe")] = 20,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Cross-validation over the training and dev sets, with no word in two folds: the
-    test set's labels are not public, and the dev set alone is too small to tell layers
-    apart."""
+    """Cross-validate over the training and development sets, with no word in two
+    folds. The labels of the test set are not public, and the development set alone
+    is too small to separate layers."""
     start = time.perf_counter()
     pairs = [*read_pairs(folder, "train"), *read_pairs(folder, "dev")]
     words = [pair.word for pair in pairs]
@@ -59,7 +60,10 @@ def main(
 
 
 def read_pairs(folder: Path, name: str) -> List[Pair]:
-    """A set's examples. Raises ValueError where its files do not fit together."""
+    """Read the examples of a set.
+
+    RAISES: ValueError if its files have different lengths.
+    """
     columns: Dict[str, List[str]] = {
         part: (folder / f"{name}_{part}.txt").read_text(encoding="utf8").splitlines()
         for part in ("examples", "definitions", "hypernyms", "labels")
@@ -74,8 +78,16 @@ def read_pairs(folder: Path, name: str) -> List[Pair]:
 def read_pair(
     nlp: Language, example: str, definition: str, hypernyms: str, label: str
 ) -> Pair:
-    """example: word, position and tokenised sentence between tabs. hypernyms: between
-    tabs. Raises ValueError for an example of another form or an unknown label."""
+    """Read one example.
+
+    nlp (Language): Tokenizer of the definition.
+    example (str): Word, position and tokenized sentence, separated by tabs.
+    definition (str): The definition.
+    hypernyms (str): Hypernyms, separated by tabs.
+    label (str): T or F.
+    RETURNS (Pair): The example.
+    RAISES: ValueError for a malformed example or an unknown label.
+    """
     word, position, sentence = [*example.split("\t"), "", ""][:3]
     words = sentence.split()
     if not position.isdigit() or int(position) >= len(words) or label not in LABELS:
@@ -94,14 +106,14 @@ def read_pair(
 
 
 def make_examples(bilm: BiLM, pairs: List[Pair]) -> Examples:
-    """By layer, the products of the word's vector with the mean one of the definition,
-    both of length 1: parts of their cosine."""
+    """Multiply the unit vectors of the word and of the mean of its definition, layer by
+    layer: the terms of their cosine."""
     words = embed(
         bilm,
         [pair.sentence for pair in pairs],
         [[(pair.position, pair.position + 1)] for pair in pairs],
     )
-    # As in a dictionary: the word, and what it means.
+    # As in a dictionary: the word and its definition.
     definitions = embed(
         bilm,
         [[pair.word, ":", *pair.definition] for pair in pairs],
@@ -116,7 +128,7 @@ def make_examples(bilm: BiLM, pairs: List[Pair]) -> Examples:
 def cross_validate(
     examples: Examples, words: List[str], n_folds: int, n_epochs: int
 ) -> Tuple[Dict[str, np.ndarray], Dict[str, List[Dict[str, Any]]]]:
-    """What `probe_layers` returns, each example tested by the one probe that was not
+    """Like `probe_layers`, but each example is tested by the probe that was not
     fitted to its word."""
     names, numbers = np.unique(words, return_inverse=True)
     order = np.random.default_rng(0).permutation(len(names))

@@ -1,5 +1,5 @@
-"""Do the vectors of one word know its sense? Its occurrences in SemCor: how far the
-senses lie apart, layer by layer, the nearest neighbours, and points for a picture."""
+"""Do the vectors of a word separate its senses? Compares its occurrences in SemCor: the
+separation of senses by layer, nearest neighbours, and points for a plot."""
 
 import time
 from collections import Counter
@@ -22,11 +22,11 @@ from spacy_elmo.embedding.neighbors import (
 )
 
 TIE = 1e-5
-"""Cosines that differ by less are one: without context a form has one vector."""
+"""Cosines that differ by less are tied: a form has one context-free vector."""
 
 
 class Uses(NamedTuple):
-    """A word's occurrences, the sense of each, and in which document it is."""
+    """Occurrences of a word, with their senses and documents."""
 
     occurrences: List[Occurrence]
     senses: np.ndarray
@@ -34,12 +34,14 @@ class Uses(NamedTuple):
 
 
 def main(
-    word: Annotated[str, typer.Argument(help="A form, in upper or lower case")],
+    word: Annotated[str, typer.Argument(help="A form; case is ignored")],
     corpus: Annotated[Path, typer.Argument(help="SemCor (.jsonl)", exists=True)],
     weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
-    min_count: Annotated[int, typer.Option(help="Occurrences of a sense")] = 5,
-    n: Annotated[int, typer.Option(help="Neighbours to show")] = 3,
+    min_count: Annotated[
+        int, typer.Option(help="Minimum number of occurrences of a sense")
+    ] = 5,
+    n: Annotated[int, typer.Option(help="Number of neighbours")] = 3,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
     """Compare the word's occurrences with those in other documents."""
@@ -79,10 +81,10 @@ def main(
 
 
 def find_uses(word: str, sentences: Sequence[Dict[str, Any]], min_count: int) -> Uses:
-    """The occurrences of one form whose sense is known, of those senses that are
-    frequent enough and in more than one document.
+    """Find the occurrences of a form whose senses are known, frequent enough and in
+    more than one document.
 
-    Raises ValueError where fewer than two senses are left.
+    RAISES: ValueError if fewer than two senses are left.
     """
     found: List[Tuple[Occurrence, str, str]] = []
     for number, sentence in enumerate(sentences):
@@ -102,9 +104,12 @@ def find_uses(word: str, sentences: Sequence[Dict[str, Any]], min_count: int) ->
 
 
 def frequent(uses: Sequence[Tuple[Occurrence, str, str]], min_count: int) -> Set[str]:
-    """The senses that occur so often and in more than one document.
+    """Select the senses with at least `min_count` occurrences, in more than one
+    document.
 
-    uses: occurrence, sense, document.
+    uses (Sequence[Tuple[Occurrence, str, str]]): Occurrences with sense and document.
+    min_count (int): Minimum number of occurrences.
+    RETURNS (Set[str]): The senses.
     """
     kept = set()
     for sense, count in Counter(sense for _, sense, _ in uses).items():
@@ -115,20 +120,23 @@ def frequent(uses: Sequence[Tuple[Occurrence, str, str]], min_count: int) -> Set
 
 
 def name_of(sense: Dict[str, Any]) -> str:
-    """Such as "bank n1 (object)": its number in WordNet, what kind of thing it is."""
+    """Name a sense by its number in WordNet and its kind, such as "bank n1
+    (object)"."""
     return f"{sense['lemma']} {sense['pos']}{sense['numbers'][0]} ({sense['kind']})"
 
 
 def compare(
     vectors: np.ndarray, senses: np.ndarray, documents: Sequence[str]
 ) -> Dict[str, np.ndarray]:
-    """How each occurrence compares, by the cosine, with those in other documents.
+    """Compare each occurrence with those in other documents, by cosine.
 
-    "nearest": whether the nearest has its sense; of several that are as near, the share
-    that has it. "separation": the share of all pairs of one with its sense and one with
-    another of which the former is nearer (0.5: no difference). (n,) each.
-
-    vectors: of length 1, (n, width).
+    vectors (np.ndarray): Unit vectors of shape (n, width).
+    senses (np.ndarray): Sense of each occurrence.
+    documents (Sequence[str]): Document of each occurrence.
+    RETURNS (Dict[str, np.ndarray]): Two arrays of shape (n,). "nearest": whether the
+        nearest occurrence has the same sense; among ties, the share that has it.
+        "separation": among pairs of an occurrence with the same sense and one with
+        another sense, the share in which the former is nearer; 0.5 is chance.
     """
     cosines = vectors @ vectors.T
     places = np.asarray(documents)
@@ -147,7 +155,7 @@ def compare(
 def static_neighbors(
     bilm: BiLM, word: str, texts: Sequence[Sequence[str]], n: int
 ) -> List[str]:
-    """The words nearest to the word by their characters alone."""
+    """Find the words nearest to a word in layer 0."""
     words = sorted({found for text in texts for found in text})
     query = Occurrence(None, 0, (word,))
     sentences = ([found] for found in words)
@@ -162,9 +170,14 @@ def neighbors_in_context(
     texts: Sequence[List[str]],
     n: int,
 ) -> List[Dict[str, Any]]:
-    """Of each sense, the occurrence nearest to the mean of all, and its neighbours.
+    """Find the most central occurrence of each sense, and its neighbours.
 
-    vectors: of the top layer, of length 1, (n_uses, width).
+    bilm (BiLM): The biLM.
+    uses (Uses): Occurrences of the word.
+    vectors (np.ndarray): Unit vectors of the top layer, of shape (n_uses, width).
+    texts (Sequence[List[str]]): Sentences to search.
+    n (int): Number of neighbours.
+    RETURNS (List[Dict[str, Any]]): The occurrences with their neighbours.
     """
     known = dict(zip((use.key for use in uses.occurrences), uses.senses.tolist()))
     found = []
@@ -187,10 +200,10 @@ def neighbors_in_context(
 
 
 def project(vectors: np.ndarray) -> np.ndarray:
-    """The two principal components, (n, 2)."""
+    """Project vectors to their two principal components, of shape (n, 2)."""
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    # Of both directions of an axis, the same on each machine
+    # Fix the sign of each axis, so that the plot is the same on every machine
     signs = np.sign(axes[range(len(axes)), np.abs(axes).argmax(axis=1)])
     points: np.ndarray = centred @ (axes * signs[:, None])[:2].T
     return points

@@ -1,5 +1,5 @@
-"""Which layer knows a word's sense? The nearest centroid of each sense, in SemCor
-(Peters et al. 2018, section 5.3)."""
+"""Predict word senses in SemCor by the nearest centroid, for each layer (Peters et al.
+2018, section 5.3)."""
 
 import time
 from itertools import product
@@ -16,18 +16,23 @@ from vectors import embed, load
 from spacy_elmo import BiLM
 
 FIRST_SENSE = 1
-"""Of WordNet: for lemmas that training does not have."""
+"""WordNet's first sense, for lemmas that are not in the training documents."""
 
 TIE = 1e-5
-"""Cosines that differ by less are one: without context a form has one vector."""
+"""Cosines that differ by less are tied: a form has one context-free vector."""
 
 Lemma = Tuple[str, str]
 """A lemma and its part of speech."""
 
 
 class Instances(NamedTuple):
-    """Words with senses. numbers: of each its senses, one of which is to be found.
-    documents: in which they are. vectors: (n_layers, n, width), float16."""
+    """Words with senses.
+
+    lemmas (List[Lemma]): Lemma of each word.
+    numbers (List[List[int]]): Correct senses of each word.
+    documents (List[str]): Document of each word.
+    vectors (np.ndarray): float16 of shape (n_layers, n, width).
+    """
 
     lemmas: List[Lemma]
     numbers: List[List[int]]
@@ -42,8 +47,12 @@ class Instances(NamedTuple):
 
 
 class Senses(NamedTuple):
-    """Of one lemma, those that training has. numbers: in ascending order, (n_senses,).
-    centroids: (n_layers, n_senses, width). most_frequent: the number of one."""
+    """Senses of a lemma in the training documents.
+
+    numbers (np.ndarray): Ascending numbers of shape (n_senses,).
+    centroids (np.ndarray): Mean vectors of shape (n_layers, n_senses, width).
+    most_frequent (int): Number of the most frequent sense.
+    """
 
     numbers: np.ndarray
     centroids: np.ndarray
@@ -58,12 +67,12 @@ def main(
     weights: Annotated[Path, typer.Argument(help="Folder of the weights")],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
     grid: Annotated[
-        int, typer.Option(help="Steps from 0 to 1 of a mix's weights")
+        int, typer.Option(help="Steps between 0 and 1 of the weights of a mix")
     ] = 10,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Centroids from the training documents, the mix from the dev documents, scores on
-    the test documents."""
+    """Use the training documents for centroids, the development documents for the
+    mix and the test documents for scores."""
     start = time.perf_counter()
     bilm = load(weights, gpu_id)
     sentences = list(srsly.read_jsonl(corpus))
@@ -97,11 +106,14 @@ def main(
 
 
 def collect(bilm: BiLM, sentences: Sequence[Dict[str, Any]], split: str) -> Instances:
-    """All words with senses in a split. Raises ValueError where it has none."""
+    """Collect all words with senses in a split.
+
+    RAISES: ValueError if there are none.
+    """
     chosen = [sentence for sentence in sentences if sentence["split"] == split]
     senses = [(s["document"], sense) for s in chosen for sense in s["senses"]]
     if not senses:
-        raise ValueError(f"expected words with senses to {split} with, found none")
+        raise ValueError(f"expected words with senses in {split}, found none")
     spans = [[sense["span"] for sense in s["senses"]] for s in chosen]
     return Instances(
         lemmas=[(sense["lemma"], sense["pos"]) for _, sense in senses],
@@ -120,7 +132,7 @@ def make_inventory(train: Instances) -> Inventory:
                 of_sense.setdefault(number, []).append(row)
         numbers = sorted(of_sense)
         means = [train.vectors[:, of_sense[n]].mean(axis=1, dtype="f") for n in numbers]
-        # Of several that are as frequent, the first
+        # Among ties, the first
         most_frequent = max(
             numbers, key=lambda number: (len(of_sense[number]), -number)
         )
@@ -137,9 +149,15 @@ def has_choice(inventory: Inventory, lemma: Lemma) -> bool:
 def predict(
     inventory: Inventory, instances: Instances, weights: np.ndarray
 ) -> np.ndarray:
-    """Of each instance the sense of its lemma with the nearest centroid, by the cosine
-    of the layers' sum with these weights; WordNet's first one where training does not
-    have the lemma. Of several that are as near, one by chance. (n,)."""
+    """Predict the sense whose centroid is nearest, by the cosine of the weighted sum of
+    the layers. Ties are broken at random. A lemma that is not in the training documents
+    gets WordNet's first sense.
+
+    inventory (Inventory): Senses by lemma.
+    instances (Instances): The words.
+    weights (np.ndarray): Layer weights of shape (n_layers,).
+    RETURNS (np.ndarray): Sense numbers of shape (n,).
+    """
     generator = np.random.default_rng(0)
     predicted = np.full(len(instances.lemmas), FIRST_SENSE)
     for lemma, rows in instances.rows().items():
@@ -156,7 +174,7 @@ def predict(
 
 
 def combine(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sums of layers, made of length 1: (n_layers, n, width) -> (n, width)."""
+    """Sum layers to unit vectors: (n_layers, n, width) to (n, width)."""
     sums = np.tensordot(weights.astype("f"), vectors.astype("f"), axes=1)
     norms = np.linalg.norm(sums, axis=-1, keepdims=True)
     result: np.ndarray = sums / np.maximum(norms, 1e-12)
@@ -169,8 +187,8 @@ def is_right(predicted: np.ndarray, instances: Instances) -> np.ndarray:
 
 
 def layer_scales(vectors: np.ndarray) -> np.ndarray:
-    """1 / the root mean square of each layer's values: with these factors the weights
-    of a mix can be compared. (n_layers,)."""
+    """Compute the inverse root mean square of each layer, of shape (n_layers,):
+    factors that make the weights of a mix comparable."""
     squares = [np.square(layer, dtype="f").mean() for layer in vectors]
     return 1.0 / np.sqrt(np.maximum(squares, 1e-12))
 
@@ -178,7 +196,8 @@ def layer_scales(vectors: np.ndarray) -> np.ndarray:
 def best_mix(
     inventory: Inventory, dev: Instances, scales: np.ndarray, grid: int
 ) -> np.ndarray:
-    """Of all weights on a grid that sum to 1, those with the most right senses."""
+    """Find the layer weights with the most correct senses, on a grid of weights that
+    sum to 1."""
     n_layers = len(scales)
     points = [
         np.asarray(point) / grid
@@ -190,7 +209,7 @@ def best_mix(
 
 
 def baselines(inventory: Inventory, test: Instances) -> Dict[str, float]:
-    """Accuracies of what needs no vectors."""
+    """Compute accuracies without vectors."""
     first = np.full(len(test.lemmas), FIRST_SENSE)
     frequent = np.asarray(
         [

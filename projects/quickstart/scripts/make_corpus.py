@@ -1,4 +1,5 @@
-"""Make a corpus of entities out of templates and names, which the sets do not share."""
+"""Generate a corpus of entities from templates and names, with separate ones per
+set."""
 
 import random
 import re
@@ -16,14 +17,14 @@ from wasabi import msg
 SETS = ("train", "dev", "test")
 SHARES = (0.6, 0.15, 0.25)
 SLOT = re.compile(r"\{(\w+)\}")
-# Where a name begins with a vowel: "a Aeris lamp", "a umbrella"
+# An article before a slot, which becomes "an" if a vowel follows
 ARTICLE = re.compile(r"\b([Aa])$")
 
 Grammar = Dict[str, Any]
 
 
 class Text(NamedTuple):
-    """entities: start, end (in characters) and label of each."""
+    """A text with the start, end (in characters) and label of each entity."""
 
     text: str
     entities: List[Tuple[int, int, str]]
@@ -37,12 +38,12 @@ def main(
     n_train: Annotated[int, typer.Option(help="Training sentences")] = 600,
     n_dev: Annotated[int, typer.Option(help="Development sentences")] = 150,
     n_test: Annotated[int, typer.Option(help="Test sentences")] = 300,
-    seed: Annotated[int, typer.Option(help="Of the random choices")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed")] = 0,
 ) -> None:
     """Write train.spacy, dev.spacy and test.spacy.
 
-    No name and no template of one is in another, so that a model that learned names or
-    sentences by heart finds nothing in the test set.
+    The sets share no name and no template, so a model that memorizes names or sentences
+    finds nothing in the test set.
     """
     rng = random.Random(seed)
     parts = split(srsly.read_yaml(grammar), rng)
@@ -61,9 +62,10 @@ def main(
 
 
 def split(grammar: Grammar, rng: random.Random) -> Dict[str, Grammar]:
-    """Deal the templates and the names; fillers are the same for all."""
+    """Distribute the templates and names over the sets, which share the fillers."""
     templates = deal(grammar["templates"], rng)
-    # A name that is in several lists goes to one set; each has its share of such names.
+    # A name in several lists goes to a single set; each set gets its share of such
+    # names.
     count = Counter(name for names in grammar["names"].values() for name in names)
     shared = deal(sorted(name for name in count if count[name] > 1), rng)
     others = deal(sorted(name for name in count if count[name] == 1), rng)
@@ -82,7 +84,7 @@ def split(grammar: Grammar, rng: random.Random) -> Dict[str, Grammar]:
 
 
 def deal(entries: Sequence[str], rng: random.Random) -> Dict[str, List[str]]:
-    """To the sets, by their shares."""
+    """Distribute entries over the sets, by their shares."""
     shuffled = list(entries)
     rng.shuffle(shuffled)
     n_train, n_dev = (round(share * len(shuffled)) for share in SHARES[:2])
@@ -94,9 +96,9 @@ def deal(entries: Sequence[str], rng: random.Random) -> Dict[str, List[str]]:
 
 
 def make_texts(grammar: Grammar, size: int, rng: random.Random) -> List[Text]:
-    """Texts that differ.
+    """Generate distinct texts.
 
-    Raises ValueError where the grammar has not so many.
+    RAISES: ValueError if the grammar does not have enough.
     """
     found: Dict[str, Text] = {}
     for _ in range(20 * size):
@@ -111,7 +113,7 @@ def make_texts(grammar: Grammar, size: int, rng: random.Random) -> List[Text]:
 
 
 def fill(template: str, grammar: Grammar, rng: random.Random) -> Text:
-    """A template with all of its slots filled."""
+    """Fill all slots of a template."""
     text, end = "", 0
     entities: List[Tuple[int, int, str]] = []
     for slot in SLOT.finditer(template):
@@ -140,7 +142,10 @@ def choose(slot: str, grammar: Grammar, rng: random.Random) -> str:
 
 
 def make_doc(text: Text, nlp: Language) -> Doc:
-    """Raises ValueError where an entity does not end where a token does."""
+    """Create a doc with entities.
+
+    RAISES: ValueError if an entity is not aligned with tokens.
+    """
     doc = nlp.make_doc(text.text)
     spans = [doc.char_span(start, end, label) for start, end, label in text.entities]
     if None in spans:

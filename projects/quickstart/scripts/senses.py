@@ -1,5 +1,5 @@
-"""Do the vectors of a word know its sense? Each occurrence is given the sense of its
-nearest neighbour."""
+"""Do the vectors of a word separate its senses? Predicts the sense of each
+occurrence by its nearest neighbour."""
 
 from pathlib import Path
 from typing import Annotated, Any, Dict, List
@@ -13,7 +13,7 @@ from wasabi import msg
 import spacy_elmo
 
 TIE = 1e-5
-"""Two cosines are one: the layer of the characters alone has one vector a form."""
+"""Cosines that differ by less are tied: a form has one context-free vector."""
 
 
 def main(
@@ -23,8 +23,8 @@ def main(
     weights: Annotated[Path, typer.Argument(help="Folder of the weights", exists=True)],
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
 ) -> None:
-    """Print and write how often the nearest other sentence of a word, by the cosine of
-    each layer, has it in the same sense."""
+    """Print and write how often the nearest other sentence, by the cosine of each
+    layer, uses the word in the same sense."""
     entries: List[Dict[str, str]] = list(srsly.read_jsonl(senses))
     vectors = embed(entries, weights)
     n_layers = vectors.shape[1]
@@ -61,14 +61,14 @@ def main(
         aligns=("l", "l", *("r" for _ in range(n_layers + 1))),
     )
     print(
-        "Percent of the sentences whose nearest neighbour has the word in their sense."
+        "Percent of sentences whose nearest neighbour uses the word in the same sense."
     )
 
 
 def embed(entries: List[Dict[str, str]], weights: Path) -> np.ndarray:
-    """All layers of each entry's word, (n_entries, n_layers, width).
+    """Get all layers of each entry's word, of shape (n_entries, n_layers, width).
 
-    Raises ValueError where a text does not have its word.
+    RAISES: ValueError if a text does not contain its word.
     """
     nlp = spacy.blank("en")
     elmo: Any = nlp.add_pipe("elmo")
@@ -83,9 +83,12 @@ def embed(entries: List[Dict[str, str]], weights: Path) -> np.ndarray:
 
 
 def accuracy(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Of the nearest neighbours; where several are as near, their share.
+    """Compute how often the nearest neighbour has the same label; among ties, the
+    share.
 
-    vectors: (n, width). labels: (n,).
+    vectors (np.ndarray): Vectors of shape (n, width).
+    labels (np.ndarray): Labels of shape (n,).
+    RETURNS (float): The accuracy.
     """
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units.T

@@ -1,4 +1,4 @@
-"""The same word in several sentences, and how similar its vectors are."""
+"""Compare the vectors of a word in several sentences."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +21,10 @@ SENTENCES = (
 def main(
     weights: Annotated[Path, typer.Argument(help="Folder of the weights", exists=True)],
 ) -> None:
-    """Print what spaCy's own token.similarity() says once `elmo` is in a pipeline."""
+    """Print spaCy's token.similarity() with `elmo` in the pipeline."""
     nlp = spacy.blank("en")
-    # The top layer knows most of the sentence; by default a vector is all layers' mean.
+    # The top layer knows most about the sentence. The default is the mean of all
+    # layers.
     elmo: Any = nlp.add_pipe("elmo", config={"mix": "top"})
     elmo.set_bilm(spacy_elmo.load_bilm(weights))
     docs = list(nlp.pipe(SENTENCES))

@@ -1,4 +1,4 @@
-"""Load a packaged pipeline from its folder and let it tag some sentences."""
+"""Load a packaged pipeline from its folder and tag some sentences."""
 
 import importlib
 import sys
@@ -17,14 +17,13 @@ TEXTS = (
 
 def main(
     folder: Annotated[
-        Path, typer.Argument(help="What spacy package has written", exists=True)
+        Path, typer.Argument(help="Folder written by `spacy package`", exists=True)
     ],
     text: Annotated[
-        Optional[List[str]], typer.Argument(help="Sentences of yours")
+        Optional[List[str]], typer.Argument(help="Your own sentences")
     ] = None,
 ) -> None:
-    """Import the package as if it were installed: `pip install` of the archive in its
-    dist/ gives the same."""
+    """Import the package as if it were installed with pip from the archive in dist/."""
     name = folder.resolve().name.rsplit("-", 1)[0]
     sys.path.insert(0, str(folder))
     nlp = importlib.import_module(name).load()
