@@ -1,4 +1,4 @@
-"""The project ner_tagging: its scripts, corpora for it, results as it writes them."""
+"""Scripts of the project ner_tagging, fake corpora, and results in its format."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ TREES = """\
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture."""
+    """Fixture that makes the scripts importable."""
     yield from import_from(SCRIPTS, monkeypatch)
 
 
-def lay_assets(folder: Path) -> None:
-    """Files of the names that the project reads, in a copy of it."""
+def write_assets(folder: Path) -> None:
+    """Write fake files for all assets."""
     for asset in srsly.read_yaml(PROJECT / "project.yml")["assets"]:
         path = folder / asset["dest"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def made_result(task: str, variant: str, seed: int, score: float) -> dict[str, A
 
 
 def write_results(folder: Path, scores: dict[tuple[str, str], list[float]]) -> Path:
-    """scores: of each task and variant, one a seed."""
+    """Write results with these scores: one per seed, by task and variant."""
     for (task, variant), values in scores.items():
         for seed, score in enumerate(values):
             path = folder / f"{task}-{variant}-{seed}.json"

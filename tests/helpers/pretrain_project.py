@@ -1,4 +1,4 @@
-"""The project pretrain, and its settings in small."""
+"""The project pretrain, and settings for short runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SIZES = {
 
 
 def write_config(source: Path, target: Path) -> None:
-    """The same settings in small."""
+    """Write a config with settings for a short run."""
     text = source.read_text(encoding="utf8")
     for key, value in SIZES.items():
         text = re.sub(rf"(?m)^{key} = .*", f"{key} = {value}", text, count=1)

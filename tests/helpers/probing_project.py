@@ -1,4 +1,4 @@
-"""The project probing: its scripts, and small corpora of the forms that it reads."""
+"""Scripts of the project probing, and small corpora in the formats that it reads."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ WORDS = ("spring", "home", "fish", "line", "case", "cell", "note", "ring")
 
 
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A fixture."""
+    """Fixture that makes the scripts importable."""
     yield from import_from(PROJECT / "scripts", monkeypatch)
 
 
 def semcor_text(number: int) -> str:
-    """A document of two sentences: "bank" in one of two senses, and one other word."""
+    """Create a document of two sentences, with "bank" in one of two senses and another
+    word."""
     values = {"sense": number % 2 + 1, "file": 17 - 3 * (number % 2)}
     return "".join(
         SENTENCE.format(number=n, word=WORDS[(number + n) % len(WORDS)], **values)

@@ -1,4 +1,4 @@
-"""The project ner_tagging: its assets, its trainings, and the whole of it in small."""
+"""The project ner_tagging: assets, trainings, and a short run of the whole project."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from helpers.ner_tagging_project import (
     PROJECT,
     ROOT,
     importable,
-    lay_assets,
+    write_assets,
     write_results,
 )
 from helpers.pretrain_project import write_config
@@ -29,14 +29,14 @@ scripts = pytest.fixture(autouse=True)(importable)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project as a fresh clone has it, without our results."""
+    """Copy of the project as in a fresh clone, without our results."""
     return copy_project(PROJECT, tmp_path, "results")
 
 
 @pytest.fixture
 def corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with the files of WNUT-17, by name."""
-    lay_assets(tmp_path)
+    """Working folder with fake files of the corpora."""
+    write_assets(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -58,7 +58,7 @@ def _settings(weights: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
-def _told(capsys: pytest.CaptureFixture[str]) -> str:
+def _shown(capsys: pytest.CaptureFixture[str]) -> str:
     output = capsys.readouterr()
     return " ".join((output.out + output.err).split())
 
@@ -66,7 +66,8 @@ def _told(capsys: pytest.CaptureFixture[str]) -> str:
 # local_assets.py
 
 
-def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> None:
+@pytest.mark.slow
+def test_corpora_match_their_checksums(project: Path, shared: Path) -> None:
     script(project, "local_assets", shared / "data" / "eval")
     found: dict[str, int] = {}
     for path in sorted((project / "assets" / "ewt").glob("*.conllu")):
@@ -92,9 +93,7 @@ def test_the_corpora_are_those_of_the_checksums(project: Path, shared: Path) -> 
 # train.py
 
 
-def test_a_training_and_one_that_goes_on_with_the_bilm(
-    corpora: Path, weights: Path
-) -> None:
+def test_training_and_its_unfrozen_continuation(corpora: Path, weights: Path) -> None:
     from train import main
 
     settings = corpora / "settings.json"
@@ -125,7 +124,7 @@ def test_a_training_and_one_that_goes_on_with_the_bilm(
     assert not unfrozen.get_pipe("elmo").frozen
 
 
-def test_a_result_is_of_its_config_and_weights(corpora: Path, weights: Path) -> None:
+def test_hash_depends_on_config_and_weights(corpora: Path, weights: Path) -> None:
     from train import Settings
 
     base = Settings(_settings(weights))
@@ -154,7 +153,7 @@ def test_a_result_is_of_its_config_and_weights(corpora: Path, weights: Path) -> 
 # compare.py
 
 
-def test_the_first_seeds_runs_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_starts_with_the_first_seed(capsys: pytest.CaptureFixture[str]) -> None:
     from compare import Run, make_plan
 
     plan = make_plan(["tagging", "ner"], ["a", "c"], ["0", "1"])
@@ -172,12 +171,10 @@ def test_the_first_seeds_runs_come_first(capsys: pytest.CaptureFixture[str]) -> 
     ):
         with pytest.raises(typer.Exit):
             make_plan(*wrong)
-        assert message in _told(capsys)
+        assert message in _shown(capsys)
 
 
-def test_only_what_is_missing_or_was_made_otherwise_is_run(
-    corpora: Path, weights: Path
-) -> None:
+def test_missing_and_outdated_results_are_pending(corpora: Path, weights: Path) -> None:
     from compare import Run, is_done
     from train import Settings
 
@@ -193,7 +190,7 @@ def test_only_what_is_missing_or_was_made_otherwise_is_run(
     assert not is_done(run, Settings(_settings(weights, max_steps=4)))
 
 
-def test_an_unfrozen_bilm_waits_for_what_it_goes_on_with(
+def test_unfrozen_training_comes_after_the_one_it_continues(
     corpora: Path, weights: Path
 ) -> None:
     from compare import Run, in_order, with_first
@@ -221,7 +218,7 @@ def test_an_unfrozen_bilm_waits_for_what_it_goes_on_with(
         ("tagging", "a", "en_ewt-ud-train.spacy"),
     ],
 )
-def test_what_is_missing_is_told_at_once(
+def test_missing_inputs_are_reported_first(
     corpora: Path,
     capsys: pytest.CaptureFixture[str],
     task: str,
@@ -233,13 +230,13 @@ def test_what_is_missing_is_told_at_once(
     plan = make_plan([task], [variant], ["0"])
     with pytest.raises(typer.Exit):
         check_inputs(plan, _settings(corpora / "nowhere"))
-    assert message in _told(capsys)
+    assert message in _shown(capsys)
 
 
 # pretrain_cnn.py
 
 
-def test_the_cnn_is_pretrained_for_a_while_and_goes_on(
+def test_pretraining_of_the_cnn_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pretrain_cnn
@@ -277,22 +274,22 @@ def _cnn() -> dict[str, Any]:
     return cnn_config(("tagger",)).interpolate()["components"]["tok2vec"]["model"]
 
 
-def test_without_raw_text_the_way_out_is_told(
+def test_missing_raw_text_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pretrain_cnn import main
 
     with pytest.raises(typer.Exit):
         main(str(tmp_path / "*.txt"), tmp_path / "a", tmp_path / "b", 1.0, tmp_path)
-    assert "--vars.raw_text" in _told(capsys)
+    assert "--vars.raw_text" in _shown(capsys)
 
 
-# The whole
+# The whole project
 
 
 @pytest.mark.slow
-def test_the_whole_project_runs_and_goes_on(project: Path, weights: Path) -> None:
-    lay_assets(project)
+def test_whole_project_runs_and_resumes(project: Path, weights: Path) -> None:
+    write_assets(project)
     text = project / "text.txt"
     text.write_text("She sat on the river bank .\n" * 100, encoding="utf8")
     write_config(ROOT / "configs" / "pretrain_tiny.cfg", project / "tiny.cfg")

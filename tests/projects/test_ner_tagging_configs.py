@@ -1,4 +1,4 @@
-"""The project ner_tagging: the configs of what is compared."""
+"""Configs of the project ner_tagging."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.ner_tagging_project import ROOT, importable, lay_assets
+from helpers.ner_tagging_project import ROOT, importable, write_assets
 from spacy.training.initialize import init_nlp
 from spacy.util import load_model_from_config
 from thinc.api import Config
@@ -40,14 +40,14 @@ def _features(task: str, variant: str, head: int = 0) -> dict[str, Any]:
 
 @BOTH
 @pytest.mark.parametrize("variant", ["a", "b", "c", "d", "e", "f", "g", "i", "j"])
-def test_pipelines_can_be_made(task: str, variant: str) -> None:
+def test_pipelines_can_be_created(task: str, variant: str) -> None:
     nlp = load_model_from_config(_config(task, variant))
     first = "tok2vec" if variant in "ab" else "elmo"
     assert nlp.pipe_names == [first, *HEADS[task]]
 
 
 @BOTH
-def test_all_share_heads_corpora_and_training(task: str) -> None:
+def test_variants_share_heads_corpora_and_training(task: str) -> None:
     base = _config(task, "c")
     for variant in "abdefgij":
         config = _config(task, variant)
@@ -63,7 +63,7 @@ def test_all_share_heads_corpora_and_training(task: str) -> None:
 
 
 @BOTH
-def test_each_differs_from_c_in_one_thing(task: str) -> None:
+def test_variants_differ_from_c_in_one_point(task: str) -> None:
     for head in range(len(HEADS[task])):
         base = _features(task, "c", head)
         elmo = base["elmo"]
@@ -82,7 +82,7 @@ def test_each_differs_from_c_in_one_thing(task: str) -> None:
         assert {**beside, "embed": None} == base
 
 
-def test_the_pretrained_cnn_is_the_other_one_with_weights() -> None:
+def test_pretrained_cnn_has_the_same_config() -> None:
     plain, pretrained = _config("ner", "a"), _config("ner", "b")
     assert plain["initialize"]["init_tok2vec"] is None
     assert pretrained["initialize"]["init_tok2vec"] == "weights/cnn.bin"
@@ -91,10 +91,10 @@ def test_the_pretrained_cnn_is_the_other_one_with_weights() -> None:
     assert plain == pretrained
 
 
-def test_the_pretrained_weights_are_there_when_training_begins(
+def test_pretrained_weights_are_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay_assets(tmp_path)
+    write_assets(tmp_path)
     monkeypatch.chdir(tmp_path)
     cnn = init_nlp(_config("ner", "a")).get_pipe("tok2vec").model
     for node in cnn.walk():
@@ -107,7 +107,7 @@ def test_the_pretrained_weights_are_there_when_training_begins(
 
 
 @BOTH
-def test_the_unfrozen_bilm_goes_on_with_the_heads(task: str) -> None:
+def test_unfrozen_bilm_continues_with_the_heads(task: str) -> None:
     base, config = _config(task, "c"), _config(task, "h")
     assert config["components"]["elmo"] == {
         **base["components"]["elmo"],
@@ -118,7 +118,7 @@ def test_the_unfrozen_bilm_goes_on_with_the_heads(task: str) -> None:
     assert config["training"]["max_steps"] == 7
 
 
-def test_the_budget() -> None:
+def test_budget() -> None:
     recipe = _config("ner", "c")["training"]
     given = _config("ner", "c", max_steps=5, eval_frequency=2)["training"]
     assert (given["max_steps"], given["eval_frequency"]) == (5, 2)
@@ -138,7 +138,7 @@ def test_corpora() -> None:
 
 @BOTH
 @pytest.mark.parametrize(("variant", "like"), [("i", "c"), ("j", "d")])
-def test_with_equal_time_only_the_bilm_is_another(
+def test_equal_time_variants_differ_in_the_bilm_only(
     task: str, variant: str, like: str
 ) -> None:
     config, base = _config(task, variant), _config(task, like)

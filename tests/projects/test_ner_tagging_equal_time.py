@@ -1,8 +1,9 @@
-"""The project ner_tagging: a biLM that is pretrained for a given time."""
+"""The project ner_tagging: a biLM pretrained for a given time."""
 
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ WARMUP = 3
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """With texts and a config of a run that would not end by itself."""
+    """Folder with texts and the config of a run without an end."""
     runs.make_texts(tmp_path)
     config = tmp_path / "tiny.cfg"
     write_config(ROOT / "configs" / "pretrain_tiny.cfg", config)
@@ -51,9 +52,31 @@ def _pretrain(work: Path, minutes: float = MINUTES, variants: str = "a,i") -> No
     )
 
 
-def test_most_of_the_time_has_the_full_rate_and_the_rest_ends_at_0(work: Path) -> None:
+def test_nothing_is_trained_for_other_variants(work: Path) -> None:
     _pretrain(work, variants="a,b,c")
     assert not (work / "run").exists()
+
+
+def test_run_is_stopped_after_the_given_time(tmp_path: Path) -> None:
+    """A training that would sleep for a minute, and ends with 143 on SIGTERM."""
+    from pretrain_elmo import run, seconds
+
+    log = tmp_path / "log.jsonl"
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        'row = \'{"type": "train", "step": 1, "seconds": 5}\\n\'\n'
+        "Path(sys.argv[1]).write_text(row)\n"
+        "time.sleep(60)\n"
+    )
+    run([sys.executable, "-c", code, log], log, until=1)
+    assert seconds(log) == 5
+    with pytest.raises(typer.Exit):
+        run([sys.executable, "-c", "raise SystemExit(3)"], log)
+
+
+@pytest.mark.slow
+def test_rate_is_constant_for_most_of_the_time_and_then_decays(work: Path) -> None:
     _pretrain(work)
     log = runs.log(work / "run", "train")
     start = srsly.read_json(work / "run" / "plan.json")["decay_from"]
@@ -73,14 +96,14 @@ def test_most_of_the_time_has_the_full_rate_and_the_rest_ends_at_0(work: Path) -
     ours = load_bilm(work / "weights").state_dict()
     for name, value in load_bilm(work / "run" / "model-last").state_dict().items():
         assert np.array_equal(value, ours[name])
-    # Nothing is left to do, and other minutes would not be what was asked for.
+    # A complete run is left alone, and one of other minutes is refused.
     _pretrain(work)
     assert runs.log(work / "run", "train") == log
     with pytest.raises(typer.Exit):
         _pretrain(work, minutes=1)
 
 
-def test_without_raw_text_the_way_out_is_told(
+def test_missing_raw_text_is_reported(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (work / "dev.txt").unlink()

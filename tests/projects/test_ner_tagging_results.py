@@ -1,4 +1,4 @@
-"""The project ner_tagging's table and plots."""
+"""Tables and plots of the project ner_tagging."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_means_deviations_and_errors(tmp_path: Path) -> None:
     assert "| 40.00 |" in ner
 
 
-def test_nothing_is_compared_with_a_baseline_that_is_not_there(tmp_path: Path) -> None:
+def test_error_reduction_needs_the_baseline(tmp_path: Path) -> None:
     from results import read_results
     from table import render_scores
 
@@ -45,7 +45,7 @@ def test_nothing_is_compared_with_a_baseline_that_is_not_there(tmp_path: Path) -
     assert " % |" not in render_scores("ner", runs["ner"])
 
 
-def test_mixes_of_each_head_and_place(tmp_path: Path) -> None:
+def test_table_of_mixes(tmp_path: Path) -> None:
     from results import read_results
     from table import render_mixes
 
@@ -57,7 +57,7 @@ def test_mixes_of_each_head_and_place(tmp_path: Path) -> None:
     assert "| (c) | morphologizer | input |" in render_mixes(runs["tagging"])
 
 
-def test_the_files(tmp_path: Path) -> None:
+def test_files_are_written(tmp_path: Path) -> None:
     from plots import main as plot
     from table import main as tabulate
 
@@ -73,7 +73,7 @@ def test_the_files(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
-def test_no_mixes_are_drawn_where_there_are_none(tmp_path: Path) -> None:
+def test_no_plot_without_mixes(tmp_path: Path) -> None:
     from plots import main as plot
 
     plot(write_results(tmp_path, {("ner", "a"): [1.0, 2.0]}), tmp_path)
@@ -81,7 +81,7 @@ def test_no_mixes_are_drawn_where_there_are_none(tmp_path: Path) -> None:
     assert not (tmp_path / "mixes.png").exists()
 
 
-def test_results_are_expected(
+def test_missing_results_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from results import read_results

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import srsly
 import typer
-from helpers.ner_tagging_project import ROOT, importable, lay_assets
+from helpers.ner_tagging_project import (
+    ROOT,
+    importable,
+    write_assets,
+    write_results,
+)
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
 
@@ -17,7 +22,7 @@ scripts = pytest.fixture(autouse=True)(importable)
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    lay_assets(tmp_path)
+    write_assets(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -25,7 +30,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def _pretrain(
     work: Path, name: str, config: BiLMConfig, perplexity: float | None
 ) -> BiLM:
-    """Leaves what a pretraining does."""
+    """Write the output of a pretraining run."""
     bilm = BiLM(config)
     folder = work / "sizes" / name / "model-last"
     save_bilm(bilm, folder)
@@ -50,6 +55,7 @@ def _main(work: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_each_size_has_its_weights_and_scores(
     work: Path, tiny_config: BiLMConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,7 +80,7 @@ def test_each_size_has_its_weights_and_scores(
     assert "| small | 0.0 | 20 |" in shown
 
 
-def test_without_pretrainings_the_way_to_them_is_told(
+def test_missing_pretraining_is_reported(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit):
@@ -82,3 +88,17 @@ def test_without_pretrainings_the_way_to_them_is_told(
     output = capsys.readouterr()
     shown = " ".join((output.out + output.err).split())
     assert "Run the command sizes of projects/pretrain" in shown
+
+
+def test_scores_are_gathered(tmp_path: Path) -> None:
+    from sizes import gather, table
+
+    scores = {("ner", "c"): [20.0, 30.0], ("ner", "a"): [50.0]}
+    found = gather(write_results(tmp_path, scores), "ner")
+    assert found["ents_f"] == [21.0, 31.0]
+    assert found["words_per_second"] == [1000, 1000]
+    size = {"megabytes": 1.5, "perplexity": 20.4, "scores": {"ner": found}}
+    text = table({"small": size, "wide": {**size, "perplexity": None}}, ["ner"])
+    assert "| biLM | MB in float16 | perplexity | dev P | dev R | dev F1 |" in text
+    assert "| small | 1.5 | 20 | 26.00 | 26.00 | 26.00 |" in text
+    assert "| wide | 1.5 |  | 26.00 |" in text

@@ -1,4 +1,4 @@
-"""The project pretrain: the whole of it on a text made here."""
+"""The whole project pretrain, on a generated text."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(project: Path, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_all_of_it(project: Path, tmp_path: Path) -> None:
+def test_whole_project_runs(project: Path, tmp_path: Path) -> None:
     command = ("-m", "spacy", "project", "run", "all", ".")
     variables = (
         "--vars.configs",
@@ -94,6 +94,6 @@ def test_all_of_it(project: Path, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "unpacked").glob("*/*/*/config.cfg")
     doc = spacy.load(folder.parent)("the cat runs")
     assert doc._.elmo.layers.shape == (3, 3, 16)
-    # Nothing changed, nothing runs.
+    # Steps without changes are skipped.
     again = run(project, *command, *variables)
     assert again.count("nothing changed") >= 6

@@ -1,4 +1,4 @@
-"""The project pretrain: its runs, one that is killed, and what comes of them."""
+"""Runs of the project pretrain: killed and resumed, packaged, compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """With shards of a small text, and settings of a second or two."""
+    """Copy of the project with shards of a small text, and settings for a short run."""
     project = copy_project(PROJECT, tmp_path)
     runs.make_texts(project / "corpus" / "text")
     for name in ("train", "dev"):
@@ -38,7 +38,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def start_pretrain(project: Path) -> subprocess.Popen[str]:
-    """In a group of its own, to be killed with all that it has started."""
+    """Start pretraining in its own process group, to be killed with its children."""
     command = ("-m", "spacy", "project", "run", "pretrain", ".")
     variables = ("--vars.configs", ".", "--vars.size", "own", "--vars.name", "mine")
     return subprocess.Popen(
@@ -65,7 +65,7 @@ def kill_after_a_checkpoint(process: subprocess.Popen[str], output: Path) -> Non
     assert process.returncode == -signal.SIGKILL, shown
 
 
-def test_a_killed_run_goes_on_when_it_is_run_again(tiny: Path) -> None:
+def test_killed_run_is_resumed(tiny: Path) -> None:
     output = tiny / "training" / "mine"
     kill_after_a_checkpoint(start_pretrain(tiny), output)
     assert not (output / "model-last").exists()
@@ -76,11 +76,11 @@ def test_a_killed_run_goes_on_when_it_is_run_again(tiny: Path) -> None:
     assert runs.log(output, "train")[-1]["step"] == 300
     steps = [line["step"] for line in runs.log(output, "train")]
     assert steps == list(range(5, 301, 5))
-    # Now it is done.
+    # A complete run is skipped.
     status, shown = runs.finish(start_pretrain(tiny))
     assert status == 0, shown
     assert "Skipping 'pretrain': nothing changed" in shown
-    # It is what the command gives that the project calls.
+    # The result is that of the underlying command.
     options: list[object] = [
         "--paths.train",
         "corpus/train",
@@ -94,8 +94,8 @@ def test_a_killed_run_goes_on_when_it_is_run_again(tiny: Path) -> None:
     runs.assert_same(output, tiny / "alone")
 
 
-def test_the_package_can_be_installed(tiny: Path, tmp_path: Path) -> None:
-    """By pip, and then it is a pipeline with vectors."""
+def test_package_can_be_installed(tiny: Path, tmp_path: Path) -> None:
+    """pip installs the archive, which is a pipeline with vectors."""
     variables = ("--vars.configs", ".", "--vars.size", "own", "--vars.version", "1.2.3")
     for name in ("pretrain", "evaluate", "convert", "package"):
         command = ("-m", "spacy", "project", "run", name, ".", *variables)
@@ -103,7 +103,7 @@ def test_the_package_can_be_installed(tiny: Path, tmp_path: Path) -> None:
     dev = runs.log(tiny / "training" / "own", "dev")
     best = min(line["perplexity"] for line in dev)
     figures = json.loads((tiny / "metrics" / "own.json").read_text(encoding="utf8"))
-    # The presets look at no more words than there are here.
+    # The presets evaluate more words than this text has.
     assert figures["mean"] == pytest.approx(best, rel=1e-5)
     (archive,) = tiny.glob("packages/*/dist/*.tar.gz")
     assert archive.name == "en_elmo_own-1.2.3.tar.gz"
@@ -141,12 +141,12 @@ else:
     print("something else")
     print(json.dumps(found))
 """
-"""Takes bilm-tf's place, and tells what it was asked."""
+"""Fake bilm-tf that reports its arguments."""
 
 COMPARE = ("scripts/compare.py", "own.cfg", "corpus/text", "results/own.json")
 
 
-def test_the_comparison(tiny: Path) -> None:
+def test_comparison(tiny: Path) -> None:
     write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
     (tiny / "peer.py").write_text(PEER, encoding="utf8")
     peer = tiny / "peer"
@@ -183,9 +183,7 @@ def test_the_comparison(tiny: Path) -> None:
     ("text", "message"),
     [(None, "project's command environment"), ("exit 3", "ended with status 3")],
 )
-def test_the_comparison_needs_its_peer(
-    tiny: Path, text: str | None, message: str
-) -> None:
+def test_comparison_needs_its_peer(tiny: Path, text: str | None, message: str) -> None:
     write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
     peer = tiny / "peer"
     if text is not None:
@@ -197,7 +195,7 @@ def test_the_comparison_needs_its_peer(
     assert not (tiny / "results" / "own.json").exists()
 
 
-def test_the_kills(tiny: Path) -> None:
+def test_kills(tiny: Path) -> None:
     write_config(PROJECT / "configs" / "bilm_tf.cfg", tiny / "own.cfg")
     command = ("scripts/kill.py", "own.cfg", "corpus/text", "results/own.json")
     good(run(tiny, *command, "--n-kills", 2, "--max-steps", 300))

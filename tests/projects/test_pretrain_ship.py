@@ -1,4 +1,4 @@
-"""The project pretrain: what ships of a trained biLM, and its card."""
+"""The project pretrain: shipped weights and their card."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Some words.
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """The project with a run of a second."""
+    """Copy of the project with a short training run."""
     project = copy_project(PROJECT, tmp_path)
     texts = runs.make_texts(tmp_path / "texts")
     output = runs.run(texts, tmp_path / "run", training={"max_steps": 12})
@@ -47,7 +47,8 @@ def trained(tmp_path: Path) -> Path:
     return project
 
 
-def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> None:
+@pytest.mark.slow
+def test_shipped_weights_are_the_last_model_rounded(trained: Path) -> None:
     texts = ("assets/dev.txt.xz", "assets/test.tokens.xz")
     command = ("scripts/ship.py", "training/english", "weights", "english.json")
     good(run(trained, *command, *texts))
@@ -59,21 +60,40 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     size = (trained / "weights" / "model.safetensors").stat().st_size
     assert found["weights"]["bytes"] == size
     dev, test = (found["perplexities"][Path(text).name] for text in texts)
-    # The model's own tokenizer is the white space too: both read the same words.
+    # The model's own tokenizer splits at whitespace as well, so both give the same
+    # words.
     assert dev == test
     logged = runs.log(trained / "training" / "english", "dev")[-1]
     assert dev["mean"] == pytest.approx(logged["perplexity"], rel=0.01)
     assert dev["mean"] != logged["perplexity"]
 
+
+def test_card_of_the_weights(trained: Path) -> None:
     script(trained, "describe", "training/english", "configs/english.cfg", "one.json")
     training = json.loads((trained / "one.json").read_text(encoding="utf8"))
     assert training["settings"] == "english.cfg"
     assert training["steps"] == 12
     assert training["words"] == 12 * 4 * 5
-    (trained / "two.json").write_text(
-        json.dumps({**training, "settings": "two.cfg", "words": 2_000_000}),
-        encoding="utf8",
-    )
+    model = trained / "training" / "english" / "model-last"
+    options = json.loads((model / "options.json").read_text(encoding="utf8"))
+    dev = {
+        "n_words": 1234,
+        "oov_rate": 0.025,
+        "forward": 20,
+        "backward": 30,
+        "mean": 25,
+    }
+    for name, content in (
+        ("two.json", {**training, "settings": "two.cfg", "words": 2_000_000}),
+        (
+            "english.json",
+            {
+                "weights": {"bytes": 1_500_000, "options": options},
+                "perplexities": {"dev.txt.xz": dev},
+            },
+        ),
+    ):
+        (trained / name).write_text(json.dumps(content), encoding="utf8")
     (trained / "tables.md").write_text(TABLES, encoding="utf8")
     command = ("card", "english.json", "card.md", "tables.md:2", "--note", "Slowly.")
     shown = script(
@@ -82,9 +102,8 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert "card.md" in shown
     card = (trained / "card.md").read_text(encoding="utf8")
     assert "8 filters\nof widths 1 to 2, 1 highway layer, 2 LSTM layers of 16" in card
-    assert "have 16\ndimensions" in card
-    row = f"| dev.txt.xz | {dev['n_words']:,} | {dev['oov_rate']:.1%} | "
-    assert row + f"{dev['forward']:.1f} | {dev['backward']:.1f} |" in card
+    assert "has 16\ndimensions. 1.5 MB in float16" in card
+    assert "| dev.txt.xz | 1,234 | 2.5% | 20.0 | 30.0 | 25.0 |" in card
     assert "\n2.0 million tokens" in card
     assert f":\n{2 * training['epochs']:.2f} times the text" in card
     rows = [line for line in card.splitlines() if line.startswith("| english.cfg |")]
@@ -95,7 +114,7 @@ def test_what_ships_is_the_last_model_rounded_and_measured(trained: Path) -> Non
     assert f"{first}\n{second}\n## Limits" in card
 
 
-def test_tables_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_tables_are_reported(tmp_path: Path) -> None:
     tables = runpy.run_path(str(PROJECT / "scripts" / "card.py"))["first_tables"]
     assert len(tables(TABLES, 3)) == 3
     with pytest.raises(ValueError, match="Expected 4 tables, found 3"):

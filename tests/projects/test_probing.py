@@ -1,4 +1,4 @@
-"""The project probing: its data, its probes and scores, on what the tests make."""
+"""Data, probes and scores of the project probing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_vectors_of_spans(tiny_bilm: BiLM) -> None:
     np.testing.assert_allclose(found, np.stack(expected, axis=1), rtol=2e-3)
 
 
-def test_weights_that_went_wrong(bilm: BiLM) -> None:
+def test_diverged_weights_are_refused(bilm: BiLM) -> None:
     from vectors import embed
 
     with torch.no_grad():
@@ -57,13 +57,13 @@ def test_weights_that_went_wrong(bilm: BiLM) -> None:
 # probe.py
 
 
-def test_the_layer_that_knows_is_found() -> None:
+def test_probe_finds_the_informative_layer() -> None:
     from probe import Examples, probe_layers
 
     torch.manual_seed(0)
     layers = torch.randn(3, 600, 8)
     labels = (layers[1] @ torch.randn(8, 3)).argmax(dim=1)
-    # Neither a layer's scale nor its mean matters.
+    # The scale and the mean of a layer do not matter.
     layers = layers * torch.tensor([100.0, 0.01, 1.0])[:, None, None] + 5
     train, test = (
         Examples(layers[:, r], labels[r]) for r in (slice(500), slice(500, 600))
@@ -82,7 +82,7 @@ def test_the_layer_that_knows_is_found() -> None:
     )
 
 
-def test_a_label_that_training_does_not_have_is_never_right() -> None:
+def test_unknown_label_is_never_right() -> None:
     from probe import Examples, fit, is_right
 
     train = Examples(torch.randn(1, 20, 4), torch.zeros(20, dtype=torch.long))
@@ -94,7 +94,7 @@ def test_a_label_that_training_does_not_have_is_never_right() -> None:
 # results.py
 
 
-def test_intervals_are_of_whole_groups() -> None:
+def test_intervals_resample_whole_groups() -> None:
     from results import figures, interval
 
     right = np.asarray([0, 1] * 50, dtype=bool)
@@ -105,7 +105,7 @@ def test_intervals_are_of_whole_groups() -> None:
     wide = interval(np.sort(right), np.repeat(range(10), 10))
     assert wide[0] < low
     assert wide[1] > high
-    # Right on the same words: the difference is sure, whatever the words.
+    # Right on the same words: the difference is certain.
     some = {"0": right, "1": right, "mix": np.ones(100)}
     found = figures(some, range(100))
     assert found["differences"]["1 - 0"] == {"mean": 0, "interval": [0, 0]}
@@ -116,7 +116,7 @@ def test_intervals_are_of_whole_groups() -> None:
 # upos.py
 
 
-def test_the_words_of_a_treebank(tmp_path: Path) -> None:
+def test_treebank_is_read(tmp_path: Path) -> None:
     from upos import form_baseline, read_treebank
 
     path = tmp_path / "a.conllu"
@@ -134,7 +134,7 @@ def test_the_words_of_a_treebank(tmp_path: Path) -> None:
 # semcor.py
 
 
-def test_the_senses_of_semcor() -> None:
+def test_senses_of_semcor_are_read() -> None:
     from semcor import read_sentences
 
     first, second = read_sentences(semcor_text(1), "br-a01")
@@ -158,7 +158,7 @@ def test_the_senses_of_semcor() -> None:
         list(read_sentences("<s snum=1>\n<wf cmd=done>a\n</s>", "br-a01"))
 
 
-def test_documents_are_in_one_split_each() -> None:
+def test_splits_are_disjoint() -> None:
     from semcor import split_documents
 
     names = [f"brown{1 + n % 2}/tagfiles/br-{'abc'[n % 3]}{n:02}" for n in range(40)]
@@ -166,11 +166,11 @@ def test_documents_are_in_one_split_each() -> None:
     counts = {split: list(splits.values()).count(split) for split in splits.values()}
     assert counts == {"train": 29, "dev": 4, "test": 8}
     assert splits["brownv/tagfiles/br-a99"] == "train"
-    # Of every genre
+    # From every genre
     assert {n[-3] for n in names if splits[n] == "test"} == set("abc")
 
 
-def test_semcor_is_that_of_its_checksum(project: Path) -> None:
+def test_semcor_is_checked(project: Path) -> None:
     write_semcor(project / "semcor.tar")
     shown = script(project, "semcor", "semcor.tar", "corpus/semcor.jsonl")
     assert "32 sentences, 352 words" in shown
@@ -188,7 +188,7 @@ def test_semcor_is_that_of_its_checksum(project: Path) -> None:
 # wsd.py
 
 
-def test_the_nearest_centroid_else_the_first_sense() -> None:
+def test_nearest_centroid_or_first_sense() -> None:
     from wsd import (
         Instances,
         baselines,
@@ -200,7 +200,7 @@ def test_the_nearest_centroid_else_the_first_sense() -> None:
     )
 
     bank, line = ("bank", "n"), ("line", "n")
-    # Layer 0 knows nothing, layer 1 the sense.
+    # Only layer 1 knows the sense.
     static = [[1.0, 0.0]] * 5
     vectors = np.asarray([static, [[1, 0], [1, 0.2], [0, 1], [1, 1], [1, 1]]], "f2")
     numbers = [[1], [1], [3], [2], [2]]
@@ -223,7 +223,7 @@ def test_the_nearest_centroid_else_the_first_sense() -> None:
     assert baselines(inventory, test) == expected
 
 
-def test_senses_that_are_as_near_are_chosen_by_chance() -> None:
+def test_ties_are_broken_at_random() -> None:
     from wsd import Instances, make_inventory, predict
 
     lemmas = [("bank", "n")] * 200
@@ -234,17 +234,17 @@ def test_senses_that_are_as_near_are_chosen_by_chance() -> None:
     assert 60 < (found == 1).sum() < 140
 
 
-def test_a_split_without_senses(tiny_bilm: BiLM) -> None:
+def test_split_without_senses_is_refused(tiny_bilm: BiLM) -> None:
     from wsd import collect
 
-    with pytest.raises(ValueError, match="senses to dev with"):
+    with pytest.raises(ValueError, match="senses in dev"):
         collect(tiny_bilm, [{"split": "train"}], "dev")
 
 
 # wic.py
 
 
-def test_pairs_of_a_word_and_a_definition(tmp_path: Path, tiny_bilm: BiLM) -> None:
+def test_pairs_of_word_and_definition(tmp_path: Path, tiny_bilm: BiLM) -> None:
     from wic import make_examples, read_pairs
 
     write_wic(tmp_path)
@@ -273,7 +273,7 @@ def test_pairs_of_a_word_and_a_definition(tmp_path: Path, tiny_bilm: BiLM) -> No
     np.testing.assert_allclose(found, cosines, atol=2e-3)
 
 
-def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
+def test_malformed_pairs_are_refused(tmp_path: Path) -> None:
     from wic import read_pairs
 
     for broken in ("word\tx\ta word", "word\t2\ta word", "word"):
@@ -287,8 +287,8 @@ def test_pairs_that_do_not_fit(tmp_path: Path) -> None:
         read_pairs(tmp_path, "dev")
 
 
-def test_no_word_is_in_two_folds() -> None:
-    """A word's vector says what its label is, and nothing about other words'."""
+def test_folds_share_no_word() -> None:
+    """The vector of a word gives its label, and says nothing about other words."""
     from probe import Examples
     from wic import cross_validate
 
@@ -300,7 +300,7 @@ def test_no_word_is_in_two_folds() -> None:
     right, runs = cross_validate(examples, words, 5, 20)
     assert len(runs["0"]) == 5
     assert right["0"].mean() < 0.8
-    # With a name of its own each example may be in any fold.
+    # If all words differ, an example may be in any fold.
     right, _ = cross_validate(examples, [str(n) for n in range(200)], 5, 20)
     assert right["0"].mean() > 0.95
 
@@ -308,7 +308,7 @@ def test_no_word_is_in_two_folds() -> None:
 # word.py
 
 
-def test_occurrences_compare_with_those_of_other_documents() -> None:
+def test_occurrences_are_compared_across_documents() -> None:
     from word import compare
 
     vectors = np.asarray([[1, 0], [1, 0], [0.6, 0.8], [0, 1]], "f")
@@ -322,7 +322,7 @@ def test_occurrences_compare_with_those_of_other_documents() -> None:
     np.testing.assert_allclose(same["nearest"], [0.5, 0.5, 1 / 3, 1 / 3])
 
 
-def test_the_uses_of_a_word(project: Path) -> None:
+def test_uses_of_a_word(project: Path) -> None:
     from word import find_uses
     from word import project as project_vectors
 
@@ -352,7 +352,7 @@ def test_nouns_of_two_kinds(project: Path, weights: Path) -> None:
     assert set(nouns["bank"].senses) == {"object", "group"}
     assert len(nouns["bank"].documents) == 32
     assert find_nouns(sentences, 17) == {}
-    # One of the kinds in one document only.
+    # One kind occurs in a single document.
     others = [s for s in sentences if s["document"] in ("br-a00", "br-a01", "br-a02")]
     assert find_nouns(others, 1) == {}
     few = ("semcor.jsonl", weights, "nouns.json", "--min-count", 17)

@@ -1,4 +1,4 @@
-"""The project quickstart: its data, its scripts, and all of it with tiny weights."""
+"""Data and scripts of the project quickstart, and a run with tiny weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETS = ("train", "dev", "test")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project as a fresh clone has it."""
+    """Copy of the project as in a fresh clone."""
     return copy_project(PROJECT, tmp_path)
 
 
@@ -47,7 +47,7 @@ def make_corpus(project: Path, target: str, *options: object) -> dict[str, list[
 # The corpus
 
 
-def test_the_sets_of_the_corpus_share_no_name_and_no_sentence(project: Path) -> None:
+def test_sets_share_no_name_and_no_sentence(project: Path) -> None:
     corpus = make_corpus(project, "corpus")
     assert {part: len(docs) for part, docs in corpus.items()} == {
         "train": 600,
@@ -69,7 +69,7 @@ def test_the_sets_of_the_corpus_share_no_name_and_no_sentence(project: Path) -> 
         assert not texts[one] & texts[other]
 
 
-def test_a_name_is_a_person_here_and_a_place_there(project: Path) -> None:
+def test_names_are_ambiguous(project: Path) -> None:
     corpus = make_corpus(project, "corpus")
     for part in ("train", "test"):
         labels: dict[str, set[str]] = {}
@@ -79,7 +79,7 @@ def test_a_name_is_a_person_here_and_a_place_there(project: Path) -> None:
         assert sum(len(found) > 1 for found in labels.values()) >= 5, part
 
 
-def test_the_corpus_is_that_of_its_seed(project: Path) -> None:
+def test_seed_determines_the_corpus(project: Path) -> None:
     def texts(target: str, seed: int) -> list[tuple[str, str]]:
         small = ("--n-train", 20, "--n-dev", 5, "--n-test", 5, "--seed", seed)
         corpus = make_corpus(project, target, *small)
@@ -89,8 +89,8 @@ def test_the_corpus_is_that_of_its_seed(project: Path) -> None:
     assert texts("a", 0) != texts("c", 1)
 
 
-def test_how_a_template_is_filled() -> None:
-    """Entities of whole tokens, articles that fit, a capital letter to begin with."""
+def test_templates_are_filled() -> None:
+    """With entities of whole tokens, correct articles and an initial capital."""
     names = module("make_corpus")
     grammar = {
         "names": {"first": ["Ann"], "last": ["Lee"], "brand": ["Aeris"]}
@@ -131,7 +131,7 @@ def test_all_templates_can_be_filled() -> None:
 # The senses
 
 
-def test_the_sentences_of_the_senses() -> None:
+def test_sentences_of_the_senses() -> None:
     entries = list(srsly.read_jsonl(PROJECT / "assets" / "senses.jsonl"))
     assert f"{len(entries)} sentences" in DESCRIPTION["description"]
     assert len({entry["text"] for entry in entries}) == len(entries)
@@ -145,27 +145,27 @@ def test_the_sentences_of_the_senses() -> None:
     for found in senses.values():
         counts = {found.count(sense) for sense in found}
         assert len(set(found)) >= 2
-        assert len(counts) == 1, "senses are as frequent, or a guess is better than one"
+        assert len(counts) == 1, "senses must be equally frequent"
 
 
-def test_the_share_of_neighbours_in_the_same_sense() -> None:
+def test_accuracy_of_nearest_neighbours() -> None:
     accuracy = module("senses")["accuracy"]
     labels = np.asarray(["a", "a", "b", "b"])
     apart = np.asarray([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype="f")
     assert accuracy(apart, labels) == 1
     assert accuracy(apart, labels[[0, 2, 1, 3]]) == 0
-    # Vectors that are the same: one of the three others has the sense.
+    # Identical vectors: one of the three others has the sense.
     assert accuracy(np.ones((4, 2), dtype="f"), labels) == pytest.approx(1 / 3)
 
 
-def test_senses_with_weights_that_know_nothing(project: Path, weights: Path) -> None:
+def test_senses_with_random_weights(project: Path, weights: Path) -> None:
     arguments = ("assets/senses.jsonl", weights, "metrics/senses.json")
     shown = script(project, "senses", *arguments)
     assert "bank river, money" in shown
     scores = json.loads((project / "metrics/senses.json").read_text(encoding="utf8"))
     assert len(scores["all"]["layers"]) == 3
     assert len(scores["words"]) == 6
-    # Of 24 sentences, 11 of the 23 others have the sense; "Bank" is nowhere.
+    # Of 24 sentences, 11 of the 23 others have the same sense; "Bank" does not occur.
     assert scores["words"]["bank"]["layers"][0] == pytest.approx(11 / 23)
 
 
@@ -177,7 +177,7 @@ def test_similarity(project: Path, weights: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_project_runs_and_is_skipped_when_run_again(
+def test_whole_project_runs_and_is_skipped_when_run_again(
     project: Path, weights: Path
 ) -> None:
     variables = ("--vars.weights", weights, "--vars.max_steps", 100)
@@ -191,7 +191,7 @@ def test_the_whole_project_runs_and_is_skipped_when_run_again(
     assert archive.stat().st_size > 10_000
     again = good(run(project, *command))
     for name, step in COMMANDS.items():
-        # What only shows something is shown again.
+        # Steps without outputs run again.
         is_skipped = "outputs" in step and not step.get("no_skip", False)
         assert (f"Skipping '{name}'" in again) == is_skipped, name
     text = "Ruth Berg lives in Oslo."
