@@ -59,7 +59,6 @@ class Section(BaseModel):
         strict=True,
         extra="forbid",
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
     only_with: ClassVar[Mapping[str, str]] = {}
     """Settings that are only valid with a certain `name` of the section."""
