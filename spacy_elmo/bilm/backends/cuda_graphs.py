@@ -16,11 +16,11 @@ from torch import Tensor
 from .backend import Clips, LSTMState
 from .torch_gates import Gates
 from .torch_lstm import (
-    FinalStates,
     StackedWeights,
     input_products,
     output_clip,
     run_steps,
+    store_final,
     to_exact,
 )
 
@@ -116,24 +116,22 @@ class GraphedLSTM:
         self, inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState
     ) -> Tuple[Tensor, LSTMState]:
         """Compute `Backend.lstm`."""
-        hidden, cell = state.hidden.to(self.weights.hidden.dtype), state.cell
-        outputs: List[Tensor] = []
-        final = FinalStates()
-        final.add(hidden, cell, batch_sizes[0])
+        hidden, cell = state.hidden.to(self.weights.hidden.dtype, copy=True), state.cell
+        final = LSTMState(hidden, cell.clone())
         products = list(input_products(inputs, batch_sizes, self.weights))
+        outputs: List[Tensor] = []
         with self._lock:
             for start in range(0, len(products), N_STEPS):
                 window = products[start : start + N_STEPS]
                 following = [*batch_sizes[start + 1 : start + N_STEPS + 1], 0]
                 steps = self._run(window, hidden, cell)
                 for (hidden, cell), n_running in zip(steps, following):
-                    final.add(hidden, cell, n_running)
+                    store_final(final, hidden, cell, n_running)
                 outputs.append(torch.cat([step[0] for step in steps], dim=1))
-            last = final.join()
         clip = output_clip(self.weights, self.clips)
         return (
             to_exact(torch.cat(outputs, dim=1), inputs.dtype, clip),
-            LSTMState(to_exact(last.hidden, inputs.dtype, clip), last.cell),
+            LSTMState(to_exact(final.hidden, inputs.dtype, clip), final.cell),
         )
 
     def _run(self, products: Sequence[Tensor], hidden: Tensor, cell: Tensor) -> Steps:

@@ -1,6 +1,5 @@
 """The reference backend: plain PyTorch, for any device and dtype."""
 
-from functools import partial
 from typing import Optional, Sequence, Tuple
 
 import torch
@@ -19,7 +18,7 @@ from .backend import (
 )
 from .cuda_graphs import GraphedLSTM
 from .torch_gates import PLAIN, Gates, compiled_gates
-from .torch_lstm import lstm, lstm_without_gradient, stack_weights
+from .torch_lstm import lstm, run_lstm, stack_weights
 
 
 class TorchBackend:
@@ -52,10 +51,15 @@ class TorchBackend:
         weights: Sequence[LSTMWeights],
         clips: Clips,
     ) -> Tuple[Tensor, LSTMState]:
-        training = needs_gradient(inputs, *state, *flatten(weights))
-        run = lstm if training else lstm_without_gradient
         stacked = stack_weights(weights, self.dtype)
-        return run(inputs, batch_sizes, state, stacked, clips, self.gates(training))
+        training = torch.is_grad_enabled() and any(
+            tensor is not None and tensor.requires_grad
+            for tensor in (inputs, *state, *stacked)
+        )
+        run = lstm if training else run_lstm
+        gates = self.gates(training)
+        outputs, last, *_ = run(inputs, batch_sizes, state, stacked, clips, gates)
+        return outputs, last
 
     def char_cnn(
         self,
@@ -88,7 +92,7 @@ class TorchBackend:
         gates = self.gates(training=False)
         if self.device.type == "cuda":
             return GraphedLSTM(stacked, clips, gates)
-        return partial(lstm_without_gradient, weights=stacked, clips=clips, gates=gates)
+        return lambda *inputs: run_lstm(*inputs, stacked, clips, gates)[:2]
 
     def prepare_char_cnn(self, weight: Tensor, filters: Filters) -> ApplyCharCNN:
         weight = weight.detach()
@@ -107,13 +111,3 @@ def linear(inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     return product if bias is None else product + bias
 
 
-def needs_gradient(*tensors: Optional[Tensor]) -> bool:
-    """Tell whether a backward pass may follow."""
-    return torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in tensors
-    )
-
-
-def flatten(weights: Sequence[LSTMWeights]) -> Sequence[Optional[Tensor]]:
-    """Return the weights of all directions in one list."""
-    return [tensor for each in weights for tensor in each]

@@ -153,23 +153,17 @@ def run_steps(
         yield Step(kept, cell, unprojected, hidden)
 
 
-class FinalStates:
-    """Collects the state of each sequence after its own last step. Sequences end in
-    order from the last to the first."""
+def store_final(final: LSTMState, hidden: Tensor, cell: Tensor, n_running: int) -> None:
+    """Store the state of the sequences that end at a step.
 
-    def __init__(self) -> None:
-        self._parts: List[Tuple[Tensor, Tensor]] = []
-
-    def add(self, hidden: Tensor, cell: Tensor, n_running: int) -> None:
-        """Add the state after a step; only the first `n_running` sequences go on."""
-        if n_running < hidden.shape[1]:
-            ended = hidden[:, n_running:].clone(), cell[:, n_running:].clone()
-            self._parts.append(ended)
-
-    def join(self) -> LSTMState:
-        """Return the states of all sequences in their order."""
-        hidden, cell = zip(*reversed(self._parts))
-        return LSTMState(torch.cat(hidden, dim=1), torch.cat(cell, dim=1))
+    final (LSTMState): Final state of all sequences, written in place.
+    hidden, cell (Tensor): State after the step.
+    n_running (int): Number of sequences that have another step: the first ones.
+    """
+    size = hidden.shape[1]
+    if n_running < size:
+        final.hidden[:, n_running:size] = hidden[:, n_running:]
+        final.cell[:, n_running:size] = cell[:, n_running:]
 
 
 def to_exact(low: Tensor, dtype: torch.dtype, clip: Optional[float]) -> Tensor:
@@ -186,29 +180,38 @@ def output_clip(weights: StackedWeights, clips: Clips) -> Optional[float]:
     return None if weights.projection is None else clips.projection
 
 
-def lstm_without_gradient(
+def run_lstm(
     inputs: Tensor,
     batch_sizes: Sequence[int],
     state: LSTMState,
     weights: StackedWeights,
     clips: Clips,
     gates: Gates,
-) -> Tuple[Tensor, LSTMState]:
-    """Compute `Backend.lstm` and keep nothing for a backward pass."""
-    final = FinalStates()
-    hidden, cell = state.hidden.to(weights.hidden.dtype), state.cell
-    final.add(hidden, cell, batch_sizes[0])
+    keep_gates: bool = False,
+) -> Tuple[Tensor, LSTMState, List[Step]]:
+    """Compute `Backend.lstm` without gradients.
+
+    RETURNS (Tuple[Tensor, LSTMState, List[Step]]): Outputs, final state, and if the
+        gates are kept, the results of each step.
+    """
+    low = state.hidden.to(weights.hidden.dtype, copy=True)
+    final = LSTMState(low, state.cell.clone())
     products = input_products(inputs, batch_sizes, weights)
     outputs: List[Tensor] = []
-    steps = run_steps(products, hidden, cell, weights, clips, gates, keep_gates=False)
-    for step, n_running in zip(steps, [*batch_sizes[1:], 0]):
-        final.add(step.hidden, step.cell, n_running)
+    steps: List[Step] = []
+    for step, n_running in zip(
+        run_steps(products, low, state.cell, weights, clips, gates, keep_gates),
+        [*batch_sizes[1:], 0],
+    ):
         outputs.append(step.hidden)
+        store_final(final, step.hidden, step.cell, n_running)
+        if keep_gates:
+            steps.append(step)
     clip = output_clip(weights, clips)
-    last = final.join()
     return (
         to_exact(torch.cat(outputs, dim=1), inputs.dtype, clip),
-        LSTMState(to_exact(last.hidden, inputs.dtype, clip), last.cell),
+        LSTMState(to_exact(final.hidden, inputs.dtype, clip), final.cell),
+        steps,
     )
 
 
@@ -233,24 +236,14 @@ class _LSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tuple[Tensor, Tensor, Tensor]:
         inputs, hidden, cell, *parts, batch_sizes, clips, gates = arguments
-        weights = StackedWeights(*parts)
-        final = FinalStates()
-        low = hidden.to(weights.hidden.dtype)
-        final.add(low, cell, batch_sizes[0])
-        products = input_products(inputs, batch_sizes, weights)
-        steps = list(
-            run_steps(products, low, cell, weights, clips, gates, keep_gates=True)
+        weights, state = StackedWeights(*parts), LSTMState(hidden, cell)
+        outputs, final, steps = run_lstm(
+            inputs, batch_sizes, state, weights, clips, gates, keep_gates=True
         )
-        for step, n_running in zip(steps, [*batch_sizes[1:], 0]):
-            final.add(step.hidden, step.cell, n_running)
-        clip = output_clip(weights, clips)
-        outputs = torch.cat([step.hidden for step in steps], dim=1)
-        outputs = to_exact(outputs, inputs.dtype, clip)
-        last = final.join()
         ctx.run = steps, batch_sizes, clips, gates
         # Saved tensors may not change before the backward pass.
         ctx.save_for_backward(inputs, hidden, cell, outputs, *weights)
-        return outputs, to_exact(last.hidden, inputs.dtype, clip), last.cell
+        return outputs, *final
 
     @staticmethod
     @once_differentiable

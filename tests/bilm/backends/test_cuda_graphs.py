@@ -11,7 +11,7 @@ from helpers.lstms import SIZES, make_inputs, make_weights
 from spacy_elmo.bilm.backends import Clips, LSTMState, cuda_graphs
 from spacy_elmo.bilm.backends.cuda_graphs import GraphedLSTM
 from spacy_elmo.bilm.backends.torch_gates import PLAIN
-from spacy_elmo.bilm.backends.torch_lstm import lstm_without_gradient, stack_weights
+from spacy_elmo.bilm.backends.torch_lstm import run_lstm, stack_weights
 
 CLIPS = Clips(0.6, 0.3)
 
@@ -68,7 +68,7 @@ def test_windows(
         inputs, state = inputs / n, LSTMState(state.hidden / n, state.cell / n)
         before = [tensor.clone() for tensor in (inputs, *state)]
         outputs, last = graphed(inputs, sizes, state)
-        expected, expected_last = lstm_without_gradient(
+        expected, expected_last, _ = run_lstm(
             inputs, sizes, state, stacked, clips, PLAIN
         )
         for one, other in zip((outputs, *last), (expected, *expected_last)):
@@ -105,5 +105,5 @@ def test_warns_once_and_launches_steps_if_capture_fails() -> None:
     with pytest.warns(RuntimeWarning, match="CUDA graph for 8 seq.*capturing") as log:
         outputs = [graphed(inputs, SIZES, state)[0] for _ in range(2)][1]
     assert len([each for each in log if "CUDA graph" in str(each.message)]) == 1
-    expected = lstm_without_gradient(inputs, SIZES, state, stacked, CLIPS, PLAIN)[0]
+    expected = run_lstm(inputs, SIZES, state, stacked, CLIPS, PLAIN)[0]
     torch.testing.assert_close(outputs, expected)
