@@ -92,7 +92,13 @@ class TorchBackend:
         gates = self.gates(training=False)
         if self.device.type == "cuda":
             return GraphedLSTM(stacked, clips, gates)
-        return lambda *inputs: run_lstm(*inputs, stacked, clips, gates)[:2]
+
+        def run(
+            inputs: Tensor, batch_sizes: Sequence[int], state: LSTMState
+        ) -> Tuple[Tensor, LSTMState]:
+            return run_lstm(inputs, batch_sizes, state, stacked, clips, gates)[:2]
+
+        return run
 
     def prepare_char_cnn(self, weight: Tensor, filters: Filters) -> ApplyCharCNN:
         weight = weight.detach()
@@ -109,5 +115,3 @@ def linear(inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
     """Compute inputs · weightᵀ + bias, the product in the dtype of the weight."""
     product = F.linear(inputs.to(weight.dtype), weight).to(inputs.dtype)
     return product if bias is None else product + bias
-
-

@@ -97,7 +97,8 @@ def test_kernels_and_pytorch_agree(
         bilm.zero_grad()
         bilm(SENTENCES, precision=precision).square().mean().backward()
         gradients.append([p.grad for p in bilm.parameters() if p.grad is not None])
-    tolerance = 1e-5 if precision == "float32" else 0.1
-    np.testing.assert_allclose(*results, atol=tolerance)
+    tolerance = 1e-6 if precision == "float32" else 0.02
+    error = np.abs(results[0] - results[1]).max(axis=(1, 2))
+    assert (error <= tolerance * np.abs(results[1]).max(axis=(1, 2))).all()
     for one, other in zip(*gradients):
-        assert (one - other).norm() <= 5 * tolerance * other.norm()
+        assert (one - other).norm() <= 20 * tolerance * other.norm()

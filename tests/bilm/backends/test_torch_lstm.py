@@ -116,9 +116,7 @@ def test_without_gradients_equals_with_gradients(
     with torch.no_grad():
         for contiguous in (False, True):
             stacked = stack_weights(weights, torch.float64, contiguous)
-            outputs, last, _ = run_lstm(
-                inputs, SIZES, state, stacked, clips, PLAIN
-            )
+            outputs, last, _ = run_lstm(inputs, SIZES, state, stacked, clips, PLAIN)
             for result, wanted in zip((outputs, *last), expected):
                 torch.testing.assert_close(result, wanted)
     for tensor, copy in zip((inputs, *state), before):

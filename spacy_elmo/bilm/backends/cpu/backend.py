@@ -27,12 +27,13 @@ class CPUBackend:
     training (bool): Whether buffers are kept from one backward pass to the next.
     """
 
-    name = "compiled kernels"
     device = torch.device("cpu")
 
     def __init__(self, dtype: torch.dtype, training: bool = False) -> None:
         self.dtype = dtype
         self.workspace = Workspace() if training else None
+        instruction_set = instructions.selected()
+        self.name = f"compiled kernels ({instruction_set and instruction_set.name})"
 
     @staticmethod
     def why_absent() -> Optional[str]:
