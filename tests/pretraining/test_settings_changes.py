@@ -46,6 +46,7 @@ def test_changes_are_listed() -> None:
 CHANGEABLE = {
     "corpus": {
         "train": "b",
+        "text_field": "body",
         "dev": "c",
         "cache": "d",
         "n_process": 2,

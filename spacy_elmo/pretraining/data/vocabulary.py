@@ -151,7 +151,7 @@ class Vocabulary:
             word, _, count = line.rpartition("\t")
             if not word or not count.isdecimal():
                 raise CorpusError(
-                    f"{path}, line {number}: expected word<TAB>count, or just a word on "
+                    f"{path}, line {number}: expected word<TAB>count or just a word on "
                     f"each line, found {line!r}."
                 )
             words.append(word)
