@@ -10,8 +10,8 @@ from thinc.types import Floats3d
 
 LAYERS_KEY = "elmo_layers"
 TOKENS_KEY = "elmo_tokens"
-"""Checksum of the tokens that the layers belong to. Their number alone may be the same
-after retokenization."""
+"""Checksum of the tokens that the arrays on the doc belong to. After a merge and a
+split, their number alone would be the same."""
 
 
 def get_layers(doc: Doc) -> Optional[Floats3d]:
@@ -24,14 +24,10 @@ def get_layers(doc: Doc) -> Optional[Floats3d]:
     layers = doc.user_data.get(LAYERS_KEY)
     if layers is None:
         return None
-    n_tokens = layers.shape[1]
-    if n_tokens != len(doc):
-        found = f"layers of {n_tokens}"
-    # Docs stored by the first development versions have no checksum.
-    elif doc.user_data.get(TOKENS_KEY) not in (None, _checksum(doc)):
-        found = f"layers of {n_tokens} others"
-    else:
+    if not layers_are_stale(doc):
         return layers
+    n_tokens = layers.shape[1]
+    found = f"layers of {n_tokens}{' others' if n_tokens == len(doc) else ''}"
     raise ValueError(
         f"doc._.elmo: expected layers of {len(doc)} tokens, found {found}. The doc was "
         "retokenized, or is a part of another doc, after the elmo component had run: "
@@ -43,14 +39,28 @@ def has_layers(doc: Doc) -> bool:
     return LAYERS_KEY in doc.user_data
 
 
-def set_layers(doc: Doc, layers: Floats3d) -> None:
-    doc.user_data[LAYERS_KEY] = layers
+def layers_are_stale(doc: Doc) -> bool:
+    """Whether there are layers that do not belong to the doc's tokens."""
+    layers = doc.user_data.get(LAYERS_KEY)
+    if layers is None:
+        return False
+    return layers.shape[1] != len(doc) or not tokens_are_same(doc)
+
+
+def set_layers(doc: Doc, layers: Optional[Floats3d]) -> None:
+    """Put layers on a doc, or remove them if `layers` is None. In both cases, store the
+    checksum of its tokens."""
+    if layers is None:
+        doc.user_data.pop(LAYERS_KEY, None)
+    else:
+        doc.user_data[LAYERS_KEY] = layers
     doc.user_data[TOKENS_KEY] = _checksum(doc)
 
 
-def drop_layers(doc: Doc) -> None:
-    for key in (LAYERS_KEY, TOKENS_KEY):
-        doc.user_data.pop(key, None)
+def tokens_are_same(doc: Doc) -> bool:
+    """Whether the tokens are those that the component saw. True for docs without a
+    checksum, as stored by the first versions."""
+    return doc.user_data.get(TOKENS_KEY) in (None, _checksum(doc))
 
 
 def _checksum(doc: Doc) -> int:

@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d, Floats3d
 
-from .doc_layers import get_layers, has_layers, set_layers
+from .doc_layers import get_layers, has_layers, layers_are_stale, set_layers
 from .mix import LEARNED, Mix, elmo_mix
 
 NAME = "elmo_listener"
@@ -43,12 +43,15 @@ class ListenerState:
         sample that the head was initialized with.
     reads_parts (bool): Whether the head predicts on docs cut out of others, which do
         not carry layers.
+    dependents (List[Model]): Layers of the head whose width is that of the listener but
+        was not known when the head was built.
     """
 
     def __init__(self) -> None:
         self.compute: Optional[ComputeLayers] = None
         self.received: Optional[ReceivedBatch] = None
         self.reads_parts = False
+        self.dependents: List[Model] = []
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> "ListenerState":
         copied = ListenerState()
@@ -109,7 +112,10 @@ def init(
     """Set the sizes from the layers of a sample of docs."""
     if X:
         state: ListenerState = model.attrs["state"]
-        layers = (_compute if state.compute else _annotated)(model, X, False)
+        if state.compute:
+            layers = _compute(model, X, False)
+        else:
+            layers = _annotated(model, X, False, computes_missing=True)
         # The head will ask for this sample's vectors. Its layers are not put on the
         # docs, which belong to the caller.
         by_doc = {id(doc): doc_layers for doc, doc_layers in zip(X, layers)}
@@ -117,6 +123,10 @@ def init(
         mix = model.layers[0]
         mix.initialize(X=layers)
         model.set_dim("nO", mix.get_dim("nO"))
+        for layer in state.dependents:
+            for dim in ("nI", "nO"):
+                if layer.has_dim(dim) is None:
+                    layer.set_dim(dim, mix.get_dim("nO"))
 
 
 def forward(
@@ -132,10 +142,9 @@ def forward(
         received = None
     if received:
         layers = [received.layers[id(doc)] for doc in docs]
-    elif is_train or state.reads_parts:
-        layers = _annotated(model, docs, is_train)
     else:
-        layers = _from_docs(model, docs)
+        computes_missing = is_train or state.reads_parts
+        layers = _annotated(model, docs, is_train, computes_missing)
     send = received.backprop if received and is_train else None
     mix.attrs["backprop_layers"] = send is not None
     outputs, backprop_mix = mix(layers, is_train)
@@ -175,13 +184,24 @@ def _from_docs(model: Model, docs: Sequence[Doc]) -> List[Floats3d]:
     return outputs
 
 
-def _annotated(model: Model, docs: Sequence[Doc], is_train: bool) -> List[Floats3d]:
-    """Get the layers on the docs after computing those that are missing. In training,
-    layers are missing if the component is among the frozen_components but not among the
-    annotating_components; in prediction, if the head reads parts of docs."""
-    missing = [doc for doc in docs if get_layers(doc) is None]
-    if missing:
-        for doc, layers in zip(missing, _compute(model, missing, is_train)):
+def _annotated(
+    model: Model, docs: Sequence[Doc], is_train: bool, computes_missing: bool
+) -> List[Floats3d]:
+    """Get the layers on the docs after computing those that are missing or stale.
+
+    In training, layers are missing if the component is among the frozen_components but
+    not among the annotating_components; in prediction, if the head reads parts of docs.
+    They are stale if a component in between, such as merge_entities, has changed the
+    tokens.
+    """
+    needed = [
+        doc
+        for doc in docs
+        if (layers_are_stale(doc) and model.attrs["state"].compute)
+        or (computes_missing and not has_layers(doc))
+    ]
+    if needed:
+        for doc, layers in zip(needed, _compute(model, needed, is_train)):
             set_layers(doc, layers)
     return _from_docs(model, docs)
 

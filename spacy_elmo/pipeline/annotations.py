@@ -1,7 +1,8 @@
 """What the component puts on a Doc: plain arrays, `doc._.elmo` to read them, and hooks
 that make spaCy's own vectors and similarities use them."""
 
-from typing import Any, Union, cast
+import warnings
+from typing import Any, Dict, Optional, Union, cast
 
 import numpy as np
 from spacy.errors import Warnings, filter_warning
@@ -9,15 +10,31 @@ from spacy.tokens import Doc, Span, Token
 from thinc.api import get_array_module
 from thinc.types import Floats1d, Floats2d, Floats3d
 
-from ..layers.doc_layers import LAYERS_KEY, drop_layers, get_layers, set_layers
+from ..layers.doc_layers import (
+    LAYERS_KEY,
+    TOKENS_KEY,
+    get_layers,
+    set_layers,
+    tokens_are_same,
+)
 from ..layers.mix import Mix, mix_weights
 
-MIX_KEY = "elmo_mix"
+MIX_KEY = ("._.", "elmo_mix", 0, None)
 """The component's mix. A DocBin stores user_data but not doc.tensor, which can then be
-computed from the layers again."""
+computed from the layers again. `Doc.from_docs` drops user data, except for keys like
+this one, which look like values of a token's extension attribute."""
+
+TENSOR_KEY = ("._.", "elmo_tensor", 0, None)
+"""False if doc.tensor is written by another component."""
 
 VECTORS_KEY = "elmo_vectors"
-"""The component's vectors, if they cannot be found in, or computed for, doc.tensor."""
+"""The component's vectors, if doc.tensor does not have them or a DocBin, which does not
+store it, would lose them."""
+
+OLD_MIX_KEY = "elmo_mix"
+"""Key of the mix in version 0.1."""
+
+KEYS = (LAYERS_KEY, TOKENS_KEY, MIX_KEY, TENSOR_KEY, VECTORS_KEY, OLD_MIX_KEY)
 
 
 class DocElmo:
@@ -80,7 +97,7 @@ def annotate(
     *,
     keep_layers: bool,
     set_tensor: bool,
-    keep_vectors: bool,
+    tensor_is_overwritten: bool,
 ) -> None:
     """Put layers, vectors and hooks on a doc.
 
@@ -88,20 +105,20 @@ def annotate(
     mix (Union[str, List[float]]): Mix that gives the vectors.
     keep_layers (bool): Whether the layers stay on the doc.
     set_tensor (bool): Whether the vectors become doc.tensor.
-    keep_vectors (bool): Whether the vectors are stored apart from doc.tensor.
+    tensor_is_overwritten (bool): Whether a later component will write doc.tensor.
     """
     vectors = apply_mix(layers, mix)
-    doc.user_data[MIX_KEY] = mix
+    user_data: Dict[Any, Any] = doc.user_data
+    for key in (VECTORS_KEY, TENSOR_KEY, OLD_MIX_KEY):
+        user_data.pop(key, None)
+    user_data[MIX_KEY] = mix
     if set_tensor:
         doc.tensor = vectors  # type: ignore[assignment]
-    if keep_vectors:
-        doc.user_data[VECTORS_KEY] = vectors
-    else:
-        doc.user_data.pop(VECTORS_KEY, None)
-    if keep_layers:
-        set_layers(doc, layers)
-    else:
-        drop_layers(doc)
+    if not set_tensor or tensor_is_overwritten:
+        user_data[TENSOR_KEY] = False
+    if TENSOR_KEY in user_data or not keep_layers:
+        user_data[VECTORS_KEY] = vectors
+    set_layers(doc, layers if keep_layers else None)
     # spaCy caches the results of earlier accesses to doc.vector.
     doc._vector = None  # type: ignore[attr-defined]
     doc._vector_norm = None  # type: ignore[attr-defined]
@@ -114,32 +131,44 @@ def get_vectors(doc: Doc) -> Floats2d:
     RETURNS (Floats2d): Shape (n_tokens, width).
     RAISES: ValueError if there is none.
     """
-    stored: Any = doc.user_data.get(VECTORS_KEY)
-    if stored is not None and len(stored) == len(doc):
+    user_data: Dict[Any, Any] = doc.user_data
+    stored = user_data.get(VECTORS_KEY)
+    if stored is not None and len(stored) == len(doc) and tokens_are_same(doc):
         return cast(Floats2d, stored)
     # spaCy adapts the tensor to merged and split tokens; doc_cleaner sets it to None.
     tensor: Any = doc.tensor
     fits = tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc)
     # A tensor of another width belongs to another component that was enabled after this
     # one was told which components write doc.tensor.
-    arrays: Any = (stored, doc.user_data.get(LAYERS_KEY))
+    arrays = (stored, user_data.get(LAYERS_KEY))
     widths = [array.shape[-1] for array in arrays if array is not None]
-    if fits and (not widths or tensor.shape[1] in widths):
+    is_ours = user_data.get(TENSOR_KEY, True)
+    if fits and is_ours and (not widths or tensor.shape[1] in widths):
         return cast(Floats2d, tensor)
     layers = get_layers(doc) if stored is None else None
-    if layers is not None and MIX_KEY in doc.user_data:
-        vectors = apply_mix(layers, doc.user_data[MIX_KEY])
+    mix = find_mix(doc)
+    if layers is not None and mix is not None:
+        vectors = apply_mix(layers, mix)
         if fits:
-            doc.user_data[VECTORS_KEY] = vectors
+            user_data[VECTORS_KEY] = vectors
         else:
             doc.tensor = vectors  # type: ignore[assignment]
         return vectors
     found = "none" if stored is None else f"vectors of {len(stored)}"
+    if stored is not None and len(stored) == len(doc):
+        found += " others"
     raise ValueError(
         f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
         "retokenized, cleaned, or is a part of another doc, after the elmo component "
         "had run: run it again on this doc."
     )
+
+
+def find_mix(doc: Doc) -> Optional[Mix]:
+    """Get the mix of a doc that the component has seen; None for other docs."""
+    user_data: Dict[Any, Any] = doc.user_data
+    mix: Optional[Mix] = user_data.get(MIX_KEY, user_data.get(OLD_MIX_KEY))
+    return mix
 
 
 def set_hooks(doc: Doc) -> None:
@@ -164,7 +193,7 @@ def set_hooks(doc: Doc) -> None:
 
 def get_elmo(doc: Doc) -> DocElmo:
     """Getter of `doc._.elmo`, which restores the hooks of a deserialized doc."""
-    if MIX_KEY in doc.user_data:
+    if find_mix(doc) is not None:
         set_hooks(doc)
     return DocElmo(doc)
 
@@ -180,17 +209,19 @@ def drop_elmo(doc: Doc, value: None) -> None:
             f"doc._.elmo: expected None, which removes its arrays, found {value!r}. "
             "Its contents are set by the elmo component."
         )
-    drop_layers(doc)
-    for key in (VECTORS_KEY, MIX_KEY):
-        doc.user_data.pop(key, None)
+    user_data: Dict[Any, Any] = doc.user_data
+    for key in KEYS:
+        user_data.pop(key, None)
     for hooks in (doc.user_hooks, doc.user_span_hooks, doc.user_token_hooks):
         for name in ("vector", "has_vector", "similarity", "vector_norm"):
             hooks.pop(name, None)
 
 
 def install() -> None:
-    """Register `doc._.elmo`, and silence spaCy's warning at each `Doc.to_bytes` that
-    hooks are not serialized (W109): the first access to `doc._.elmo` restores ours.
+    """Register `doc._.elmo`, and silence two warnings of spaCy: that hooks are not
+    serialized (W109 in `Doc.to_bytes`), although the first access to `doc._.elmo`
+    restores ours, and that our arrays are dropped (W102 in `Doc.from_docs`), which it
+    prints.
 
     Called on import, for worker processes that unpickle their pipeline, and by each new
     component, because the program may have reset the warning filters.
@@ -198,6 +229,17 @@ def install() -> None:
     if not Doc.has_extension("elmo"):
         Doc.set_extension("elmo", getter=get_elmo, setter=drop_elmo)
     filter_warning("ignore", error_msg=Warnings.W109)
+    warnings.filterwarnings("ignore", message=r"\[W102\] .* user data 'elmo_")
+
+
+def check_extension() -> None:
+    """RAISES: ValueError if `doc._.elmo` was registered by somebody else."""
+    if Doc.get_extension("elmo")[2] is not get_elmo:
+        raise ValueError(
+            "expected doc._.elmo to be free for the elmo component, found an extension "
+            'attribute of this name. Call Doc.remove_extension("elmo") before the '
+            "component is added, or give yours another name."
+        )
 
 
 def _token_vector(token: Token) -> Floats1d:

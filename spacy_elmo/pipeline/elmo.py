@@ -20,7 +20,7 @@ from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.sentences import SegmentationCheck
 from ..layers.tok2vec import replace_listener, replace_listener_config
 from ..layers.weights import DefaultWeights, Loader
-from .annotations import annotate, install
+from .annotations import annotate, check_extension, install
 from .gradients import LayerGradients
 from .listeners import TWO_COMPONENTS, ListenerRegistry
 
@@ -129,6 +129,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
             replace_listener_config, frozen=frozen
         )
         install()
+        check_extension()
 
     @property
     def bilm(self) -> BiLM:
@@ -179,11 +180,6 @@ class Elmo(ListenerRegistry, TrainablePipe):
             component.
         """
         self._check_tensor()
-        # A later tok2vec component will overwrite doc.tensor. And a DocBin does not
-        # store it, so that without layers the vectors would be lost.
-        keep_vectors = bool(self._later_tok2vecs) or not (
-            self.set_tensor and self.keep_layers
-        )
         for doc, doc_layers in zip(docs, layers):
             if self.keep_on_cpu:
                 doc_layers = self.model.ops.to_numpy(doc_layers)
@@ -193,7 +189,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
                 self.mix,
                 keep_layers=self.keep_layers,
                 set_tensor=self.set_tensor,
-                keep_vectors=keep_vectors,
+                tensor_is_overwritten=bool(self._later_tok2vecs),
             )
 
     def initialize(

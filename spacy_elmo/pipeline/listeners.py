@@ -72,10 +72,14 @@ class ListenerRegistry:
         if isinstance(component, Tok2Vec):
             self._later_tok2vecs.append(component.name)
         model = getattr(component, "model", None)
-        for node in model.walk() if isinstance(model, Model) else ():
+        if not isinstance(model, Model):
+            return
+        for node in model.walk():
             if is_listener(node) and node.attrs["upstream"] in ("*", self.name):
-                node.attrs["state"].reads_parts = isinstance(component, READ_PARTS)
                 self.add_listener(node, component.name)
+                if isinstance(component, READ_PARTS):
+                    node.attrs["state"].reads_parts = True
+                    node.attrs["state"].dependents = _find_dependents(model, node)
             elif isinstance(node, Tok2VecListener):
                 self._tensor_readers.append((component.name, node.upstream_name))
 
@@ -145,7 +149,18 @@ class ListenerRegistry:
                     f"{reader!r} listens to a tok2vec component through doc.tensor: "
                     f"expected that component, enabled, between {self.name!r} and "
                     f"{reader!r}, found none there, and {self.name!r} would overwrite "
-                    f"what an earlier one writes. Put {self.name!r} before that "
-                    f"component or after {reader!r}, enable what is disabled, or give "
-                    f"{self.name!r} the setting set_tensor = false."
+                    f"what an earlier one writes. If {reader!r} should use ELMo, "
+                    "replace spacy.Tok2VecListener.v1 by spacy_elmo.ElmoListener.v1. "
+                    f"If not, put {self.name!r} before the tok2vec component or after "
+                    f"{reader!r}, enable what is disabled, or give {self.name!r} the "
+                    "setting set_tensor = false."
                 )
+
+
+def _find_dependents(model: Model, listener: Model) -> List[Model]:
+    """Find the layers of an entity linker that have its tok2vec's width, if it is not
+    set in the config: the residual layer, which otherwise gets the width of the KB."""
+    if listener.has_dim("nO") or model.maybe_get_ref("tok2vec") is not listener:
+        return []
+    residual = (node for node in model.walk() if node.name.startswith("residual"))
+    return [layer for node in residual for layer in node.walk()]

@@ -13,7 +13,9 @@ from helpers.pipelines import (
     EMBED,
     ENCODE,
     LISTENER,
+    blank,
     docs_of,
+    examples,
     mixes,
     own_bilm,
     train,
@@ -111,6 +113,23 @@ def test_with_a_bilm_of_its_own(weights: Path) -> None:
     train(nlp, 2)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
     assert tok2vec.predict(docs_of(nlp, "a b c"))[0].shape == (3, 12)
+
+
+@pytest.mark.parametrize("config", [CONCAT, CONCAT_TWICE])
+def test_embedding_with_static_vectors(weights: Path, config: dict[str, Any]) -> None:
+    nlp = blank(
+        {"tagger": {**config, "embed": {**EMBED, "include_static_vectors": True}}},
+        weights,
+    )
+    nlp.vocab.set_vector("bank", np.ones(5, dtype="float32"))
+    nlp.initialize(lambda: examples(nlp))
+    assert np.isfinite([loss["tagger"] for loss in train(nlp, 2)]).all()
+
+
+def test_width_is_known_if_those_of_the_parts_are() -> None:
+    twice = {**CONCAT_TWICE, "output_elmo": {**LISTENER, "width": 16}}
+    assert _build(twice).get_dim("nO") == 28
+    assert not _build(CONCAT_TWICE).has_dim("nO")
 
 
 def test_an_encoder_of_unknown_width() -> None:

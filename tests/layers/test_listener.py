@@ -182,6 +182,24 @@ def test_retokenised_docs_are_refused(docs: list[Doc]) -> None:
         listener.predict(docs)
 
 
+def test_tokens_merged_after_the_component(weights: Path) -> None:
+    """As by merge_entities: the layers of the new tokens are computed."""
+    nlp = trainable(
+        {
+            "entity_ruler": {"factory": "entity_ruler"},
+            "merge_entities": {"factory": "merge_entities"},
+            "tagger": LISTENER,
+        },
+        weights,
+    )
+    pattern = {"label": "GPE", "pattern": "river bank"}
+    nlp.get_pipe("entity_ruler").add_patterns([pattern])
+    doc = nlp("the river bank")
+    assert [token.text for token in doc] == ["the", "river bank"]
+    assert doc[1].tag_
+    assert doc._.elmo.layers.shape == (3, 2, 16)
+
+
 def test_a_copy_has_no_batch_and_no_component_that_is_none(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)

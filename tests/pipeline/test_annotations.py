@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
-from helpers.pipelines import embedder, expected_layers
+from helpers.pipelines import embedder, expected_layers, no_warnings
 from numpy.testing import assert_allclose
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -210,6 +210,22 @@ def test_a_retokenised_doc_of_as_many_tokens(bilm: BiLM) -> None:
         _ = doc._.elmo.layers
 
 
+@pytest.mark.parametrize("settings", [{"keep_layers": False}, {"set_tensor": False}])
+def test_vectors_after_a_merge_and_a_split(
+    bilm: BiLM, settings: dict[str, bool]
+) -> None:
+    """There are as many tokens as before, but not the same ones."""
+    doc = embedder(bilm, **settings)(TEXT)
+    doc.tensor = np.zeros((0, 0), dtype="float32")
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[0:2])
+    with doc.retokenize() as retokenizer:
+        retokenizer.split(doc[3], ["ri", "ver"], heads=[(doc[3], 1), doc[2]])
+    assert len(doc) == len(WORDS)
+    with pytest.raises(ValueError, match="found vectors of 11 others"):
+        _ = doc[1].vector
+
+
 def test_a_retokenised_doc_without_its_tensor(bilm: BiLM) -> None:
     doc = embedder(bilm, set_tensor=False)(TEXT)
     with doc.retokenize() as retokenizer:
@@ -240,15 +256,39 @@ def test_doc_copy(nlp: Language) -> None:
     assert copied._.elmo.doc is copied
 
 
-@pytest.mark.filterwarnings("ignore:.*W102")
-def test_docs_put_together(nlp: Language) -> None:
-    one, other = nlp("the river"), nlp("bank")
-    merged = Doc.from_docs([one, other])
+def test_from_docs(bilm: BiLM) -> None:
+    with no_warnings():
+        nlp = embedder(bilm)
+        one, other = nlp("He robbed the bank ."), nlp("She sat on the bank .")
+        merged = Doc.from_docs([one, other])
     assert_allclose(merged.tensor, np.concatenate([one.tensor, other.tensor]))
+    assert_allclose(merged._.elmo.vectors, merged.tensor)
+    assert merged[3].similarity(merged[9]) == one[3].similarity(other[4]) < 0.999999
     with pytest.raises(ValueError, match="Run the doc through a pipeline"):
         _ = merged._.elmo.layers
     nlp.get_pipe("elmo")(merged)
-    assert merged._.elmo.layers.shape == (3, 3, 16)
+    assert merged._.elmo.layers.shape == (3, 11, 16)
+
+
+def test_from_docs_whose_tensor_is_not_elmos(bilm: BiLM) -> None:
+    nlp = embedder(bilm, set_tensor=False)
+    docs = [nlp.make_doc("the river"), nlp.make_doc("bank")]
+    for doc in docs:
+        doc.tensor = np.ones((len(doc), 16), dtype="float32")
+        nlp.get_pipe("elmo")(doc)
+    with pytest.raises(ValueError, match="expected ELMo vectors of 3 tokens"):
+        _ = Doc.from_docs(docs)._.elmo.vectors
+
+
+def test_extension_of_the_same_name() -> None:
+    Doc.set_extension("elmo", default=None, force=True)
+    try:
+        with pytest.raises(ValueError, match="remove_extension"):
+            spacy.blank("en").add_pipe("elmo")
+    finally:
+        Doc.remove_extension("elmo")
+        spacy.blank("en").add_pipe("elmo")
+    assert Doc.get_extension("elmo")[2] is not None
 
 
 def test_the_extension_is_set_once() -> None:

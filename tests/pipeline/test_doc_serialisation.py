@@ -71,7 +71,7 @@ def test_to_bytes_and_back(bilm: BiLM, settings: dict[str, Any], static: bool) -
 def test_what_is_stored_on_a_doc_is_plain(nlp: Language) -> None:
     doc = nlp(TEXT)
     for key, value in doc.user_data.items():
-        assert isinstance(key, str)
+        assert isinstance(key, (str, tuple))
         assert type(value) in (np.ndarray, str, list, float, int), key
 
 
