@@ -126,15 +126,15 @@ def _parse_overrides(arguments: Sequence[str], problems: List[str]) -> Dict[str,
     """Split command-line arguments into names and unparsed values."""
     options: Dict[str, str] = {}
     strays: List[str] = []
-    rest = list(arguments)
-    while rest:
-        argument = rest.pop(0)
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         name, equals, value = argument.partition("=")
         if not name.startswith("-"):
             strays.append(argument)
             continue
-        if not equals and rest and not rest[0].startswith("--"):
-            value = rest.pop(0)
+        if not equals and remaining and not remaining[0].startswith("--"):
+            value = remaining.pop(0)
         if not _OPTION.fullmatch(name):
             problems.append(f"{argument} is not an option; write --section.key VALUE.")
         elif not value:

@@ -109,16 +109,16 @@ class Section(BaseModel):
         except ValidationError as error:
             raise invalid(cls._explain(e) for e in error.errors()) from None
         inapplicable = cls._inapplicable(getattr(section, "name", None))
-        found = [
+        conflicts = [
             (key, f'is only valid with name = "{owner}"; remove it')
             for key, owner in inapplicable.items()
             if key in section.model_fields_set
         ]
-        found += section.conflicts()
-        if found:
+        conflicts += section.conflicts()
+        if conflicts:
             raise invalid(
                 (key.split("."), reduce(getattr, key.split("."), section), message)
-                for key, message in found
+                for key, message in conflicts
             )
         return section
 

@@ -333,16 +333,16 @@ def test_invalid_settings(sections: dict[str, Any], expected: str) -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    found = problems(
+    messages = problems(
         corpus={"train": None, "n_process": 0},
         vocabulary={"min": 2},
         bilm={"dim": 64},
         training={"dropout": 2, "schedule": {"name": "x"}},
         sofmax={},
     )
-    assert len(found) == 7, found
-    found = problems(training={"max_steps": 0, "accumulate_gradient": 3})
-    assert len(found) == 2, found
+    assert len(messages) == 7, messages
+    messages = problems(training={"max_steps": 0, "accumulate_gradient": 3})
+    assert len(messages) == 2, messages
 
 
 def test_missing_sections() -> None:
