@@ -1,4 +1,4 @@
-"""Pretraining where neither spaCy nor what comes with it is installed, but typer."""
+"""Pretraining without spaCy, Thinc and optional packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers import runs
 
 HIDDEN = ("spacy", "thinc", "wasabi", "matplotlib")
 
-HIDE = f"""\
+HIDING_FINDER = f"""\
 import sys
 
 class Hide:
@@ -27,35 +27,35 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> str:
-    """A folder for PYTHONPATH, by which Python has none of these packages."""
+def without_spacy(tmp_path: Path) -> str:
+    """A folder for PYTHONPATH that hides these packages."""
     (tmp_path / "bare").mkdir()
-    (tmp_path / "bare" / "sitecustomize.py").write_text(HIDE, encoding="utf8")
+    (tmp_path / "bare" / "sitecustomize.py").write_text(HIDING_FINDER, encoding="utf8")
     return str(tmp_path / "bare")
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-def test_they_are_hidden(bare: str, name: str) -> None:
-    process = runs.start("-c", f"import {name}", PYTHONPATH=bare)
+def test_package_is_hidden(without_spacy: str, name: str) -> None:
+    process = runs.start("-c", f"import {name}", PYTHONPATH=without_spacy)
     status, shown = runs.finish(process)
     assert status == 1
     assert "ModuleNotFoundError" in shown
 
 
-def test_text_between_blanks(texts: Path, tmp_path: Path, bare: str) -> None:
+def test_tokenized_text(texts: Path, tmp_path: Path, without_spacy: str) -> None:
     config = runs.write_config(tmp_path / "run.cfg", texts)
     output = tmp_path / "out"
     arguments = (config, output, "--corpus.cache", tmp_path / "cache")
-    shown = runs.complete(*runs.PROGRAM, *arguments, PYTHONPATH=bare)
+    shown = runs.complete(*runs.PROGRAM, *arguments, PYTHONPATH=without_spacy)
     assert f"Trained: {output}" in shown
     assert any("No curves.png" in text for text in runs.messages(output))
     runs.assert_same(output, runs.run(texts, tmp_path / "with"))
-    shown = runs.complete(*runs.PROGRAM, *arguments, PYTHONPATH=bare)
+    shown = runs.complete(*runs.PROGRAM, *arguments, PYTHONPATH=without_spacy)
     assert "Training already ended at step 12." in shown
 
 
-def test_ready_shards(texts: Path, tmp_path: Path, bare: str) -> None:
-    """Which spaCy has made elsewhere."""
+def test_ready_shards(texts: Path, tmp_path: Path, without_spacy: str) -> None:
+    """The shards were made by spaCy on another machine."""
     corpus = {"tokenizer": "en", "cache": str(tmp_path / "cache")}
     whole = runs.run(texts, tmp_path / "with", corpus=corpus)
     shards = {
@@ -65,19 +65,19 @@ def test_ready_shards(texts: Path, tmp_path: Path, bare: str) -> None:
     config = runs.write_config(tmp_path / "run.cfg", texts, corpus={"tokenizer": "en"})
     output = tmp_path / "out"
     chosen = [x for n, path in shards.items() for x in (f"--corpus.{n}", path)]
-    runs.complete(*runs.PROGRAM, config, output, *chosen, PYTHONPATH=bare)
+    runs.complete(*runs.PROGRAM, config, output, *chosen, PYTHONPATH=without_spacy)
     runs.assert_same(output, whole)
 
 
-def test_text_that_spacy_should_tokenise(
-    texts: Path, tmp_path: Path, bare: str
-) -> None:
+def test_text_that_needs_spacy(texts: Path, tmp_path: Path, without_spacy: str) -> None:
     config = runs.write_config(
         tmp_path / "run.cfg",
         texts,
         corpus={"tokenizer": "en", "cache": str(tmp_path / "cache")},
     )
-    process = runs.start(*runs.PROGRAM, config, tmp_path / "out", PYTHONPATH=bare)
+    process = runs.start(
+        *runs.PROGRAM, config, tmp_path / "out", PYTHONPATH=without_spacy
+    )
     status, shown = runs.finish(process)
     assert status == 1
     assert "Traceback" not in shown
