@@ -10,7 +10,7 @@ import pytest
 from helpers.settings import setting_names
 from spacy.util import load_config
 
-from spacy_elmo import BiLMConfig
+from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.config import ORIGINAL_FILTERS
 from spacy_elmo.pretraining.config import ConfigError, read_config
 from spacy_elmo.pretraining.settings import (
@@ -21,7 +21,7 @@ from spacy_elmo.pretraining.settings import (
 )
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-PRESETS = ["medium", "original", "small", "tiny"]
+PRESETS = ["medium", "original", "own", "small", "tiny"]
 FILES = ["adapt.cfg", *(f"pretrain_{name}.cfg" for name in PRESETS)]
 OVERRIDES = {"adapt.cfg": ["--paths.train", "a", "--paths.weights", "w"]}
 UNCOMMENTED = ("train", "dev", "proj_clip", "beta2", "eps")
@@ -101,3 +101,10 @@ def test_original_preset_has_the_published_settings() -> None:
     assert (training.dropout, training.max_epochs) == (0.1, 10)
     assert settings.softmax == SoftmaxSettings(type="sampled", n_samples=8192)
     assert settings.vocabulary.max_size == 793471
+
+
+def test_a_language_of_your_own_fits_into_15_mb() -> None:
+    config = read("pretrain_own.cfg").bilm
+    assert config is not None
+    n_parameters = sum(weight.numel() for weight in BiLM(config).parameters())
+    assert 2 * n_parameters <= 15e6
