@@ -42,7 +42,7 @@ def main(
 
 
 def place(folder: Path, name: str, checksum: Optional[str]) -> bool:
-    """Put one asset in place, and say what was done.
+    """Put one asset in place.
 
     RETURNS (bool): Whether it is in place.
     """

@@ -80,7 +80,7 @@ def test_killed_run_is_resumed(tiny: Path) -> None:
     status, shown = runs.finish(start_pretrain(tiny))
     assert status == 0, shown
     assert "Skipping 'pretrain': nothing changed" in shown
-    # The result is that of the underlying command.
+    # The underlying command gives the same result.
     options: list[object] = [
         "--paths.train",
         "corpus/train",

@@ -1,4 +1,4 @@
-"""Compare spacy-elmo with the other systems on the same weights and text: vectors,
+"""Compare spacy-elmo with its peers on the same weights and text: vectors,
 words per second, training; and bfloat16 with float32."""
 
 import tempfile
@@ -189,7 +189,7 @@ def precision(text: Text, target: Target, models: Models, threads: int = 2) -> N
     vectors in bfloat16 and float32, by layer.
 
     The loss depends on the weights and not on the machine; trained weights are a better
-    test than random ones.
+    test than random weights.
     """
     sizes: Dict[str, Any] = {}
     for model in parse_models(models):

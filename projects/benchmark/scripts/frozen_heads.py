@@ -84,7 +84,7 @@ def main(
 
 def shorten(answer: Dict[str, Any]) -> Dict[str, float]:
     """Get the seconds before the first epoch, of the first epoch, and the median of
-    later ones."""
+    later epochs."""
     epochs: List[float] = answer["epochs"]
     return {
         "before": answer["before"],

@@ -219,7 +219,7 @@ def forward_and_back(sentences: List[List[str]], precision: str) -> float:
     return float(loss.detach())
 
 
-# Through spaCy, which is imported on demand: the other tasks start faster without it.
+# Through spaCy, which is imported on demand: tasks without it start faster.
 
 
 def add_component() -> int:

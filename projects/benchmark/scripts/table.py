@@ -140,7 +140,7 @@ def speeds(found: Results, names: Sequence[str] = ()) -> str:
 
 
 def findings(results: Results) -> str:
-    """List the other subjects."""
+    """List the findings on all subjects."""
     lines: List[str] = []
     for name, tell in FINDINGS.items():
         if name in results:

@@ -148,7 +148,7 @@ def is_done(run: Run, settings: Settings) -> bool:
 
 
 def with_first(pending: Sequence[Run], settings: Settings) -> List[Run]:
-    """Add the trainings whose pipelines the unfrozen ones continue."""
+    """Add the trainings that unfrozen trainings continue."""
     runs = list(pending)
     for run in pending:
         first = Run(run.task, FIRST_FROZEN, run.seed)

@@ -115,7 +115,7 @@ class Settings:
         )
 
     def inputs(self, task: str, variant: str, seed: int) -> str:
-        """Hash what a result is made from: config and weights."""
+        """Hash the config and the weights of a training."""
         digest = sha256(self.config(task, variant, seed).to_bytes())
         if variant == UNFROZEN:
             digest.update(self.inputs(task, FIRST_FROZEN, seed).encode())

@@ -1,6 +1,6 @@
 """Compare pretraining with bilm-tf: the same text, vocabulary, model, batch size and
-number of negatives, with bilm-tf's optimizer and with AdamW. Perplexities are those of
-the full softmax."""
+number of negatives, with bilm-tf's optimizer and with AdamW. Perplexities use the full
+softmax."""
 
 import json
 import platform

@@ -28,7 +28,7 @@ def read(path: Path) -> List[str]:
 
 def sentences(lines: Sequence[str]) -> Iterator[List[str]]:
     """Split lines into sentences, without headings and lines of one word. Yields an
-    empty sentence at each heading, where a new section starts."""
+    empty sentence at each heading."""
     for line in lines:
         words = line.split()
         if line.startswith(" = "):

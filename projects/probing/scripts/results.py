@@ -82,7 +82,7 @@ def save(path: Path, values: Dict[str, Any], start: float) -> None:
 
 
 def read(folder: Path) -> Tuple[Dict[str, Dict[str, Any]], List[Dict[str, Any]]]:
-    """Read the results of the tasks, by name, and those of words.
+    """Read the results of the tasks, by name, and of words.
 
     RAISES: ValueError if there are none, or if they are of several models.
     """

@@ -81,7 +81,7 @@ def read_archive(path: Path) -> Dict[str, bytes]:
 def split_documents(names: Iterable[str]) -> Dict[str, str]:
     """Assign each document to train, dev or test.
 
-    Of the documents in which all words have senses, sorted by name and so by genre,
+    Among the documents in which all words have senses, sorted by name and so by genre,
     every fifth is for testing and every tenth for development. All others are for
     training, including "brownv", in which only verbs have senses.
     """

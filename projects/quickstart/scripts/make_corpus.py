@@ -1,5 +1,5 @@
-"""Generate a corpus of entities from templates and names, with separate ones per
-set."""
+"""Generate a corpus of entities from templates and names, which the sets do not
+share."""
 
 import random
 import re

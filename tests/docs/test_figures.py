@@ -1,0 +1,67 @@
+"""Figures in the README and docs are those of the committed results."""
+
+from __future__ import annotations
+
+from statistics import mean, median
+
+import srsly
+from helpers.documentation import ROOT
+
+NER_TAGGING = ROOT / "projects" / "ner_tagging" / "results"
+README = (ROOT / "README.md").read_text(encoding="utf8")
+HEADS = (ROOT / "docs" / "heads.md").read_text(encoding="utf8")
+
+ROWS = {
+    "spaCy's CNN": "a",
+    "spaCy's CNN after `spacy pretrain`": "b",
+    "ELMo, frozen": "c",
+    "ELMo, frozen, next to the head's own embedding": "d",
+}
+
+
+def score(task: str, variant: str, metric: str) -> str:
+    """Mean over the seeds, as the documents show it."""
+    runs = map(srsly.read_json, NER_TAGGING.glob(f"{task}-{variant}-*.json"))
+    return f"{mean(run['test'][metric] for run in runs):.1f}"
+
+
+def tags(variant: str) -> list[str]:
+    return [
+        score("tagging", variant, f"{name}_acc") for name in ("tag", "pos", "morph")
+    ]
+
+
+def test_scores_of_the_readme() -> None:
+    lines = README.replace("**", "").splitlines()
+    for label, variant in ROWS.items():
+        cells = [*tags(variant), score("ner", variant, "ents_f")]
+        assert f"| {label} | {' | '.join(cells)} |" in lines
+
+
+def test_scores_of_heads() -> None:
+    text = " ".join(HEADS.split())
+    frozen, unfrozen, cnn, pretrained = (
+        score("ner", variant, "ents_f") for variant in "chab"
+    )
+    assert f"WNUT-17 F1 is {frozen}, and {unfrozen} after 300 more steps" in text
+    assert f"reaches {cnn} in the same training, and {pretrained} after" in text
+    elmo, baseline = tags("d"), tags("a")
+    assert f"{elmo[0]} TAG, {elmo[1]} UPOS and {elmo[2]} MORPH" in text
+    assert f"spaCy's CNN: {baseline[0]}, {baseline[1]} and {baseline[2]}" in text
+    hour = {v: (score("ner", v, "ents_f"), tags(v)[1]) for v in "bij"}
+    assert "CNN reaches F1 {} and {} UPOS".format(*hour["b"]) in text
+    assert "biLM reaches {} and {} alone".format(*hour["i"]) in text
+    assert "and {} and {} next to".format(*hour["j"]) in text
+
+
+def test_comparison_with_bilm_tf() -> None:
+    results = srsly.read_json(
+        ROOT / "projects" / "pretrain" / "results" / "bilm_tf.json"
+    )["results"]
+    for path in ("docs/pretraining.md", "projects/pretrain/README.md"):
+        text = (ROOT / path).read_text(encoding="utf8")
+        for name, variant in results.items():
+            assert f"| {variant['words_per_second']:,.0f} |" in text, name
+            perplexity = median(run["perplexity"] for run in variant["runs"])
+            assert f"| {perplexity:.0f} " in text, name
+            assert f"| {round(variant['time_ratio'], 2):g} |" in text, name
