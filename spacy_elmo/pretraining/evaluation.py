@@ -1,5 +1,5 @@
-"""Perplexity of held-out text: exact likelihoods over the whole vocabulary, each
-direction by itself."""
+"""Perplexity of held-out text: exact likelihoods over the whole vocabulary, for each
+direction."""
 
 import math
 from typing import Any, Dict, Mapping, NamedTuple, Optional
@@ -18,19 +18,18 @@ from .language_model import LanguageModel
 
 _UNROLL_STEPS = 32
 _MOST_LANES, _LANE_IDS = 64, 512
-"""Few breaks of context, and lanes enough to be fast."""
+"""Enough lanes to be fast, with few interruptions of context."""
 
 
 class Perplexities(NamedTuple):
-    """How well a text is predicted.
+    """How well a text is predicted. Every word counts, as <UNK> if it is unknown, and
+    so does the end (forward LM) or beginning (backward LM) of each sentence.
 
-    Every word counts, an unknown one as <UNK>, and so does each sentence's end (the
-    forward LM's) or beginning (the backward LM's).
-
-    forward, backward: exp of the mean negative log likelihood. mean: exp of the mean
-    over both.
-    oov_rate: share of words that the vocabulary does not have, in [0, 1].
-    n_words: of the text, without the ends of sentences.
+    forward (float): Exponential of the forward LM's mean negative log likelihood.
+    backward (float): The same for the backward LM.
+    mean (float): Exponential of the mean over both directions.
+    oov_rate (float): Fraction of the words that are not in the vocabulary.
+    n_words (int): Number of words, without the boundaries of sentences.
     """
 
     forward: float
@@ -40,7 +39,7 @@ class Perplexities(NamedTuple):
     n_words: int
 
     def to_json(self) -> Dict[str, Optional[float]]:
-        """As JSON has it, which knows no infinity: null."""
+        """Represent infinity, which JSON lacks, as null."""
         values = self._asdict().items()
         return {name: v if math.isfinite(v) else None for name, v in values}
 
@@ -58,14 +57,21 @@ def evaluate(
     vocabulary: Vocabulary,
     *,
     group: Group,
-    n_words: "int | None" = None,
+    n_words: Optional[int] = None,
     dtype: torch.dtype = torch.float32,
 ) -> Perplexities:
-    """Perplexities of a text, read as in training: state goes on from sentence to
-    sentence, in lanes whose number depends on the text alone.
+    """Compute the perplexities of a text. As in training, LSTM state is carried from
+    sentence to sentence; the number of lanes depends on the text alone.
 
-    table: of these shards. n_words: to read at most, about; None: all.
-    dtype: of the network's matrix products; the softmax is always in float32.
+    model (LanguageModel): The model.
+    shards (Shards): The text.
+    table (WordTable): Its words.
+    vocabulary (Vocabulary): Words of the output layer.
+    group (Group): The processes, which divide the lanes among themselves.
+    n_words (Optional[int]): Approximate maximum number of words to read.
+    dtype (torch.dtype): Type of the operands of the network's matrix products. The
+        softmax is always computed in float32.
+    RETURNS (Perplexities): The same in all processes.
     """
     n_ids = prefix(shards, n_words)
     n_lanes = max(1, min(_MOST_LANES, n_ids // _LANE_IDS))
@@ -106,8 +112,8 @@ def evaluate(
     )
 
 
-def prefix(shards: Shards, n_words: "int | None") -> int:
-    """The ids of the first sentences, of about n_words words."""
+def prefix(shards: Shards, n_words: Optional[int]) -> int:
+    """The number of ids of the first sentences, which have about `n_words` words."""
     if n_words is None or n_words >= shards.n_ids:
         return shards.n_ids
     # Each shard ends with a sentence.
@@ -122,8 +128,8 @@ def prefix(shards: Shards, n_words: "int | None") -> int:
 
 
 def _counted(lanes: Lanes, step: int, own: slice) -> np.ndarray:
-    """Which of a window's targets are the lane's own, (2, U, B) bool: the last ids that
-    a lane reads are the first of the next one, and count there."""
+    """Mask of the targets that count, (2, U, B) bool. The last ids that a lane reads
+    may be the first ids of the next lane, where they are counted."""
     starts = np.append(lanes.lane_starts(0), lanes.n_ids)
     sizes = np.diff(starts)[own]
     read = step * lanes.unroll_steps + np.arange(lanes.unroll_steps)[:, None]

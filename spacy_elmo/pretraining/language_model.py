@@ -1,4 +1,4 @@
-"""The biLM with its output layer: the objective of pretraining (Peters et al. 2018,
+"""The biLM with its output layer, whose loss pretraining minimizes (Peters et al. 2018,
 section 3.1)."""
 
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
@@ -21,14 +21,17 @@ from .settings import SoftmaxSettings
 
 Softmax = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]
 State = List[LSTMState]
-"""Of each layer: hidden (2, n_lanes, projection_dim), cell (2, n_lanes, dim), the
-forward LM's first."""
+"""For each layer: hidden (2, n_lanes, projection_dim) and cell (2, n_lanes, dim). Index
+0 is the forward LM."""
 
 
 class SampledRows:
-    """The rows of a sampled softmax that a step touches, as leaves of its gradient.
+    """The rows of a sampled softmax that a step uses, as leaves that get its gradient:
+    `weight`, (n_rows, projection_dim), and `bias`, (n_rows, 1). `ids`, (n_rows,), are
+    their numbers.
 
-    weight: (n_rows, projection_dim). bias: (n_rows, 1). ids: (n_rows,).
+    softmax (SampledSoftmax): The output layer.
+    sample (Sample): Targets and sampled words of the step.
     """
 
     def __init__(self, softmax: SampledSoftmax, sample: Sample) -> None:
@@ -37,7 +40,12 @@ class SampledRows:
         self.bias = softmax.bias.detach()[self.ids].requires_grad_()
 
     def loss(self, hidden: Tensor, sample: Sample, backend: Backend) -> Tensor:
-        """hidden: (2 U B, projection_dim). RETURNS: (2 U B,)."""
+        """Compute the sampled loss.
+
+        hidden (Tensor): Output of the top layer, (2 * U * B, projection_dim).
+        sample (Sample): Targets and sampled words of the same rows.
+        RETURNS (Tensor): Loss per target, (2 * U * B,).
+        """
         return sampled_loss(
             backend,
             hidden,
@@ -50,9 +58,10 @@ class SampledRows:
 
 
 class LanguageModel(nn.Module):
-    """Forward and backward LM; they share the character encoder and the softmax.
+    """Forward and backward LM, which share the character encoder and the softmax.
 
-    bilm: the network. softmax: the output layer.
+    bilm (BiLM): The network.
+    softmax (Softmax): The output layer.
     """
 
     def __init__(self, bilm: BiLM, softmax: Softmax) -> None:
@@ -66,7 +75,7 @@ class LanguageModel(nn.Module):
         return self.bilm.device
 
     def zero_state(self, n_lanes: int) -> State:
-        """What each lane starts from."""
+        """The state in which each lane starts."""
         return self.bilm.zero_states(n_lanes)
 
     def forward(
@@ -78,14 +87,18 @@ class LanguageModel(nn.Module):
         dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> Tuple[Tensor, State]:
-        """The training loss of one window.
+        """Compute the training loss of a window.
 
-        state: where the lanes stand.
-        rows: of `batch.sample`, if the softmax is sampled.
-        dropout: share of x_k, of each LSTM layer's input and of the top layer.
-        dtype: of the matrix products, float32 or bfloat16.
-        RETURNS: the negative log likelihood (its estimate, if sampled) of each target,
-            (2, U, B), and the state after the window, without its gradient.
+        batch (Batch): Inputs and targets.
+        state (State): LSTM state at the start of the window.
+        rows (Optional[SampledRows]): Rows of `batch.sample`, if the softmax is sampled.
+        dropout (float): Dropout rate on the input of each LSTM layer and on the output
+            of the top layer.
+        dtype (torch.dtype): Type of the operands of matrix products, float32 or
+            bfloat16.
+        RETURNS (Tuple[Tensor, State]): Negative log likelihood of each target, (2, U,
+            B), which a sampled softmax only estimates; and the detached state after
+            the window.
         """
         hidden, state = self.contextualize(batch, state, dropout, dtype)
         flat = hidden.flatten(0, 2)
@@ -93,8 +106,8 @@ class LanguageModel(nn.Module):
             losses = self.softmax(flat, batch.targets.flatten())
         elif rows is None:
             raise ValueError(
-                "rows: expected those of the batch, as its softmax is sampled, found "
-                "None."
+                "rows: expected the sampled rows of the batch, found None. Pass them, "
+                "or a batch without a sample."
             )
         else:
             losses = rows.loss(flat, batch.sample, self.bilm.backend(dtype))
@@ -107,7 +120,8 @@ class LanguageModel(nn.Module):
         dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> Tuple[Tensor, State]:
-        """The top layer at each place, (2, U, B, projection_dim), and the state."""
+        """Compute the output of the top layer, (2, U, B, projection_dim), and the
+        detached state after the window."""
         vectors = self.bilm.encode_characters(
             batch.char_ids, batch.word_ids, batch.lengths, self.bilm.bind(dtype)
         )
@@ -206,9 +220,11 @@ class _Stack(nn.Module):
 
 
 def make_softmax(settings: SoftmaxSettings, n_words: int, width: int) -> Softmax:
-    """A new output layer of the configured kind.
+    """Create an output layer of the configured type.
 
-    n_words: in the vocabulary. width: projection_dim.
+    settings (SoftmaxSettings): Its type and hyperparameters.
+    n_words (int): Size of the vocabulary.
+    width (int): Width of the top LSTM layer, projection_dim.
     """
     if settings.type == "sampled":
         return SampledSoftmax(n_words, width, settings.n_samples)

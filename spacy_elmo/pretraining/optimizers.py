@@ -1,7 +1,7 @@
-"""Adagrad and AdamW: PyTorch's own for the network, and the same formulas on the rows
-of a sampled output layer, whose cost does not grow with the vocabulary."""
+"""Adagrad and AdamW: PyTorch's own optimizers for the network, and the same updates for
+the sampled rows of the output layer, at a cost independent of the vocabulary size."""
 
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,10 @@ from .settings import OptimizerSettings
 
 
 class Optimizer:
-    """Steps a language model.
+    """Updates the weights of a language model.
 
-    Its state is a dict of tensors by name (`state_dict`), the same for any number of
-    processes.
+    model (LanguageModel): The model.
+    settings (OptimizerSettings): Name and hyperparameters of the optimizer.
     """
 
     def __init__(self, model: LanguageModel, settings: OptimizerSettings) -> None:
@@ -27,7 +27,10 @@ class Optimizer:
         self.dense = _dense(self.names, settings)
 
     def gradients(self, rows: Optional[SampledRows]) -> List[Tensor]:
-        """All leaves of the step's gradient, to clip or exchange."""
+        """All leaves that have a gradient.
+
+        rows (Optional[SampledRows]): The step's rows of a sampled softmax.
+        """
         leaves: List[Tensor] = list(self.names.values())
         if rows is not None:
             leaves += [rows.weight, rows.bias]
@@ -35,9 +38,11 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, rate: float, step: int, rows: Optional[SampledRows]) -> None:
-        """Apply and forget the gradients.
+        """Update the weights and delete the gradients.
 
-        rate: the learning rate. step: counted from 0.
+        rate (float): Learning rate.
+        step (int): Number of the step, counted from 0.
+        rows (Optional[SampledRows]): The step's rows of a sampled softmax.
         """
         for group in self.dense.param_groups:
             group["lr"] = rate
@@ -49,7 +54,8 @@ class Optimizer:
                     self.rows[name].step(rows.ids, leaf, leaf.grad, rate, step)
 
     def state_dict(self) -> Dict[str, Tensor]:
-        """What must be kept beside the weights."""
+        """The tensors of a checkpoint by name. They do not depend on the number of
+        processes."""
         state: Dict[str, Tensor] = {}
         for name, parameter in self.names.items():
             for key, value in self.dense.state[parameter].items():
@@ -60,7 +66,10 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Raises KeyError where something is missing."""
+        """The inverse of `state_dict`.
+
+        RAISES: KeyError if a tensor is missing.
+        """
         # PyTorch's fused AdamW counts steps on the device, its Adagrad on the host.
         on_host = self.settings.name == "adagrad"
         for name, parameter in self.names.items():
@@ -81,21 +90,27 @@ class Optimizer:
 
 
 def clip(leaves: List[Tensor], bound: Optional[float]) -> Tensor:
-    """Scale all gradients so that their common norm is at most `bound`.
+    """Scale all gradients together so that their norm is at most `bound`.
 
-    RETURNS: the norm before, on the device: on a GPU nothing waits for it.
+    leaves (List[Tensor]): Leaves with gradients.
+    bound (Optional[float]): Maximum norm, or None to scale nothing.
+    RETURNS (Tensor): The norm before scaling. The host does not wait for a GPU.
     """
     gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
-    # A CPU has it already, and seldom anything to scale.
+    # On a CPU the norm is known, and scaling is rarely needed.
     if bound is not None and (norm.is_cuda or norm > bound):
         torch.nn.utils.clip_grads_with_norm_(leaves, bound, norm)
     return norm
 
 
 class _Rows:
-    """One matrix of which a step touches some rows: Adagrad, or Adam that lets rows
-    rest between the steps that touch them, as torch.optim.SparseAdam does."""
+    """Updates some rows of a matrix per step. Rows that a step does not touch keep
+    their momentum, as with torch.optim.SparseAdam.
+
+    parameter (nn.Parameter): The matrix, (n_words, width).
+    settings (OptimizerSettings): Name and hyperparameters of the optimizer.
+    """
 
     def __init__(self, parameter: nn.Parameter, settings: OptimizerSettings) -> None:
         self.parameter = parameter
@@ -113,7 +128,14 @@ class _Rows:
     def step(
         self, ids: Tensor, rows: Tensor, gradient: Tensor, rate: float, step: int
     ) -> None:
-        """ids: (n,), each once. rows: their weights now; gradient: theirs."""
+        """Update rows.
+
+        ids (Tensor): Distinct numbers of the rows, (n,).
+        rows (Tensor): Their weights, (n, width).
+        gradient (Tensor): Their gradient, (n, width).
+        rate (float): Learning rate.
+        step (int): Number of the step, counted from 0.
+        """
         if self.settings.name == "adagrad":
             total = self.state["sum"][ids].addcmul_(gradient, gradient)
             self.state["sum"][ids] = total
@@ -132,7 +154,7 @@ class _Rows:
 
 
 _ADAGRAD_EPS = 1e-10
-"""PyTorch's; the published trainer has none."""
+"""PyTorch's default; the published trainer uses none."""
 
 
 def _dense(
@@ -149,22 +171,17 @@ def _dense(
             fused=on_cpu,
             foreach=not on_cpu,
         )
-    matrices, biases = _by_decay(names)
+    # Weight decay applies to matrices, not to biases.
+    groups: Dict[bool, List[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in names.items():
+        groups[name.endswith("bias")].append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": biases, "weight_decay": 0.0},
+            {"params": groups[False], "weight_decay": settings.weight_decay},
+            {"params": groups[True], "weight_decay": 0.0},
         ],
         lr=settings.learn_rate,
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         fused=True,
     )
-
-
-def _by_decay(
-    names: Mapping[str, nn.Parameter],
-) -> Tuple[List[nn.Parameter], List[nn.Parameter]]:
-    """Weight decay is for matrices; biases have none, the softmax's column neither."""
-    matrices = [names[name] for name in names if not name.endswith("bias")]
-    return matrices, [names[name] for name in names if name.endswith("bias")]

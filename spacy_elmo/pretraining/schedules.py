@@ -1,4 +1,4 @@
-"""The learning rate over time."""
+"""Learning rate schedules."""
 
 import math
 from typing import Any, List, Mapping
@@ -13,11 +13,15 @@ def learn_rate(
     total_steps: int,
     softmax_steps: int = 0,
 ) -> float:
-    """The learning rate of a step.
+    """Compute the learning rate of a step.
 
-    base: the configured one, reached after the warm-up. step: from 0 to total_steps.
-    softmax_steps: at the start, that train the output layer alone, at the full rate;
-        the warm-up begins after them.
+    base (float): Configured learning rate, which is reached after the warmup.
+    schedule (ScheduleSettings): Shape of the schedule.
+    step (int): Number of the step, counted from 0.
+    total_steps (int): Number of steps of the run.
+    softmax_steps (int): Number of steps at the start that train the output layer alone,
+        at the full rate. The warmup follows them.
+    RETURNS (float): The learning rate.
     """
     if step < softmax_steps:
         return base
@@ -38,7 +42,7 @@ def learn_rate(
 
 
 def total_steps(max_steps: int, max_epochs: int, steps_per_epoch: int) -> int:
-    """Whichever comes first; 0: no bound."""
+    """The number of steps of a run: the first of two bounds, of which 0 is none."""
     bounds = [max_steps, max_epochs * steps_per_epoch]
     return min(bound for bound in bounds if bound)
 
@@ -46,9 +50,11 @@ def total_steps(max_steps: int, max_epochs: int, steps_per_epoch: int) -> int:
 def course(
     settings: Mapping[str, Any], n_steps: int, steps_per_epoch: int
 ) -> List[float]:
-    """The shares of the configured rate that a run's first steps have.
+    """The learning rates of a run's first steps, relative to the configured one.
 
-    settings: of the run, as JSON has them.
+    settings (Mapping[str, Any]): Settings of the run, from `PretrainSettings.to_dict`.
+    n_steps (int): Number of steps.
+    steps_per_epoch (int): Number of steps of an epoch.
     """
     training = settings["training"]
     schedule = ScheduleSettings(**training["schedule"])

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: asked to end, a run writes a checkpoint first."""
+"""Signals: on SIGTERM or Ctrl-C, a run writes a checkpoint before it ends."""
 
 import signal
 from types import FrameType, TracebackType
@@ -6,29 +6,30 @@ from typing import Any, Dict, Optional, Type
 
 
 class Interrupted(Exception):
-    """The run has ended early, on request; all of it is in a checkpoint.
+    """A run was stopped by a signal, and its checkpoint is written.
 
-    signal_number: which asked. exit_status: what a shell expects of a program that one
-    ended.
+    signal_number (int): The signal.
+    message (str): What happened, for the user.
     """
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.signal_number = signal_number
-        self.exit_status = 128 + signal_number
+        self.exit_status = 128 + signal_number  # the convention of shells
 
 
-class Requests:
-    """While entered, remembers the first signal to end; a second one acts at once.
+class StopSignals:
+    """While entered, remembers the first SIGTERM or SIGINT in `received`. A second one
+    has its usual effect.
 
-    Outside of the main thread, where Python allows no handlers, nothing changes.
+    Outside the main thread, where Python allows no signal handlers, it does nothing.
     """
 
     def __init__(self) -> None:
         self.received: Optional[int] = None
         self._before: Dict[int, Any] = {}
 
-    def __enter__(self) -> "Requests":
+    def __enter__(self) -> "StopSignals":
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
                 self._before[number] = signal.signal(number, self._remember)

@@ -1,6 +1,7 @@
 """One training step: the forward and backward pass, the exchange of gradients between
 processes, and the read-out of the result without waiting for the device."""
 
+import math
 from collections import deque
 from typing import Deque, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -11,7 +12,7 @@ from torch.autograd import graph
 from ..bilm.lstm import LSTMState
 from ..bilm.softmax import SampledSoftmax
 from .data.batches import Batch
-from .data.lanes import Window
+from .data.lanes import Lanes, Window
 from .distributed import Group
 from .language_model import LanguageModel, SampledRows, State
 from .settings import TrainingSettings
@@ -181,6 +182,34 @@ class ResultQueue:
             yield StepResult(
                 step, window, rate, forward, backward, norm, stop_requests, lane_losses
             )
+
+
+def check_finite(result: StepResult, lanes: Lanes, own: slice) -> None:
+    """Check the losses and the gradient of a step.
+
+    lanes (Lanes): The text, which the message quotes.
+    own (slice): The lanes of this process.
+    RAISES: TrainingError if one is NaN or infinite.
+    """
+    figures = (result.forward_loss, result.backward_loss, result.grad_norm)
+    if all(math.isfinite(figure) for figure in figures):
+        return
+    bad = torch.nonzero(~torch.isfinite(result.lane_losses))
+    where = "the gradient alone; each loss of this process is finite"
+    if len(bad):
+        direction, lane = bad[0].tolist()
+        place = int(result.window.starts[direction, own.start + lane])
+        first = place if direction == 0 else place - lanes.unroll_steps + 1
+        name = ("forward", "backward")[direction]
+        text = lanes.describe(first % lanes.n_ids, lanes.unroll_steps)
+        where = f"lane {own.start + lane}, {name} LM, from {text}"
+    raise TrainingError(
+        f"step {result.step + 1} (batch {result.window.step} of epoch "
+        f"{result.window.epoch}): expected finite losses and gradients, found "
+        f"forward {result.forward_loss}, backward {result.backward_loss}, gradient "
+        f"norm {result.grad_norm}: {where}. The last checkpoint is from before. Use a "
+        "new output folder with a lower learning rate or grad_clip, or with float32."
+    )
 
 
 def _to_host(tensor: Tensor) -> Tensor:

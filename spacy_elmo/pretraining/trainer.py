@@ -36,12 +36,13 @@ from .output.reporter import Reporter
 from .progress import Progress
 from .schedules import learn_rate, total_steps
 from .settings import PretrainSettings
-from .signals import Interrupted, Requests
+from .signals import Interrupted, StopSignals
 from .step import (
     ResultQueue,
     StepOutput,
     TrainingError,
     capture_steps,
+    check_finite,
     compute_gradient,
     sum_over_processes,
 )
@@ -141,7 +142,7 @@ class Trainer:
         self.progress = Progress.new(settings, self.identity())
         self.resume()
         self.results = ResultQueue(self.group.device)
-        self.signals = Requests()
+        self.signals = StopSignals()
         self.stop_requested = False
         self.reporter = Reporter(
             self.output,
@@ -333,7 +334,7 @@ class Trainer:
         """
         n_words = self.training.batch_size * self.training.unroll_steps
         for result in self.results.pop(wait=wait):
-            self.progress.check(result, self.lanes, self.own)
+            check_finite(result, self.lanes, self.own)
             self.progress.add(result, n_words)
             if self.progress.unlogged_steps >= self.training.log_frequency:
                 steps_per_epoch = self.lanes.steps_per_epoch

@@ -358,7 +358,7 @@ def test_no_gradient_without_weights_to_learn(text: Text) -> None:
 def test_rows_belong_to_a_sampled_batch(text: Text) -> None:
     model = make_model(len(text.vocabulary), "sampled")
     (batch,) = make_batches(text, model)[0]
-    with pytest.raises(ValueError, match=r"rows: expected those of the batch.*None"):
+    with pytest.raises(ValueError, match=r"rows: expected the sampled rows.*None"):
         model(batch, model.zero_state(N_LANES))
 
 

@@ -1,4 +1,4 @@
-"""Progress: what a run remembers, and what stops it."""
+"""Progress: what a checkpoint restores, records of the log, the best evaluation."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def found(mean: float) -> Perplexities:
     return Perplexities(mean + 1, mean - 1, mean, 0.25, 77)
 
 
-# Going on
+# Resuming
 
 
-def test_what_a_checkpoint_holds_comes_back(
+def test_a_checkpoint_restores_everything(
     progress: Progress, lanes: Lanes, tmp_path: Path
 ) -> None:
     progress.step, progress.seconds = 12, 0.1 + 0.2
@@ -92,7 +92,7 @@ def checkpoint_of(progress: Progress) -> Checkpoint:
     return Checkpoint(8, {}, json.loads(json.dumps(progress.to_meta())))
 
 
-def test_settings_that_change_nothing_may_change(progress: Progress) -> None:
+def test_settings_that_do_not_affect_training_may_change(progress: Progress) -> None:
     training = SETTINGS.training.model_copy(
         update={"checkpoint_frequency": 7, "log_frequency": 3}
     )
@@ -114,7 +114,7 @@ def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) 
 
 
 def test_a_changed_run_is_refused(progress: Progress) -> None:
-    """All that has changed is told at once."""
+    """All changes are reported at once."""
     training = SETTINGS.training.model_copy(update={"dropout": 0.2, "seed": 3})
     identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
     new = Progress.new(SETTINGS.model_copy(update={"training": training}), identity)
@@ -139,12 +139,12 @@ WSD = {"name": "warmup_stable_decay", "decay_steps": 4}
 @pytest.mark.parametrize(
     ("old", "new", "may"),
     [
-        # Eight steps are done.
+        # When eight steps are done.
         (("constant", 20, 0), ("constant", 9, 0), True),
         (("constant", 20, 0), ("constant", 0, 3), True),
         (("constant", 20, 0), ("linear", 20, 0), False),
         (("linear", 20, 0), ("linear", 21, 0), False),
-        # Its end is that of the second epoch: at step 18.
+        # The second epoch ends at step 18.
         (("linear", 18, 0), ("linear", 0, 2), True),
         ((WSD, 20, 0), (WSD, 200, 0), True),
         ((WSD, 20, 0), (WSD, 12, 0), True),
@@ -154,7 +154,7 @@ WSD = {"name": "warmup_stable_decay", "decay_steps": 4}
         ((WSD, 20, 0), ({**WSD, "warmup_steps": 2}, 20, 0), False),
     ],
 )
-def test_a_run_may_end_elsewhere_if_no_step_had_another_rate(
+def test_the_length_may_change_if_learning_rates_do_not(
     old: Any, new: Any, may: bool
 ) -> None:
     def settings(schedule: Any, max_steps: int, max_epochs: int) -> PretrainSettings:
@@ -178,13 +178,13 @@ def test_a_run_may_end_elsewhere_if_no_step_had_another_rate(
 
 
 @pytest.mark.parametrize("name", ["corpus.train", "vocabulary"])
-def test_one_change_is_enough(progress: Progress, name: str) -> None:
+def test_a_single_change_is_refused(progress: Progress, name: str) -> None:
     new = Progress.new(SETTINGS, {**IDENTITY, name: "other"})
     with pytest.raises(TrainingError, match=f"{name}: different contents"):
         new.resumed(checkpoint_of(progress), 9)
 
 
-def test_the_clock_goes_on(progress: Progress) -> None:
+def test_the_clock_includes_earlier_runs(progress: Progress) -> None:
     progress.seconds = 100.0
     clock = progress.start_clock()
     first = clock()
@@ -196,7 +196,9 @@ def test_the_clock_goes_on(progress: Progress) -> None:
 # Records
 
 
-def test_a_record_is_the_mean_since_the_last(progress: Progress, lanes: Lanes) -> None:
+def test_a_record_averages_the_steps_since_the_last(
+    progress: Progress, lanes: Lanes
+) -> None:
     for step in range(3):
         progress.add(result_of(lanes, step), 24)
     record = progress.record(steps_per_epoch=2, seconds=6.0)
@@ -219,7 +221,7 @@ def test_a_record_is_the_mean_since_the_last(progress: Progress, lanes: Lanes) -
     assert record.words_per_second == pytest.approx(24.0)
 
 
-def test_no_time_at_all(progress: Progress, lanes: Lanes) -> None:
+def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:
     progress.add(result_of(lanes), 24)
     assert progress.record(2, 0.0).words_per_second > 0
 
@@ -240,7 +242,9 @@ def test_the_best_evaluation(progress: Progress) -> None:
 
 
 @pytest.mark.parametrize("mean", [math.nan, math.inf])
-def test_what_is_no_number_is_never_the_best(progress: Progress, mean: float) -> None:
+def test_a_perplexity_that_is_not_finite_is_never_best(
+    progress: Progress, mean: float
+) -> None:
     assert not progress.is_best(found(mean))
     progress.evaluated(found(mean), best=False)
     assert progress.best_step is None
@@ -272,46 +276,3 @@ def test_when_a_run_is_finished(
 ) -> None:
     progress.step, progress.best_step = step, best_step
     assert progress.is_finished(10, patience) is expected
-
-
-# Losses that are no numbers
-
-
-def test_finite_numbers_pass(progress: Progress, lanes: Lanes) -> None:
-    progress.check(result_of(lanes), lanes, slice(0, 2))
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("direction", [0, 1])
-def test_the_text_of_a_bad_loss_is_told(
-    progress: Progress, lanes: Lanes, direction: int, value: float
-) -> None:
-    """In the order of the text, whichever LM it was."""
-    own, lane = slice(2, 4), 1
-    types = lanes.shards.types()
-    for step in (0, 3, lanes.steps_per_epoch + 2):
-        losses = torch.ones(2, 2)
-        losses[direction, lane] = value
-        name = ("forward_loss", "backward_loss")[direction]
-        result = result_of(lanes, step, lane_losses=losses, **{name: value})
-        with pytest.raises(TrainingError) as caught:
-            progress.check(result, lanes, own)
-        message = str(caught.value)
-        epoch, batch = divmod(step, lanes.steps_per_epoch)
-        assert message.startswith(
-            f"step {step + 1} (batch {batch} of epoch {epoch}): expected finite losses"
-        )
-        assert f"{('forward', 'backward')[direction]} {value}" in message
-        read = lanes.window(step).tokens[direction, own.start + lane, :-1].tolist()
-        words = [types[i - 1] if i else "|" for i in read]
-        text = " ".join(words if direction == 0 else words[::-1])
-        where = f"lane 3, {('forward', 'backward')[direction]} LM, from token "
-        assert where in message
-        assert f": {text}. The last checkpoint is from before." in message
-        assert "Lower the learning rate" in message
-
-
-def test_a_gradient_that_is_no_number(progress: Progress, lanes: Lanes) -> None:
-    with pytest.raises(TrainingError, match="the gradient alone") as caught:
-        progress.check(result_of(lanes, grad_norm=math.nan), lanes, slice(0, 2))
-    assert "gradient norm nan" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Requests to end: the first is remembered, the second acts."""
+"""Stop signals: the first is remembered, the second has its usual effect."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Iterator
 
 import pytest
 
-from spacy_elmo.pretraining.signals import Interrupted, Requests
+from spacy_elmo.pretraining.signals import Interrupted, StopSignals
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
 class Acted(Exception):
-    """In place of the end of the process."""
+    """Stands for the end of the process."""
 
 
 def act(number: int, frame: FrameType | None) -> None:
@@ -24,7 +24,7 @@ def act(number: int, frame: FrameType | None) -> None:
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """Handlers that a test survives."""
+    """Installs handlers that do not end the process."""
     before = {n: signal.signal(n, act) for n in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -37,8 +37,8 @@ def assert_restored() -> None:
 
 
 @BOTH
-def test_the_first_is_remembered(number: int) -> None:
-    with Requests() as requests:
+def test_the_first_signal_is_remembered(number: int) -> None:
+    with StopSignals() as requests:
         assert requests.received is None
         signal.raise_signal(number)
         assert requests.received == number
@@ -48,9 +48,8 @@ def test_the_first_is_remembered(number: int) -> None:
 
 @BOTH
 @pytest.mark.parametrize("other", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_acts_at_once(number: int, other: int) -> None:
-    """Of whatever kind it is."""
-    with Requests() as requests:
+def test_the_second_signal_acts_at_once(number: int, other: int) -> None:
+    with StopSignals() as requests:
         signal.raise_signal(number)
         with pytest.raises(Acted) as caught:
             signal.raise_signal(other)
@@ -59,9 +58,9 @@ def test_the_second_acts_at_once(number: int, other: int) -> None:
     assert_restored()
 
 
-def test_ctrl_c_twice_is_pythons() -> None:
+def test_a_second_ctrl_c_raises_keyboard_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with Requests():
+    with StopSignals():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -70,7 +69,7 @@ def test_ctrl_c_twice_is_pythons() -> None:
 
 def test_handlers_are_restored_after_an_error() -> None:
     def work() -> None:
-        with Requests():
+        with StopSignals():
             assert signal.getsignal(signal.SIGINT) is not act
             raise KeyError
 
@@ -79,30 +78,30 @@ def test_handlers_are_restored_after_an_error() -> None:
     assert_restored()
 
 
-def test_what_was_ignored_is_ignored_again() -> None:
+def test_ignored_signals_are_ignored_again() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with Requests() as requests:
+    with StopSignals() as requests:
         signal.raise_signal(signal.SIGTERM)
         assert requests.received == signal.SIGTERM
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
-def test_one_after_another() -> None:
-    with Requests() as first:
+def test_two_runs_in_succession() -> None:
+    with StopSignals() as first:
         signal.raise_signal(signal.SIGTERM)
-    with Requests() as second:
+    with StopSignals() as second:
         assert second.received is None
         signal.raise_signal(signal.SIGINT)
     assert (first.received, second.received) == (signal.SIGTERM, signal.SIGINT)
     assert_restored()
 
 
-def test_in_a_thread_nothing_changes() -> None:
+def test_outside_the_main_thread_nothing_changes() -> None:
     found: list[object] = []
 
     def work() -> None:
-        with Requests() as requests:
+        with StopSignals() as requests:
             found.append(signal.getsignal(signal.SIGTERM))
             found.append(requests.received)
 
@@ -113,7 +112,7 @@ def test_in_a_thread_nothing_changes() -> None:
     assert_restored()
 
 
-def test_the_status_that_a_shell_expects() -> None:
+def test_the_exit_status() -> None:
     error = Interrupted(signal.SIGTERM, "Ended at step 3.")
     assert str(error) == "Ended at step 3."
     assert error.signal_number == 15

@@ -1,21 +1,25 @@
-"""One training step: read-out of results, CUDA graph capture."""
+"""One training step: its result, bad losses, CUDA graph capture."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.language_models import make_shards, random_sentences
 
-from spacy_elmo.pretraining.data.lanes import Window
+from spacy_elmo.pretraining.data.lanes import Lanes, Window
 from spacy_elmo.pretraining.settings import TrainingSettings
 from spacy_elmo.pretraining.step import (
     ResultQueue,
     StepOutput,
+    StepResult,
     TrainingError,
     capture_steps,
+    check_finite,
 )
 
 # Results
@@ -67,6 +71,69 @@ def test_results_that_are_not_finite_arrive(loss: float) -> None:
     put(queue, 0, loss=loss)
     (result,) = queue.pop()
     assert result.forward_loss == pytest.approx(loss, nan_ok=True)
+
+
+# Losses that are not finite
+
+
+@pytest.fixture
+def lanes(tmp_path: Path) -> Lanes:
+    shards = make_shards(tmp_path / "shards", random_sentences(40), 50)
+    return Lanes(shards, batch_size=4, unroll_steps=6, seed=1)
+
+
+def make_result(lanes: Lanes, step: int = 0, **changes: Any) -> StepResult:
+    result = StepResult(
+        step,
+        lanes.window(step),
+        rate=0.1,
+        forward_loss=4.0,
+        backward_loss=6.0,
+        grad_norm=0.5,
+        stop_requests=0.0,
+        lane_losses=torch.ones(2, 2),
+    )
+    return result._replace(**changes)
+
+
+def test_finite_results_pass(lanes: Lanes) -> None:
+    check_finite(make_result(lanes), lanes, slice(0, 2))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("direction", [0, 1])
+def test_the_message_quotes_the_text(
+    lanes: Lanes, direction: int, value: float
+) -> None:
+    """In the order of the text, for both directions."""
+    own, lane = slice(2, 4), 1
+    types = lanes.shards.types()
+    for step in (0, 3, lanes.steps_per_epoch + 2):
+        losses = torch.ones(2, 2)
+        losses[direction, lane] = value
+        name = ("forward_loss", "backward_loss")[direction]
+        result = make_result(lanes, step, lane_losses=losses, **{name: value})
+        with pytest.raises(TrainingError) as caught:
+            check_finite(result, lanes, own)
+        message = str(caught.value)
+        epoch, batch = divmod(step, lanes.steps_per_epoch)
+        assert message.startswith(
+            f"step {step + 1} (batch {batch} of epoch {epoch}): expected finite losses"
+        )
+        assert f"{('forward', 'backward')[direction]} {value}" in message
+        read = lanes.window(step).tokens[direction, own.start + lane, :-1].tolist()
+        words = [types[i - 1] if i else "|" for i in read]
+        text = " ".join(words if direction == 0 else words[::-1])
+        where = f"lane 3, {('forward', 'backward')[direction]} LM, from token "
+        assert where in message
+        assert f": {text}. The last checkpoint is from before." in message
+        assert "a lower learning rate" in message
+
+
+def test_a_gradient_that_is_not_finite(lanes: Lanes) -> None:
+    with pytest.raises(TrainingError, match="the gradient alone") as caught:
+        check_finite(make_result(lanes, grad_norm=math.nan), lanes, slice(0, 2))
+    assert "gradient norm nan" in str(caught.value)
 
 
 # CUDA graphs, on a CPU that stands for a GPU
