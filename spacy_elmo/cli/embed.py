@@ -54,13 +54,12 @@ def embed_cli(
     force: ForceOption = False,
 ) -> None:
     """
-    Write the vectors of each word of a text to an HDF5 file, in the layout of
-    AllenNLP's elmo command.
+    Write the vectors of a text to an HDF5 file.
 
-    Each sentence is a dataset ("0", "1", ...; empty lines are skipped) of shape
-    (layers, words, width), or (words, width) for a single layer. Its attribute "words"
-    is a JSON list. The dataset "sentence_to_index" is JSON that maps each sentence to
-    its number.
+    The layout is the one of AllenNLP's elmo command: each sentence is a dataset ("0",
+    "1", ...; empty lines are skipped) of shape (layers, words, width), or (words, width)
+    for a single layer. Its attribute "words" is a JSON list. The dataset
+    "sentence_to_index" is JSON that maps each sentence to its number.
     """
     from ..embedding.encoding import ALL, MEAN, TOP, check_layer, encode_stream
     from ..embedding.vector_file import check_target, write_vectors

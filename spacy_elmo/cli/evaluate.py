@@ -22,7 +22,7 @@ from ._util import (
 def evaluate_cli(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="model-best or model-last of a training"),
+        typer.Argument(metavar="MODEL", help="model-best or model-last of a run"),
     ],
     text: Annotated[List[str], typer.Argument(metavar="TEXT", help=TEXT_HELP)],
     tokenizer: TokenizerOption = None,
@@ -37,8 +37,10 @@ def evaluate_cli(
     gpu_id: GPUOption = -1,
 ) -> None:
     """
-    Compute the forward, backward and mean perplexity of a text, by the full softmax,
-    and its out-of-vocabulary rate.
+    Compute the perplexity of a text.
+
+    Prints the forward, backward and mean perplexity over the whole vocabulary, and the
+    share of words outside of it.
     """
     from ..files import write_json
     from ..pretraining.data.corpus import load_text

@@ -24,8 +24,10 @@ def info_cli(
     ],
 ) -> None:
     """
-    Print the sizes, options and format of a biLM and, for a trained pipeline, the layer
-    weights (s) and the scale (gamma) that each head has learned.
+    Describe weights or a pipeline.
+
+    Prints the format, sizes and options of a biLM and, for a trained pipeline, the
+    layer weights (s) and the scale (gamma) that each head has learned.
     """
     from spacy.util import is_package
 

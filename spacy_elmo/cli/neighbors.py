@@ -85,8 +85,10 @@ def neighbors_cli(
     ] = None,
 ) -> None:
     """
-    Find the words of a text that are nearest to a word in its sentence, by the cosine
-    similarity of a layer's vectors (Peters et al. 2018, table 4).
+    Find the nearest neighbors of a word in context.
+
+    Compares the word, in its sentence, with the words of a text in theirs, by the
+    cosine similarity of a layer's vectors (Peters et al. 2018, table 4).
 
     Without --at or --sentence, list the sentences of the text that contain the word,
     with their numbers, starting from 0.

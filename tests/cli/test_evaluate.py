@@ -33,8 +33,8 @@ def output(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def figures(folder: Path, *arguments: object) -> dict[str, Any]:
     """The JSON that the command writes."""
-    complete("evaluate", *arguments, "--output", folder / "figures.json")
-    return json.loads((folder / "figures.json").read_text(encoding="utf8"))
+    complete("evaluate", *arguments, "--output", folder / "new" / "figures.json")
+    return json.loads((folder / "new" / "figures.json").read_text(encoding="utf8"))
 
 
 def assert_figures(found: dict[str, Any], line: runs.Values) -> None:
@@ -168,12 +168,3 @@ def test_help() -> None:
     shown = " ".join(complete("evaluate", "--help"))
     for part in ("MODEL", "TEXT", "--tokenizer", "--sentences", "--output", "--gpu-id"):
         assert part in shown
-
-
-def test_as_a_spacy_command(texts: Path, output: Path, tmp_path: Path) -> None:
-    command = ("-m", "spacy", "elmo", "evaluate")
-    model, text = output / "model-last", texts / "dev.txt"
-    target = tmp_path / "deep" / "figures.json"
-    shown = runs.complete(*command, model, text, "--output", target)
-    assert "mean perplexity" in shown
-    assert json.loads(target.read_text(encoding="utf8"))["n_words"] == 135

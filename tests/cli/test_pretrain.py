@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from click.testing import Result
@@ -127,45 +129,27 @@ def test_invalid_configs(config: Path, tmp_path: Path) -> None:
     assert not output.exists()
 
 
-def test_unreadable_text(config: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    result = pretrain(config, output, "--corpus.train", tmp_path / "none.txt", "-q")
-    assert_refused(result, tmp_path / "none.txt")
-    (tmp_path / "latin.txt").write_bytes("caf\xe9\n".encode("latin1"))
-    result = pretrain(config, output, "--corpus.dev", tmp_path / "latin.txt", "-q")
-    assert_refused(result, tmp_path / "latin.txt")
-    assert not (output / "checkpoints").exists()
+def test_errors_of_a_training(config: Path, texts: Path, tmp_path: Path) -> None:
+    def check(*options: object, output: Path = tmp_path / "out") -> Callable[..., None]:
+        return partial(assert_refused, pretrain(config, output, "-q", *options))
+
+    none, latin = tmp_path / "none.txt", tmp_path / "latin.txt"
+    latin.write_bytes("caf\xe9\n".encode("latin1"))
+    check("--corpus.train", none)(none)
+    check("--corpus.dev", latin)(latin, "UTF-8")
+    check("--gpu-id", 99)("gpu_id: expected one of", "Use --gpu-id -1 for the CPU")
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    diverges = check("--training.optimizer.learn_rate", "1e30")
+    diverges("expected finite losses", "batch", "of shard 0")
+    runs.stop_at(texts, tmp_path / "stopped", 9)
+    changed = check("--training.dropout", "0.3", output=tmp_path / "stopped")
+    changed("training.dropout: 0.0 -> 0.3", "name another output folder")
 
 
-def test_changed_settings_on_resume(config: Path, texts: Path, tmp_path: Path) -> None:
-    runs.stop_at(texts, tmp_path, 9)
-    result = pretrain(config, tmp_path, "--training.dropout", "0.3")
-    assert_refused(result, "training.dropout: 0.0 -> 0.3", "name another output folder")
-
-
-def test_a_loss_that_is_not_finite(config: Path, tmp_path: Path) -> None:
-    result = pretrain(config, tmp_path, "--training.optimizer.learn_rate", "1e30")
-    assert_refused(result, "expected finite losses", "batch", "of shard 0")
-
-
-def test_a_missing_gpu(config: Path, tmp_path: Path) -> None:
-    result = pretrain(config, tmp_path / "out", "--gpu-id", 99)
-    assert_refused(result, "gpu_id: expected one of", "Use --gpu-id -1 for the CPU")
-
-
-@pytest.mark.parametrize("program", [runs.COMMAND, runs.PROGRAM], ids="-".join)
-def test_as_a_process(
-    config: Path, texts: Path, tmp_path: Path, program: tuple[str, ...]
-) -> None:
-    """Both spaCy's command and the package's own."""
+def test_as_a_spacy_command(config: Path, texts: Path, tmp_path: Path) -> None:
     options = ("--training.max_steps", 5, "--gpu-id", "-1")
-    shown = runs.complete(*program, config, tmp_path / "out", *options)
+    shown = runs.complete(*runs.COMMAND, config, tmp_path / "out", *options)
     assert "Trained:" in shown
     expected = runs.run(texts, tmp_path / "same", training={"max_steps": 5})
     runs.assert_same(tmp_path / "out", expected)
     assert read_model(tmp_path / "out" / "model-last").meta["step"] == 5
-    process = runs.start(*program, config, tmp_path / "out", "--bilm.dim", "many")
-    status, shown = runs.finish(process)
-    assert status == 1
-    assert 'bilm.dim = "many" should be a valid integer' in shown
-    assert "Traceback" not in shown

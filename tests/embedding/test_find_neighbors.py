@@ -58,7 +58,7 @@ def brute_force(
 
 
 @pytest.mark.parametrize(
-    ("layer", "among"), product(["top", "mean", "1"], ["all", "same", "other"])
+    ("layer", "among"), [*product(["top", "mean", "1"], ["all", "same", "other"])]
 )
 @pytest.mark.parametrize("batch_tokens", [1, 4096])
 def test_same_neighbors_as_brute_force(

@@ -10,16 +10,17 @@ from typer.testing import CliRunner
 from spacy_elmo.cli import elmo_cli
 
 
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(elmo_cli, [str(argument) for argument in arguments])
+def invoke(*arguments: object, charset: str = "utf-8") -> Result:
+    """Run a command. `charset` is the encoding of its output."""
+    return CliRunner(charset=charset).invoke(elmo_cli, [str(x) for x in arguments])
 
 
-def complete(*arguments: object) -> list[str]:
+def complete(*arguments: object, charset: str = "utf-8") -> list[str]:
     """Run a command that must succeed.
 
     RETURNS (list[str]): The lines of its output, without repeated spaces.
     """
-    result = invoke(*arguments)
+    result = invoke(*arguments, charset=charset)
     assert result.exit_code == 0, (result.output, result.exception)
     return [re.sub(r"\s+", " ", line).strip() for line in result.output.splitlines()]
 
