@@ -57,8 +57,8 @@ def embed_cli(
     Write the vectors of a text to an HDF5 file.
 
     The layout is the one of AllenNLP's elmo command: each sentence is a dataset ("0",
-    "1", ...; empty lines are skipped) of shape (layers, words, width), or (words, width)
-    for a single layer. Its attribute "words" is a JSON list. The dataset
+    "1", ...; empty lines are skipped) of shape (layers, words, width), or (words,
+    width) for a single layer. Its attribute "words" is a JSON list. The dataset
     "sentence_to_index" is JSON that maps each sentence to its number.
     """
     from ..embedding.encoding import ALL, MEAN, TOP, check_layer, encode_stream

@@ -1,4 +1,4 @@
-"""Corpora for the tests of pretraining: packed, read back, refused."""
+"""Text files and shards: written, read back, refused."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from spacy_elmo.pretraining.data.shards import Shards, read_sentences
 from spacy_elmo.text.files import CorpusError
 from spacy_elmo.text.tokenizers import Tokenized
 
-PACKINGS = ("", ".gz", ".xz", ".bz2", ".zst")
+COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 
 Documents = list[list[list[str]]]
 """Documents of sentences of words."""
 
 
-def pack(data: bytes, packing: str) -> bytes:
-    if packing == ".zst":
+def compress(data: bytes, compression: str) -> bytes:
+    if compression == ".zst":
         return zstandard.ZstdCompressor(write_checksum=True).compress(data)
-    compress = {
+    return {
         "": bytes,
         ".gz": gzip.compress,
         ".xz": lzma.compress,
         ".bz2": bz2.compress,
-    }
-    return compress[packing](data)
+    }[compression](data)
 
 
 def write(path: Path, text: str) -> Path:
-    """As UTF-8, packed as the name says; line ends stay what they are."""
-    packing = path.suffix if path.suffix in PACKINGS else ""
+    """Write UTF-8, compressed according to the extension. Line endings are kept."""
+    compression = path.suffix if path.suffix in COMPRESSIONS else ""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pack(text.encode("utf8"), packing))
+    path.write_bytes(compress(text.encode("utf8"), compression))
     return path
 
 
 def documents_of(*texts: str) -> Documents:
-    """What the texts of .txt files are, one word after another."""
+    """Split texts of .txt files into documents, as `prepare` should."""
     documents: Documents = []
     for text in texts:
         documents.append([])
@@ -57,7 +56,7 @@ def documents_of(*texts: str) -> Documents:
 
 
 def read_back(shards: Shards) -> Documents:
-    """A prepared corpus by its ids and its ends of documents."""
+    """Read the documents of a corpus from its shards."""
     documents: Documents = []
     rest: list[Any] = []
     for tokens, ends in zip(shards.tokens, shards.documents):
@@ -66,32 +65,32 @@ def read_back(shards: Shards) -> Documents:
             documents.append(read_sentences(shards, [*rest, *piece]))
             rest = []
         rest += list(pieces[-1])
-    assert not rest, "words behind the last document's end"
+    assert not rest, "words after the end of the last document"
     return documents
 
 
 def sentences_of(chunk: Tokenized) -> list[list[str]]:
-    """The words of a chunk of text by its own types."""
+    """Look up the words of a chunk of text."""
     sentences: list[list[str]] = [[]]
     for number in chunk.ids:
         if number:
             sentences[-1].append(chunk.types[number - 1])
         else:
             sentences.append([])
-    assert not sentences.pop(), "words behind the last sentence's end"
+    assert not sentences.pop(), "words after the end of the last sentence"
     return sentences
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder."""
+    """Read all files below a folder."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @contextmanager
 def corpus_refused(*parts: Any, kind: type[ValueError] = CorpusError) -> Iterator[None]:
-    """The block must raise an error that says what was expected, what was found, and
-    each of `parts`: the file, the line, the values."""
+    """Check that the block raises an error that states what was expected and found, and
+    contains `parts`, such as the file, the line and the values."""
     with pytest.raises(kind) as caught:
         yield
     message = str(caught.value)

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from helpers.corpora import PACKINGS, corpus_refused, pack, write
+from helpers.corpora import COMPRESSIONS, compress, corpus_refused, write
 
 from spacy_elmo.text.files import (
     CorpusError,
@@ -18,7 +18,7 @@ from spacy_elmo.text.files import (
     read_chunks,
 )
 
-PACKED = PACKINGS[1:]
+COMPRESSED = COMPRESSIONS[1:]
 
 
 def lines_of(*files: Path, chunk_chars: int = 1 << 20) -> list[str]:
@@ -58,12 +58,12 @@ def test_folders_are_searched_recursively(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".ndjson", ".json"])
-@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_extensions_of_text_in_folders(
-    tmp_path: Path, suffix: str, packing: str
+    tmp_path: Path, suffix: str, compression: str
 ) -> None:
-    path = write(tmp_path / f"a{suffix}{packing}", '{"text": "a"}\n')
-    capitals = tmp_path / f"B{suffix}{packing}".upper()
+    path = write(tmp_path / f"a{suffix}{compression}", '{"text": "a"}\n')
+    capitals = tmp_path / f"B{suffix}{compression}".upper()
     capitals.write_bytes(path.read_bytes())
     assert names_in(tmp_path, tmp_path) == [capitals.name, path.name]
     assert lines_of(path) == lines_of(capitals)
@@ -120,17 +120,21 @@ def test_no_path_at_all() -> None:
 # Reading lines
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
-def test_lines(tmp_path: Path, packing: str) -> None:
-    path = write(tmp_path / f"a.txt{packing}", "Ünï cødé 日本\n\n  b c \t\n\n\nlast")
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_lines(tmp_path: Path, compression: str) -> None:
+    path = write(
+        tmp_path / f"a.txt{compression}", "Ünï cødé 日本\n\n  b c \t\n\n\nlast"
+    )
     assert lines_of(path) == ["Ünï cødé 日本", "", "b c", "", "", "last", ""]
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
-def test_json_lines(tmp_path: Path, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_json_lines(tmp_path: Path, compression: str) -> None:
     texts = ["One.\nTwo.\r\n\n \nThree. ", "", "Vier é"]
     data = "\n".join(json.dumps({"id": 1, "text": text}) for text in texts)
-    path = write(tmp_path / f"a.jsonl{packing}", data.replace("\n", "\n \n\n") + "\n")
+    path = write(
+        tmp_path / f"a.jsonl{compression}", data.replace("\n", "\n \n\n") + "\n"
+    )
     assert lines_of(path) == ["One.", "Two.", "Three.", "", "", "Vier é", "", ""]
 
 
@@ -157,19 +161,19 @@ def test_byte_order_mark(tmp_path: Path) -> None:
         assert lines_of(write(tmp_path / name, text)) == ["a b", "", ""]
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_json_lines_are_recognised_by_their_content(
-    tmp_path: Path, packing: str
+    tmp_path: Path, compression: str
 ) -> None:
     """If the extension says nothing, as for the output of WikiExtractor."""
     text = '\n{"id": 1, "text": "a b"}\n{"text": "c"}\n'
     for name in ("wiki_00", "c4.validation", "a.json", "a.ndjson"):
-        path = write(tmp_path / f"{name}{packing}", text)
+        path = write(tmp_path / f"{name}{compression}", text)
         assert lines_of(path) == ["a b", "", "c", "", ""]
-    plain = write(tmp_path / f"a.txt{packing}", text)
+    plain = write(tmp_path / f"a.txt{compression}", text)
     assert lines_of(plain)[1] == '{"id": 1, "text": "a b"}'
     for text in ("{ a }\n", '{"text"\n', '["a"]\n', "{" + '"a":[' * 100_000 + "\n"):
-        path = write(tmp_path / f"words{packing}", text)
+        path = write(tmp_path / f"words{compression}", text)
         assert lines_of(path)[0] == text.strip()
 
 
@@ -192,19 +196,21 @@ def test_documents_end_with_their_file(tmp_path: Path) -> None:
     assert [chunk.lines for chunk in read_chunks(files)] == [["a", ""], ["b", ""]]
 
 
-@pytest.mark.parametrize("packing", PACKED)
-def test_concatenated_compressed_files(tmp_path: Path, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_concatenated_compressed_files(tmp_path: Path, compression: str) -> None:
     """The output of `cat a.gz b.gz`, and of parallel compressors."""
-    path = tmp_path / f"a.txt{packing}"
-    path.write_bytes(pack(b"a\nb", packing) + pack(b"c\nd\n", packing))
+    path = tmp_path / f"a.txt{compression}"
+    path.write_bytes(compress(b"a\nb", compression) + compress(b"c\nd\n", compression))
     assert lines_of(path) == ["a", "bc", "d", ""]
 
 
 @pytest.mark.parametrize("chunk_chars", [1, 2, 3, 7, 20, 1000])
-@pytest.mark.parametrize("packing", PACKINGS)
-def test_chunks(tmp_path: Path, chunk_chars: int, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_chunks(tmp_path: Path, chunk_chars: int, compression: str) -> None:
     lines = ["a", "", "bb cc", "", "ddd", "e" * 30, "f"]
-    files = [write(tmp_path / f"{i}.txt{packing}", "\n".join(lines)) for i in (1, 2)]
+    files = [
+        write(tmp_path / f"{i}.txt{compression}", "\n".join(lines)) for i in (1, 2)
+    ]
     chunks = list(read_chunks(files, chunk_chars))
     assert [line for chunk in chunks for line in chunk.lines] == [*lines, ""] * 2
     for chunk in chunks:  # a chunk ends with the line that fills it
@@ -232,31 +238,33 @@ def long_text() -> str:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
-@pytest.mark.parametrize("packing", PACKED)
-def test_truncated(tmp_path: Path, long_text: str, packing: str, share: float) -> None:
-    path = tmp_path / f"a.txt{packing}"
-    data = pack(long_text.encode(), packing)
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_truncated(
+    tmp_path: Path, long_text: str, compression: str, share: float
+) -> None:
+    path = tmp_path / f"a.txt{compression}"
+    data = compress(long_text.encode(), compression)
     path.write_bytes(data[: int(share * len(data))])
     with corpus_refused(f"{path}, after line ", "damaged or truncated"):
         lines_of(path)
 
 
 @pytest.mark.parametrize("start", [0, 20, 10_000, 30_000, 50_000])
-@pytest.mark.parametrize("packing", PACKED)
-def test_damaged(tmp_path: Path, long_text: str, packing: str, start: int) -> None:
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_damaged(tmp_path: Path, long_text: str, compression: str, start: int) -> None:
     """Some formats only verify the checksum after the data, so that the error may be
     about invalid UTF-8."""
-    path = tmp_path / f"a.txt{packing}"
-    data = bytearray(pack(long_text.encode(), packing))
+    path = tmp_path / f"a.txt{compression}"
+    data = bytearray(compress(long_text.encode(), compression))
     data[start : start + 8] = b"\xff\x00\xff\x00\xaa\x55\xaa\x55"
     path.write_bytes(data)
     with corpus_refused(path, "line "):
         lines_of(path)
 
 
-@pytest.mark.parametrize("packing", PACKED)
-def test_not_compressed(tmp_path: Path, packing: str) -> None:
-    path = tmp_path / f"a.txt{packing}"
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_not_compressed(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / f"a.txt{compression}"
     path.write_bytes(b"plain words, and more of them\n" * 3)
     with corpus_refused(f"{path}, after line 0", "not compressed as its"):
         lines_of(path)
@@ -264,7 +272,7 @@ def test_not_compressed(tmp_path: Path, packing: str) -> None:
 
 def test_line_number_of_the_damage(tmp_path: Path, long_text: str) -> None:
     path = tmp_path / "a.txt.gz"
-    path.write_bytes(pack(long_text.encode(), ".gz")[:-100])
+    path.write_bytes(compress(long_text.encode(), ".gz")[:-100])
     read: list[str] = []
     chunks = read_chunks([path], 1)
     with pytest.raises(CorpusError) as caught:
@@ -273,12 +281,14 @@ def test_line_number_of_the_damage(tmp_path: Path, long_text: str) -> None:
     assert f"after line {len(read)}:" in str(caught.value)
 
 
-@pytest.mark.parametrize("packing", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("compression", ["", ".gz", ".xz"])
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
-def test_not_utf8(tmp_path: Path, suffix: str, packing: str) -> None:
+def test_not_utf8(tmp_path: Path, suffix: str, compression: str) -> None:
     good = b'{"text": "a"}\n\n'
-    path = tmp_path / f"a{suffix}{packing}"
-    path.write_bytes(pack(good + '{"text": "é"}\n'.encode("latin1") + good, packing))
+    path = tmp_path / f"a{suffix}{compression}"
+    path.write_bytes(
+        compress(good + '{"text": "é"}\n'.encode("latin1") + good, compression)
+    )
     with corpus_refused(f"{path}, line 3:", "UTF-8", "0xe9", "Convert the file"):
         lines_of(path)
 
@@ -342,11 +352,11 @@ def test_compressed_archives(tmp_path: Path, name: str) -> None:
     assert find_files([plain]) == [plain]
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".en"])
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
 def test_a_tar_archive_with_another_extension(
-    tmp_path: Path, packing: str, suffix: str, kind: int
+    tmp_path: Path, compression: str, suffix: str, kind: int
 ) -> None:
     """Its header would otherwise be read as a word."""
     member = tarfile.TarInfo("caf\xe9" + 92 * "a" + ".txt")
@@ -356,8 +366,8 @@ def test_a_tar_archive_with_another_extension(
         fileobj=data, mode="w", format=kind, encoding="latin1"
     ) as archive:
         archive.addfile(member, io.BytesIO(b"a b\n"))
-    path = tmp_path / f"a{suffix}{packing}"
-    path.write_bytes(pack(data.getvalue(), packing))
+    path = tmp_path / f"a{suffix}{compression}"
+    path.write_bytes(compress(data.getvalue(), compression))
     with corpus_refused(f"{path}:", "tar archive", "Unpack it first"):
         lines_of(path)
 

@@ -24,9 +24,9 @@ def read(path: Path, *tokenization: str) -> list[list[str]]:
     return list(Tokenization(*tokenization).read_sentences([path]))
 
 
-@pytest.mark.parametrize("packing", corpora.PACKINGS)
-def test_whitespace_and_empty_lines(tmp_path: Path, packing: str) -> None:
-    path = corpora.write(tmp_path / f"text.txt{packing}", TEXT)
+@pytest.mark.parametrize("compression", corpora.COMPRESSIONS)
+def test_whitespace_and_empty_lines(tmp_path: Path, compression: str) -> None:
+    path = corpora.write(tmp_path / f"text.txt{compression}", TEXT)
     expected = [["It's", "here", ".", "Isn't", "it", "?"], ["Two", "words"], ["End"]]
     assert read(path) == expected
 

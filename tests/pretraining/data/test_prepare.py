@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import spacy
 from helpers.corpora import (
-    PACKINGS,
+    COMPRESSIONS,
+    compress,
     contents,
     corpus_refused,
     documents_of,
-    pack,
     read_back,
     write,
 )
@@ -39,14 +39,14 @@ def corpus(tmp_path: Path) -> Path:
 # The corpus
 
 
-@pytest.mark.parametrize("packing", PACKINGS)
-def test_file_types_and_compressions(tmp_path: Path, packing: str) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_file_types_and_compressions(tmp_path: Path, compression: str) -> None:
     lines = [json.dumps({"text": part}) for part in TEXT.split("\n\n")]
-    write(tmp_path / "in" / f"a.txt{packing}", TEXT)
-    write(tmp_path / "in" / f"b.jsonl{packing}", "\n".join(lines))
+    write(tmp_path / "in" / f"a.txt{compression}", TEXT)
+    write(tmp_path / "in" / f"b.jsonl{compression}", "\n".join(lines))
     shards = prepare([tmp_path / "in"], tmp_path / "cache")
     assert read_back(shards) == documents_of(TEXT) * 2
-    assert shards.meta["files"] == [f"a.txt{packing}", f"b.jsonl{packing}"]
+    assert shards.meta["files"] == [f"a.txt{compression}", f"b.jsonl{compression}"]
 
 
 def test_files_folders_and_globs(corpus: Path, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_interrupting_leaves_nothing(
 
 def test_bad_text_in_the_middle(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
-    path.write_bytes(pack(TEXT.encode() + b"caf\xe9\n", ".gz"))
+    path.write_bytes(compress(TEXT.encode() + b"caf\xe9\n", ".gz"))
     with corpus_refused(f"{path}, line 5:", "UTF-8"):
         prepare([path], tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
