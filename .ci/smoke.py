@@ -1,5 +1,6 @@
-"""Import and embed with the installed wheel: a model made here, saved, loaded, run."""
+"""Check the installed wheel: save, load and run a biLM, and check the licences."""
 
+from importlib.metadata import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,10 @@ def main() -> None:
     assert shipped(text).vector.any()
     assert kernels.why_absent() is None, kernels.why_absent()
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
+    about = metadata("spacy-elmo")
+    assert about["License-Expression"] == "MIT AND CC-BY-SA-3.0", about
+    licences = about.get_all("License-File")
+    assert licences == ["LICENSE", "spacy_elmo/weights/LICENSE"], licences
     print(f"spacy-elmo {spacy_elmo.__version__}: {Path(spacy_elmo.__file__).parent}")
 
 

@@ -1,4 +1,4 @@
-"""Where tests find published weights and corpora, and the small model they make."""
+"""Options and fixtures for all tests: published weights, corpora, a tiny model."""
 
 import copy
 import os
@@ -12,8 +12,8 @@ from spacy_elmo import BiLM, BiLMConfig, save_bilm
 ROOT = Path(__file__).parent.parent
 SHARED = "SPACY_ELMO_SHARED"
 
-# For the tiny biLM, several threads are many times slower than one where other work
-# has the other cores.
+# With tiny models, several threads are many times slower than one if the other cores are
+# busy.
 torch.set_num_threads(1)
 
 
@@ -27,10 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest) -> Path:
-    """The folder of published weights and corpora, which are not ours to pass on."""
+    """Folder of published weights and corpora, which we may not distribute."""
     folder = Path(request.config.getoption("--shared"))
     if not (folder / "fixtures").is_dir():
-        pytest.skip(f"no published weights in {folder}: name their folder by --shared")
+        pytest.skip(f"no published weights in {folder}: set --shared")
     return folder
 
 
@@ -48,7 +48,7 @@ def tiny_config() -> BiLMConfig:
 
 @pytest.fixture(scope="session")
 def tiny_bilm(tiny_config: BiLMConfig) -> BiLM:
-    """A biLM with random weights, large enough that words differ and clips are hit."""
+    """biLM with random weights, large enough that words differ and clips are reached."""
     torch.manual_seed(1)
     model = BiLM(tiny_config)
     with torch.no_grad():
@@ -59,7 +59,7 @@ def tiny_bilm(tiny_config: BiLMConfig) -> BiLM:
 
 @pytest.fixture(scope="session")
 def weights(tiny_bilm: BiLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights of the tiny biLM."""
+    """Folder with the weights of the tiny biLM."""
     folder = tmp_path_factory.mktemp("weights")
     save_bilm(tiny_bilm, folder)
     return folder
@@ -67,5 +67,5 @@ def weights(tiny_bilm: BiLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bilm(tiny_bilm: BiLM) -> BiLM:
-    """A copy of the tiny biLM that a test may train."""
+    """Copy of the tiny biLM that a test may train."""
     return copy.deepcopy(tiny_bilm)
