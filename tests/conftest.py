@@ -12,8 +12,8 @@ from spacy_elmo import BiLM, BiLMConfig, save_bilm
 ROOT = Path(__file__).parent.parent
 SHARED = "SPACY_ELMO_SHARED"
 
-# With tiny models, several threads are many times slower than one if the other cores are
-# busy.
+# With tiny models, several threads are many times slower than one if the other cores
+# are busy.
 torch.set_num_threads(1)
 
 
@@ -48,7 +48,8 @@ def tiny_config() -> BiLMConfig:
 
 @pytest.fixture(scope="session")
 def tiny_bilm(tiny_config: BiLMConfig) -> BiLM:
-    """biLM with random weights, large enough that words differ and clips are reached."""
+    """biLM with random weights, large enough to separate words and to reach the
+    clips."""
     torch.manual_seed(1)
     model = BiLM(tiny_config)
     with torch.no_grad():
