@@ -1,5 +1,5 @@
-"""One process of several, for the tests of the group: started with the environment that
-torchrun gives, it writes what it found as JSON.
+"""One of several processes, for the tests of process groups. Started with the
+environment of torchrun, it writes its results as JSON.
 
 python gloo_worker.py FOLDER
 """
@@ -21,17 +21,17 @@ from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import evaluate
 
 SENTENCES = random_sentences(400)
-"""Two lanes of text and more."""
+"""At least two lanes of text."""
 
 
 def numbers(rank: int) -> list[torch.Tensor]:
-    """What a rank brings to a sum."""
+    """What a rank contributes to a sum."""
     torch.manual_seed(rank)
     return [torch.randn(3, 4), torch.randn(()), torch.randn(2, 5).t(), torch.randn(0)]
 
 
 def lanes(rank: int) -> list[torch.Tensor]:
-    """What a rank brings to all lanes: two, in different layouts."""
+    """What a rank contributes to all lanes: two lanes, in several memory layouts."""
     torch.manual_seed(10 + rank)
     return [
         torch.randn(2, 2, 3),
@@ -42,10 +42,10 @@ def lanes(rank: int) -> list[torch.Tensor]:
 
 
 def gloo_threads() -> int:
-    """Of this process; 0 where the system does not tell."""
+    """Number of gloo threads of this process; 0 without /proc."""
     number = 0
     for name in Path("/proc/self/task").glob("*/comm"):
-        with suppress(OSError):  # It has ended meanwhile.
+        with suppress(OSError):  # the thread has ended
             number += "gloo" in name.read_text(encoding="utf8")
     return number
 
@@ -88,11 +88,11 @@ def main(folder: Path) -> None:
     found["perplexities"] = evaluate(
         model, text.shards, text.table, text.vocabulary, group=group
     )
-    # The first optimizer imports a good deal of PyTorch.
+    # The first optimizer imports many modules of PyTorch.
     torch.optim.AdamW(model.parameters())
     found["threads"] = [gloo_threads()]
     group.leave()
-    # The system may list a thread a moment longer than it runs.
+    # /proc may list a thread for a moment after its end.
     end = time.monotonic() + 10
     while gloo_threads() and time.monotonic() < end:
         time.sleep(0.01)

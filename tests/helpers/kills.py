@@ -1,4 +1,4 @@
-"""Processes that are killed at a chosen moment of their work on files."""
+"""Kills a process before each of its file operations."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from typing import Any, Callable, Iterator
 import pytest
 
 _EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
-"""By Python's audit hooks; os.rename is os.replace too."""
+"""Audit events of Python; os.rename includes os.replace."""
 
 
 def kill_everywhere(work: Callable[[], object]) -> Iterator[bool]:
-    """Run the work again and again, in a process that is killed before its first
-    operation on files, before its second one, and so on, the last time until its end.
+    """Run `work` repeatedly, in a process that is killed before its first file
+    operation, then before its second one, and so on, until it is no longer killed.
 
-    Yields after each process: whether it came to its end.
+    YIELDS: After each process, whether it finished.
     """
     if not hasattr(os, "fork"):
         pytest.skip("needs os.fork")
     number, status = 0, signal.SIGKILL
     while status == signal.SIGKILL:
         with warnings.catch_warnings():
-            # Of forks beside threads, which do nothing here.
+            # Forking next to threads is safe here, as they are idle.
             warnings.simplefilter("ignore", DeprecationWarning)
             process = os.fork()
         if not process:
             _run(work, number)
         status = os.waitpid(process, 0)[1]
-        assert status in (0, signal.SIGKILL), "the work has failed"
+        assert status in (0, signal.SIGKILL), "the process failed"
         number += 1
         yield status == 0
 

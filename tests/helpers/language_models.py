@@ -32,7 +32,7 @@ CONFIG = BiLMConfig(
     cell_clip=0.6,
     proj_clip=0.4,
 )
-"""Small, with clips that random weights meet."""
+"""Small, with clips that random weights reach."""
 
 SOFTMAXES = {
     "full": SoftmaxSettings(type="full"),
@@ -43,7 +43,7 @@ SOFTMAXES = {
 
 @dataclass
 class Text:
-    """A corpus in all its forms; ids are those of the shards, one after the other."""
+    """A corpus in all its forms."""
 
     shards: Shards
     table: WordTable
@@ -56,13 +56,13 @@ class Text:
 
     @property
     def tokens(self) -> list[str | None]:
-        """The words, None for a sentence's end."""
+        """The words, with None for the end of a sentence."""
         types = self.shards.types()
         return [types[i - 1] if i else None for i in self.ids]
 
 
 def random_sentences(n_sentences: int, n_types: int = 20, seed: int = 0) -> Sentences:
-    """Words of different lengths, frequent ones and rare ones."""
+    """Sentences of frequent and rare words of several lengths."""
     rng = np.random.default_rng(seed)
     chances = 1 / np.arange(1, n_types + 1)
     types = [chr(97 + i % 26) * (1 + i % 5) + str(i) for i in range(n_types)]
@@ -76,7 +76,7 @@ def random_sentences(n_sentences: int, n_types: int = 20, seed: int = 0) -> Sent
 def make_shards(
     folder: Path, sentences: Sequence[Sequence[str]], shard_tokens: int = 1_000_000
 ) -> Shards:
-    """shard_tokens: ids a shard, about; a shard has whole sentences."""
+    """Write shards. shard_tokens: Approximate number of ids of a shard."""
     folder.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(folder, shard_tokens)
     for sentence in sentences:
@@ -110,7 +110,7 @@ def make_model(
     characters: Characters | None = None,
     seed: int = 0,
 ) -> LanguageModel:
-    """With random weights and biases, large enough that all parts matter."""
+    """A model with random weights, large enough that every part matters."""
     torch.manual_seed(seed)
     bilm = BiLM(config, characters)
     layer = make_softmax(SOFTMAXES[softmax], n_words, config.projection_dim)
@@ -121,7 +121,7 @@ def make_model(
 
 
 def vocabulary_characters(words: Sequence[str]) -> VocabularyCharacters:
-    """The scheme of ELMoForManyLangs, with every second word in its vocabulary."""
+    """Characters as in ELMoForManyLangs, with every second word in the vocabulary."""
     specials = ["<bow>", "<eow>", "<oov>", "<pad>", "<bos>", "<eos>"]
     letters = sorted({letter for word in words for letter in word} - {"0"})
     return VocabularyCharacters(

@@ -1,5 +1,5 @@
-"""The language model of pretraining word by word, in float64, with plain autograd: a
-slow oracle for the tests. Its weights are the package's; its computation is its own."""
+"""A reference implementation of the language model of pretraining: word by word, in
+float64, with plain autograd. It shares the weights of the package, but no code."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FORWARD, BACKWARD = 0, 1
 
 
 class State(NamedTuple):
-    """Of each layer: the output, (projection_dim,), and the cell, (dim,)."""
+    """For each layer: the output, (projection_dim,), and the cell, (dim,)."""
 
     hidden: list[Tensor]
     cell: list[Tensor]
 
 
 Masks = Sequence[Tensor]
-"""For one word: what multiplies the input of each layer, and the last one's output."""
+"""Dropout masks of a word: for the input of each layer and the top layer's output."""
 
 
 class SlowLM:
-    """weights: leaves by the names of the model's parameters."""
+    """Its `weights` are leaves, by the names of the model's parameters."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.config = model.bilm.config
@@ -54,8 +54,8 @@ class SlowLM:
         state: State,
         masks: Sequence[Masks] | None = None,
     ) -> tuple[list[Tensor], State]:
-        """The top layer after each word. None is a sentence's boundary: what the
-        direction reads before a sentence."""
+        """Output of the top layer after each word. None stands for the boundary that
+        the direction reads before a sentence."""
         tops = []
         spelled = [word or self.characters.boundaries[direction] for word in words]
         vectors = {word: self.vector(word) for word in set(spelled)}
@@ -125,8 +125,8 @@ class SlowLM:
     def sampled_loss(
         self, hidden: Tensor, target: int, drawn: Sequence[int], n_tries: int
     ) -> Tensor:
-        """The softmax over the target and the drawn words, each once, their logits
-        lowered by the log of their chance to be drawn in so many tries."""
+        """Softmax over the target and the sampled words, each once, with the log of the
+        expected count subtracted from the logits."""
         n_words = len(self.weights["softmax.weight"])
         words = [target, *(word for word in drawn if word != target)]
         logits = []
@@ -141,7 +141,7 @@ class SlowLM:
     def adaptive_loss(
         self, hidden: Tensor, target: int, cutoffs: Sequence[int]
     ) -> Tensor:
-        """By clusters: those after the first are entries of the head."""
+        """Adaptive softmax: the head has an entry for each cluster of rare words."""
         weights = self._under("softmax.softmax")
         head = torch.log_softmax(_affine(weights, "head", hidden), 0)
         if target < cutoffs[0]:

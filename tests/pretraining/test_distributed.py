@@ -1,4 +1,4 @@
-"""Group: one process alone, and two that are real."""
+"""Process groups: a single process, and two processes with gloo."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(
     size=st.integers(1, 6), n_parts=st.integers(1, 4), lanes_a_part=st.integers(1, 5)
 )
-def test_lanes_are_dealt_evenly(size: int, n_parts: int, lanes_a_part: int) -> None:
+def test_lanes_are_divided_evenly(size: int, n_parts: int, lanes_a_part: int) -> None:
     n_lanes = size * n_parts * lanes_a_part
     dealt = [Group(rank, size, CPU).own(n_lanes, n_parts) for rank in range(size)]
     lanes = [lane for own in dealt for lane in range(n_lanes)[own]]
@@ -48,7 +48,7 @@ def test_lanes_are_dealt_evenly(size: int, n_parts: int, lanes_a_part: int) -> N
 @pytest.mark.parametrize(
     ("n_lanes", "size", "n_parts"), [(9, 2, 1), (8, 1, 3), (12, 4, 2), (1, 2, 1)]
 )
-def test_lanes_that_cannot_be_dealt(n_lanes: int, size: int, n_parts: int) -> None:
+def test_lanes_that_cannot_be_divided(n_lanes: int, size: int, n_parts: int) -> None:
     for rank in range(size):
         with pytest.raises(ValueError, match="expected a multiple of") as caught:
             Group(rank, size, CPU).own(n_lanes, n_parts)
@@ -58,10 +58,10 @@ def test_lanes_that_cannot_be_dealt(n_lanes: int, size: int, n_parts: int) -> No
         assert f"found {n_lanes}" in message
 
 
-# Alone
+# A single process
 
 
-def test_alone() -> None:
+def test_a_single_process() -> None:
     group = Group.join()
     assert group == ALONE
     assert group.is_first
@@ -77,25 +77,25 @@ def test_alone() -> None:
     assert not torch.distributed.is_initialized()
 
 
-def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = torch.cuda.device_count()
     with pytest.raises(ValueError, match="gpu_id: expected") as caught:
         Group.join(seen + 3)
     message = str(caught.value)
     assert f"one of the {seen} GPUs that PyTorch sees, found {seen + 3}" in message
     assert "--gpu-id -1" in message
-    # Under torchrun it is the local rank that counts.
+    # Under torchrun the local rank counts.
     monkeypatch.setenv("LOCAL_RANK", str(seen + 5))
     with pytest.raises(ValueError, match=f"found {seen + 5}"):
         Group.join(0)
 
 
-# Two processes, by gloo
+# Two processes with gloo
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of them found."""
+    """The results of each process."""
     folder = tmp_path_factory.mktemp("group")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -132,37 +132,37 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     ]
 
 
-def test_each_knows_its_place(found: list[dict[str, Any]]) -> None:
+def test_ranks(found: list[dict[str, Any]]) -> None:
     assert found[0]["group"] == [0, 2, "cpu", True]
     assert found[1]["group"] == [1, 2, "cpu", False]
     assert [part["own"] for part in found] == [[0, 4], [4, 8]]
 
 
-def test_sums_are_those_of_all(found: list[dict[str, Any]]) -> None:
+def test_sums(found: list[dict[str, Any]]) -> None:
     pairs = zip(gloo_worker.numbers(0), gloo_worker.numbers(1))
     expected = [(one + other).tolist() for one, other in pairs]
     for part in found:
         assert part["sums"] == expected
 
 
-def test_lanes_come_in_the_order_of_ranks(found: list[dict[str, Any]]) -> None:
+def test_lanes_are_gathered_by_rank(found: list[dict[str, Any]]) -> None:
     pairs = zip(gloo_worker.lanes(0), gloo_worker.lanes(1))
     expected = [torch.cat(pair, dim=1).tolist() for pair in pairs]
     for part in found:
         assert part["lanes"] == expected
 
 
-def test_the_others_load_what_the_first_has_made(found: list[dict[str, Any]]) -> None:
+def test_the_others_load_what_the_first_wrote(found: list[dict[str, Any]]) -> None:
     assert [part["loaded"] for part in found] == ["complete 0", "complete 1"]
 
 
-def test_a_failure_in_the_first_is_one_of_all(found: list[dict[str, Any]]) -> None:
+def test_a_failure_of_the_first_ends_all(found: list[dict[str, Any]]) -> None:
     first, other = (part["failure in 0"] for part in found)
     assert first == "KeyError: 'broken in 0'"
     assert other.startswith("ValueError: The first process has failed")
 
 
-def test_a_failure_in_another_is_its_own(found: list[dict[str, Any]]) -> None:
+def test_a_failure_of_another_is_its_own(found: list[dict[str, Any]]) -> None:
     first, other = (part["failure in 1"] for part in found)
     assert first == "loaded"
     assert other == "KeyError: 'broken in 1'"
@@ -171,15 +171,15 @@ def test_a_failure_in_another_is_its_own(found: list[dict[str, Any]]) -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/task").is_dir(), reason="finds threads by Linux's /proc"
 )
-def test_its_threads_end_with_it(found: list[dict[str, Any]]) -> None:
-    """One that is there when Python ends may abort the process."""
+def test_leaving_ends_the_threads(found: list[dict[str, Any]]) -> None:
+    """A thread that is left when Python exits may abort the process."""
     for part in found:
         before, after = part["threads"]
         assert before > 0
         assert after == 0
 
 
-def test_perplexities_are_those_of_one_process(
+def test_perplexities_equal_those_of_one_process(
     found: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     text = make_text(tmp_path, gloo_worker.SENTENCES)

@@ -1,4 +1,4 @@
-"""Perplexities: exact, each target counted once, however the text is split."""
+"""Perplexities are exact and count every target once, however the text is divided."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SENTENCES = random_sentences(700, n_types=40)
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Text:
-    """Of six lanes, which read some ids twice."""
+    """A text of six lanes, which read some ids twice."""
     folder = tmp_path_factory.mktemp("long")
     return make_text(folder, SENTENCES, shard_tokens=1000, max_size=25)
 
@@ -61,7 +61,7 @@ def run(
 
 
 def words_for(n_ids: int) -> list[list[str]]:
-    """Sentences that have so many ids, their ends included."""
+    """Sentences with this number of ids, including their ends."""
     words = [word for sentence in SENTENCES for word in sentence]
     sentences = []
     while n_ids:
@@ -77,17 +77,17 @@ def words_for(n_ids: int) -> list[list[str]]:
 def slow_nll(
     text: Text, model: LanguageModel, softmax: str, n_lanes: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Of each id as a target of the forward LM and of the backward LM, in any order."""
+    """Loss of each id as a target of the forward and the backward LM, in any order."""
     slow, index, tokens = SlowLM(model), text.vocabulary.index, text.tokens
     n_ids = len(tokens)
     window = min(UNROLL_STEPS, n_ids)
-    # A lane's last window goes on in the next one, or at the text's beginning.
+    # A lane's last window continues in the next lane, or at the start of the text.
     length = -(-n_ids // (n_lanes * window)) * window
     starts = [lane * n_ids // n_lanes for lane in range(n_lanes + 1)]
     losses: tuple[list[Tensor], list[Tensor]] = ([], [])
     for start, end in pairwise(starts):
-        # What counts is the lane's own: what the forward LM reads first, and the
-        # backward LM last.
+        # Only the lane's own ids count: the first that the forward LM reads, and the
+        # last that the backward LM reads.
         forward = range(start - 1, end)
         backward = range(start + length - 1, start - 2, -1)
         for direction, places in enumerate((forward, backward)):
@@ -107,11 +107,11 @@ def slow_nll(
 
 @pytest.mark.parametrize("softmax", SOFTMAXES)
 @pytest.mark.parametrize("n_ids", [2, 7, 32, 33, 96, 150])
-def test_equals_a_slow_computation(tmp_path: Path, n_ids: int, softmax: str) -> None:
-    """Exact, whatever the training loss is."""
+def test_equals_the_reference(tmp_path: Path, n_ids: int, softmax: str) -> None:
+    """Exact with any type of softmax."""
     text = make_text(tmp_path, words_for(n_ids), shard_tokens=40)
     assert len(text.ids) == n_ids
-    # In the smallest text there are but a word and the specials.
+    # The smallest text has one word and the special tokens.
     text.vocabulary = Vocabulary.from_counts(
         [*text.shards.types()[::2], *(f"other{i}" for i in range(20))],
         torch.arange(50, 50 - 20 - len(text.shards.types()[::2]), -1).numpy(),
@@ -138,7 +138,7 @@ def uniform_model(n_words: int) -> LanguageModel:
 
 
 def unigram_model(n_words: int) -> LanguageModel:
-    """Its likelihoods depend on the target alone."""
+    """A model whose likelihoods depend only on the target."""
     model = uniform_model(n_words)
     torch.manual_seed(5)
     torch.nn.init.normal_(model.softmax.bias, std=2.0)
@@ -146,7 +146,7 @@ def unigram_model(n_words: int) -> LanguageModel:
 
 
 def unigram_perplexity(text: Text, n_ids: int, boundary: str) -> float:
-    """By how often each word is there."""
+    """The expected perplexity of `unigram_model`, from the counts of the words."""
     model, index = unigram_model(len(text.vocabulary)), text.vocabulary.index
     nll = -torch.log_softmax(model.softmax.bias.detach().double()[:, 0], 0)
     counts = Counter(token or boundary for token in text.tokens[:n_ids])
@@ -157,15 +157,15 @@ def unigram_perplexity(text: Text, n_ids: int, boundary: str) -> float:
     return math.exp(total / n_ids)
 
 
-def test_guessing_has_the_vocabularys_size(long: Text) -> None:
+def test_a_uniform_model_has_the_size_of_the_vocabulary(long: Text) -> None:
     n_words = len(long.vocabulary)
     found = run(long, uniform_model(n_words))
     assert found[:3] == pytest.approx([n_words] * 3, rel=1e-6)
 
 
 @pytest.mark.parametrize("n_ids", [31, 511, 1023, 1024, 1025, 1600, 2048, 2600])
-def test_each_target_counts_once(tmp_path: Path, n_ids: int) -> None:
-    """In one lane and in several, of equal and of different lengths."""
+def test_every_target_counts_once(tmp_path: Path, n_ids: int) -> None:
+    """With one lane and with several, of equal and of different lengths."""
     text = make_text(tmp_path, words_for(n_ids), shard_tokens=700)
     found = run(text, unigram_model(len(text.vocabulary)))
     for perplexity, boundary in ((found.forward, END), (found.backward, BEGIN)):
@@ -175,7 +175,7 @@ def test_each_target_counts_once(tmp_path: Path, n_ids: int) -> None:
     assert found.mean == pytest.approx(math.sqrt(found.forward * found.backward))
 
 
-def test_each_lane_is_read_from_its_own_ends(tmp_path: Path) -> None:
+def test_lanes_are_read_from_both_ends(tmp_path: Path) -> None:
     text = make_text(tmp_path, words_for(1030), shard_tokens=700)
     model = make_model(len(text.vocabulary))
     found = run(text, model)
@@ -186,7 +186,7 @@ def test_each_lane_is_read_from_its_own_ends(tmp_path: Path) -> None:
 
 
 class Exchange:
-    """What gloo does, between threads."""
+    """Sums over threads, as gloo does over processes."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -209,7 +209,7 @@ class ThreadGroup(Group):
 
 @pytest.mark.parametrize("size", [2, 3, 8])
 def test_processes_share_the_lanes(long: Text, size: int) -> None:
-    """More of them than lanes, too."""
+    """Even if there are more processes than lanes."""
     model = make_model(len(long.vocabulary))
     expected = run(long, model)
     exchange = Exchange(size)
@@ -234,8 +234,8 @@ def test_processes_share_the_lanes(long: Text, size: int) -> None:
 
 
 @pytest.mark.parametrize("n_words", [1, 40, 1500])
-def test_the_first_words_alone(long: Text, tmp_path: Path, n_words: int) -> None:
-    """As if the text ended there: perplexities, words and unknown ones."""
+def test_only_the_first_words(long: Text, tmp_path: Path, n_words: int) -> None:
+    """As if the text ended there."""
     n_ids = prefix(long.shards, n_words)
     n_sentences = long.ids[:n_ids].count(0)
     part = make_text(tmp_path, SENTENCES[:n_sentences])
@@ -258,7 +258,7 @@ def test_the_first_words_alone(long: Text, tmp_path: Path, n_words: int) -> None
 def test_a_prefix_ends_with_a_sentence(
     lengths: list[int], n_words: int, shard_tokens: int
 ) -> None:
-    """The last one that ends before so many ids, but at least one; in any shard."""
+    """The last one that ends within the limit, but at least one, in any shard."""
     sentences = [["w"] * length for length in lengths]
     with tempfile.TemporaryDirectory() as folder:
         shards = make_shards(Path(folder), sentences, shard_tokens)
@@ -268,8 +268,8 @@ def test_a_prefix_ends_with_a_sentence(
     assert found == max([end for end in ends if end <= n_words], default=ends[0])
 
 
-def test_words_that_nobody_knows(long: Text) -> None:
-    """They count as <UNK>, which a text may spell too."""
+def test_a_text_of_unknown_words(long: Text) -> None:
+    """They count as <UNK>."""
     other = Vocabulary([UNKNOWN, BEGIN, END, "other"], [4, 3, 2, 1])
     model = uniform_model(4)
     found = evaluate(model, long.shards, long.table, other, group=ALONE)
@@ -277,7 +277,7 @@ def test_words_that_nobody_knows(long: Text) -> None:
     assert found.forward == pytest.approx(4, rel=1e-6)
 
 
-def test_number_formats(long: Text) -> None:
+def test_dtypes(long: Text) -> None:
     model = make_model(len(long.vocabulary))
     exact, rough = run(long, model), run(long, model, dtype=torch.bfloat16)
     assert rough != exact
@@ -287,14 +287,14 @@ def test_number_formats(long: Text) -> None:
     )
 
 
-def test_nothing_is_learned(long: Text) -> None:
+def test_evaluation_changes_nothing(long: Text) -> None:
     model = make_model(len(long.vocabulary), "sampled")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
     first = run(long, model)
-    # Nor is the training's randomness used.
+    # The random state is unchanged.
     assert torch.equal(torch.rand(1), expected)
     assert run(long, model) == first
     for name, tensor in model.state_dict().items():
@@ -302,7 +302,7 @@ def test_nothing_is_learned(long: Text) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_perplexity_beyond_all_numbers(long: Text) -> None:
+def test_an_infinite_perplexity(long: Text) -> None:
     model = uniform_model(len(long.vocabulary))
     with torch.no_grad():
         model.softmax.bias[0] = 1e5

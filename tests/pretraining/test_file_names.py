@@ -1,4 +1,4 @@
-"""File names that are no UTF-8, as older systems have left them."""
+"""File names that are not valid UTF-8, as some older systems wrote them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def text(tmp_path: Path) -> Path:
         pytest.skip("this system has no such names")
 
 
-def test_shards_tell_the_name(text: Path, tmp_path: Path) -> None:
+def test_shards_store_the_name(text: Path, tmp_path: Path) -> None:
     shards = prepare([text], tmp_path / "cache")
     assert shards.meta["files"] == [NAME]
 
 
-def test_a_run_goes_on(text: Path, tmp_path: Path) -> None:
-    """Its settings are in each checkpoint, under a checksum."""
+def test_a_run_resumes(text: Path, tmp_path: Path) -> None:
+    """Every checkpoint has the name in its settings, under a checksum."""
     chosen = {"corpus": {"train": str(text), "dev": str(text)}}
     whole = runs.run(tmp_path, tmp_path / "whole", **chosen)
     runs.stop_at(tmp_path, tmp_path / "out", 9, **chosen)
@@ -40,7 +40,7 @@ def test_a_run_goes_on(text: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "é 日本 😀", NAME, f"😀{NAME}", f"é{NAME}é"])
-def test_any_name_comes_back(tmp_path: Path, name: str) -> None:
+def test_names_survive_json_and_checkpoints(tmp_path: Path, name: str) -> None:
     value = {"files": [name], name: 'quote " and backslash \\udce9'}
     write_json(tmp_path / "a.json", value)
     data = (tmp_path / "a.json").read_bytes()

@@ -37,7 +37,7 @@ def test_the_same_training(texts: Path, tmp_path: Path, precision: str) -> None:
 
 
 @with_kernels
-def test_resumed_bit_for_bit(texts: Path, tmp_path: Path) -> None:
+def test_resumes_bit_for_bit(texts: Path, tmp_path: Path) -> None:
     whole = runs.run(texts, tmp_path / "whole", bilm=SIZES)
     for step in (3, 7, 10):
         runs.stop_at(texts, tmp_path / "stopped", step, bilm=SIZES)

@@ -1,5 +1,4 @@
-"""LanguageModel: losses, gradients and states against a slow language model that goes
-word by word."""
+"""Losses, gradients and states equal those of a reference that reads word by word."""
 
 from __future__ import annotations
 
@@ -54,7 +53,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Text:
 
 @dataclass
 class Slow:
-    """The slow model's view of a text."""
+    """The reference model on a text."""
 
     model: SlowLM
     text: Text
@@ -70,7 +69,7 @@ class Slow:
         step: int,
         masks: Sequence[Tensor] = (),
     ) -> tuple[Tensor, list[list[State]]]:
-        """(2, U, B), and the states after it, by direction and lane."""
+        """Losses, (2, U, B), and the states after the window by direction and lane."""
         types, index = self.text.shards.types(), self.text.vocabulary.index
         after: list[list[State]] = [[], []]
         losses: list[list[Tensor]] = [[], []]
@@ -123,7 +122,7 @@ def make_batches(
 def run(
     model: LanguageModel, batch: Batch, state: Any, **settings: Any
 ) -> tuple[Tensor, Any, dict[str, Tensor]]:
-    """Losses, state, and all gradients of a weighted sum of the losses, dense."""
+    """Losses, state, and the dense gradients of a weighted sum of the losses."""
     rows = None
     if batch.sample is not None:
         assert isinstance(model.softmax, SampledSoftmax)
@@ -141,7 +140,7 @@ def run(
 
 
 def weigh(losses: Tensor) -> Tensor:
-    """A sum in which each loss has another share."""
+    """A sum with a different weight for each loss."""
     shares = torch.linspace(0.5, 1.5, losses.numel(), dtype=losses.dtype)
     return losses.flatten() @ shares
 
@@ -156,7 +155,7 @@ def assert_same_states(state: list[LSTMState], states: list[list[State]]) -> Non
 
 
 def near(found: Tensor, expected: Tensor) -> None:
-    # The full softmax is in float32 always, and so are the chances of a sample.
+    # The full softmax and the sampling probabilities are always float32.
     torch.testing.assert_close(
         found.detach(), expected.detach(), rtol=2e-6, atol=2e-6, check_dtype=False
     )
@@ -197,7 +196,7 @@ def check(
         for name, gradient in zip(names, gradients):
             assert gradient.any(), name
             near(found[name], gradient)
-        # Time ends at the window's beginning.
+        # Backpropagation stops at the start of the window.
         states = [[detached(state) for state in lanes] for lanes in states]
 
 
@@ -212,8 +211,8 @@ def test_losses_gradients_and_states(text: Text, softmax: str, name: str) -> Non
     check(text, model, softmax)
 
 
-def test_the_clips_are_met(text: Text) -> None:
-    """Else the comparison would say nothing of them."""
+def test_clips_are_reached(text: Text) -> None:
+    """Otherwise the comparison would not cover them."""
     model = make_model(len(text.vocabulary)).double()
     (batch,) = make_batches(text, model)[0]
     _, state = model.contextualize(batch, model.zero_state(N_LANES), dtype=DOUBLE)
@@ -224,9 +223,9 @@ def test_the_clips_are_met(text: Text) -> None:
 
 
 @pytest.mark.parametrize("softmax", SOFTMAXES)
-def test_with_dropout(text: Text, softmax: str) -> None:
-    """On x_k, on the input of each further layer, where its skip takes it up, and on
-    the top layer: the same masks, the same losses and gradients."""
+def test_dropout(text: Text, softmax: str) -> None:
+    """With the same masks on the input of each layer, which the skip connection adds
+    too, and on the output of the top layer."""
     check(text, make_model(len(text.vocabulary), softmax), softmax, dropout=0.3)
 
 
@@ -243,11 +242,11 @@ def test_a_model_of_manylangs(tmp_path: Path, softmax: str) -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
-def test_how_much_is_dropped(text: Text, dropout: float) -> None:
+def test_the_dropout_rate(text: Text, dropout: float) -> None:
     model = make_model(len(text.vocabulary), config=CONFIGS["one layer"])
     for name, parameter in model.named_parameters():
         if name.endswith("weight_ih"):
-            # What is dropped below the layer has no effect on what it puts out.
+            # Dropout on the input of the layer then has no effect on its output.
             parameter.data.zero_()
     (batch,) = make_batches(text, model, unroll_steps=8)[0]
     state = model.zero_state(N_LANES)
@@ -257,16 +256,16 @@ def test_how_much_is_dropped(text: Text, dropout: float) -> None:
             [model.contextualize(batch, state, dropout)[0] for _ in range(50)]
         )
     dropped = found == 0
-    # Of 12,000 values; the deviation is under 0.005.
+    # The standard deviation over 12,000 values is below 0.005.
     assert abs(dropped.double().mean() - dropout) < 0.025
     for number in range(5):
-        # All places, all directions alike.
+        # The same rate at every position and in both directions.
         assert abs(dropped.select(-1, number).double().mean() - dropout) < 0.05
     expected = (top / (1 - dropout)).expand_as(found)
     torch.testing.assert_close(found[~dropped], expected[~dropped])
 
 
-def test_no_dropout_is_no_randomness(text: Text) -> None:
+def test_without_dropout_nothing_is_random(text: Text) -> None:
     model = make_model(len(text.vocabulary))
     (batch,) = make_batches(text, model)[0]
     found = []
@@ -275,18 +274,18 @@ def test_no_dropout_is_no_randomness(text: Text) -> None:
         found.append(model(batch, model.zero_state(N_LANES))[0])
         found.append(model.contextualize(batch, model.zero_state(N_LANES), 0.5)[0])
     assert torch.equal(found[0], found[2])
-    # It is the rate alone that decides, whatever mode the model is in.
+    # Only the rate matters, not the mode of the model.
     assert not torch.equal(found[1], found[3])
 
 
-def test_carried_state_joins_windows(text: Text) -> None:
-    """Two windows are one of twice the length, in both directions."""
+def test_two_windows_equal_one_of_twice_the_length(text: Text) -> None:
+    """As the state is carried, in both directions."""
     model = make_model(len(text.vocabulary)).double()
     short, long = (make_batches(text, model, steps) for steps in (3, 6))
     n_steps = long.lanes.steps_per_epoch
     assert short.lanes.steps_per_epoch in (2 * n_steps, 2 * n_steps - 1)
     if short.lanes.steps_per_epoch != 2 * n_steps:
-        pytest.fail("lanes of other lengths: choose another text")
+        pytest.fail("lanes of different lengths: choose another text")
     state = one = model.zero_state(N_LANES)
     for step in range(n_steps):
         parts = []
@@ -300,7 +299,7 @@ def test_carried_state_joins_windows(text: Text) -> None:
                 torch.testing.assert_close(tensor, expected)
 
 
-def test_a_new_state_forgets(text: Text) -> None:
+def test_zero_state(text: Text) -> None:
     model = make_model(len(text.vocabulary))
     (first,), (second,) = (make_batches(text, model)[step] for step in range(2))
     new = model.zero_state(N_LANES)
@@ -317,12 +316,12 @@ def test_a_new_state_forgets(text: Text) -> None:
         again = model(second, model.zero_state(N_LANES))[0]
     assert torch.equal(alone, again)
     assert (alone[:, 0] != carried[:, 0]).all()
-    # The state that was given is left as it was.
+    # The state is not modified.
     assert not any(tensor.any() for layer in new for tensor in layer)
 
 
 @pytest.mark.parametrize("softmax", SOFTMAXES)
-def test_number_formats(text: Text, softmax: str) -> None:
+def test_dtypes(text: Text, softmax: str) -> None:
     """Products in float32 and bfloat16, of weights in float32 and float64."""
     model = make_model(len(text.vocabulary), softmax).double()
     (batch,) = make_batches(text, model)[0]
@@ -345,8 +344,8 @@ def test_number_formats(text: Text, softmax: str) -> None:
                 assert difference < error * gradients[name].norm(), name
 
 
-def test_no_gradient_without_weights_to_learn(text: Text) -> None:
-    """The output layer can be trained alone: nothing goes back into the biLM."""
+def test_a_frozen_bilm_has_no_gradient(text: Text) -> None:
+    """While the output layer is trained alone."""
     model = make_model(len(text.vocabulary), "sampled")
     for parameter in model.bilm.parameters():
         parameter.requires_grad_(False)
@@ -355,14 +354,14 @@ def test_no_gradient_without_weights_to_learn(text: Text) -> None:
     assert set(found) == {"softmax.weight", "softmax.bias"}
 
 
-def test_rows_belong_to_a_sampled_batch(text: Text) -> None:
+def test_a_sampled_batch_needs_its_rows(text: Text) -> None:
     model = make_model(len(text.vocabulary), "sampled")
     (batch,) = make_batches(text, model)[0]
     with pytest.raises(ValueError, match=r"rows: expected the sampled rows.*None"):
         model(batch, model.zero_state(N_LANES))
 
 
-def test_the_configured_output_layer() -> None:
+def test_make_softmax() -> None:
     full = make_softmax(SOFTMAXES["full"], 30, 4)
     assert type(full) is FullSoftmax
     assert full.weight.shape == (30, 4)
@@ -378,7 +377,7 @@ def test_the_configured_output_layer() -> None:
     assert adaptive.softmax.div_value == 2.0
 
 
-def test_configs_are_what_they_say() -> None:
+def test_the_configs_cover_both_projections() -> None:
     plain: BiLMConfig = CONFIGS["plain"]
     assert not plain.has_lstm_projection
     assert CONFIGS["projected"].has_lstm_projection

@@ -1,4 +1,4 @@
-"""Optimizer against PyTorch's on dense copies; the schedule at its corners."""
+"""The optimizer equals PyTorch's on dense copies of the weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spacy_elmo.pretraining.settings import OptimizerSettings
 
 N_WORDS = 30
 RATES = [0.3, 0.1, 0.25, 0.0, 0.2, 0.05]
-"""Of the steps of a test; none is that of the settings."""
+"""Learning rates of the steps, which differ from that of the settings."""
 
 SETTINGS = {
     "adagrad": OptimizerSettings(name="adagrad", initial_accumulator=0.5),
@@ -32,7 +32,7 @@ NAMES = pytest.mark.parametrize("name", SETTINGS)
 
 
 def touch(model: LanguageModel, ids: list[int]) -> SampledRows | None:
-    """The rows of a step, if the softmax is sampled."""
+    """The sampled rows of a step, if the softmax is sampled."""
     if not isinstance(model.softmax, SampledSoftmax):
         return None
     nothing = torch.zeros(0)
@@ -41,7 +41,7 @@ def touch(model: LanguageModel, ids: list[int]) -> SampledRows | None:
 
 
 def ids_of(step: int) -> list[int]:
-    """Rows that a step touches; 3 and 4 are touched by each."""
+    """Rows that a step touches, always including 3 and 4."""
     torch.manual_seed(100 + step)
     return [3, 4, *(torch.randperm(N_WORDS - 5)[:6] + 5).tolist()]
 
@@ -68,7 +68,7 @@ def take_steps(
 def dense_optimizer(
     parameters: dict[str, nn.Parameter], settings: OptimizerSettings
 ) -> torch.optim.Optimizer:
-    """PyTorch's, in its plainest form."""
+    """PyTorch's own, in its simplest form."""
     values = list(parameters.values())
     if settings.name == "adagrad":
         return torch.optim.Adagrad(
@@ -114,12 +114,11 @@ def test_dense_weights(name: str, softmax: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["adagrad", "adamw"])
-def test_rows_are_as_if_dense(name: str) -> None:
-    """Adagrad on a dense gradient that is 0 elsewhere; torch.optim.SparseAdam, which
-    lets rows rest too."""
+def test_rows_equal_dense_optimizers(name: str) -> None:
+    """Adagrad equals that on a dense gradient with zeros, Adam equals SparseAdam."""
     settings = OptimizerSettings(name="adagrad", initial_accumulator=0.5)
     if name == "adamw":
-        # SparseAdam adds it at another place.
+        # SparseAdam adds eps in another place.
         settings = OptimizerSettings(name="adamw", beta1=0.8, beta2=0.95, eps=1e-20)
     model = make_model(N_WORDS, "sampled")
     assert isinstance(model.softmax, SampledSoftmax)
@@ -147,8 +146,8 @@ def test_rows_are_as_if_dense(name: str) -> None:
             torch.testing.assert_close(found, expected)
 
 
-def test_rows_of_every_step_are_adam() -> None:
-    """With the same eps at the same place, and without weight decay."""
+def test_rows_of_every_step_equal_adam() -> None:
+    """Including eps, and without weight decay."""
     model = make_model(N_WORDS, "sampled")
     assert isinstance(model.softmax, SampledSoftmax)
     optimizer = Optimizer(model, SETTINGS["adamw"])
@@ -168,7 +167,7 @@ def test_rows_of_every_step_are_adam() -> None:
 
 
 @NAMES
-def test_a_step_changes_its_rows_alone(name: str) -> None:
+def test_a_step_changes_only_its_rows(name: str) -> None:
     model = make_model(N_WORDS, "sampled")
     optimizer = Optimizer(model, SETTINGS[name])
     take_steps(model, optimizer, 0, 2)
@@ -182,12 +181,12 @@ def test_a_step_changes_its_rows_alone(name: str) -> None:
     for key in of_rows:
         assert torch.equal(after[key][rest], before[key][rest])
         assert (after[key][ids_of(2)] != before[key][ids_of(2)]).all()
-    # There is no gradient of the whole matrix.
+    # The whole matrix has no gradient.
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @NAMES
-def test_no_rate_no_change(name: str) -> None:
+def test_a_learning_rate_of_zero(name: str) -> None:
     model = make_model(N_WORDS, "sampled")
     before = copy.deepcopy(model)
     optimizer = Optimizer(model, SETTINGS[name])
@@ -199,9 +198,8 @@ def test_no_rate_no_change(name: str) -> None:
 
 
 @pytest.mark.parametrize("softmax", SOFTMAXES)
-def test_decay_is_for_matrices_alone(softmax: str) -> None:
-    """A step without a gradient takes a share off them. Rows that may rest have none:
-    they would decay by how often they are drawn."""
+def test_weight_decay_applies_to_matrices(softmax: str) -> None:
+    """Not to sampled rows, which would decay by how often they are sampled."""
     model = make_model(N_WORDS, softmax)
     before = copy.deepcopy(model)
     optimizer = Optimizer(model, SETTINGS["adamw"])
@@ -219,8 +217,8 @@ def test_decay_is_for_matrices_alone(softmax: str) -> None:
         torch.testing.assert_close(model.get_parameter(name), expected, msg=name)
 
 
-def test_weights_that_are_held_stay() -> None:
-    """No gradient, no step, no decay, and no state yet."""
+def test_frozen_weights() -> None:
+    """No update, no weight decay, and no state."""
     model = make_model(N_WORDS)
     before = copy.deepcopy(model)
     optimizer = Optimizer(model, SETTINGS["adamw"])
@@ -240,16 +238,16 @@ def test_weights_that_are_held_stay() -> None:
 
 @NAMES
 @pytest.mark.parametrize("softmax", SOFTMAXES)
-def test_a_stored_state_goes_on_bitwise(
+def test_a_restored_state_continues_bit_for_bit(
     tmp_path: Path, name: str, softmax: str
 ) -> None:
-    """Through a file; the AdamW of a part that was held until then begins there."""
+    """Through a checkpoint, also for a parameter that was frozen until then."""
     model = make_model(N_WORDS, softmax)
     optimizer = Optimizer(model, SETTINGS[name])
     take_steps(model, optimizer, 0, 3)
-    held = next(iter(optimizer.names.values()))
+    frozen = next(iter(optimizer.names.values()))
     if name == "adamw":
-        optimizer.dense.state[held] = {}
+        optimizer.dense.state[frozen] = {}
     checkpoints.save(tmp_path, 3, optimizer.state_dict(), {})
     stored = checkpoints.load_newest(tmp_path, pytest.fail)
     assert stored is not None
@@ -265,14 +263,14 @@ def test_a_stored_state_goes_on_bitwise(
     for key, tensor in state.items():
         assert tensor.dtype == expected_state[key].dtype
         assert torch.equal(tensor, expected_state[key])
-    # What was loaded is no longer in use.
+    # The loaded tensors are copied, not used.
     again = checkpoints.load_newest(tmp_path, pytest.fail)
     assert again is not None
     for key, tensor in stored.tensors.items():
         assert torch.equal(tensor, again.tensors[key])
 
 
-def test_names_of_the_state() -> None:
+def test_names_in_the_state() -> None:
     model = make_model(N_WORDS, "sampled")
     optimizer = Optimizer(model, SETTINGS["adamw"])
     take_steps(model, optimizer, 0, 1)
@@ -292,7 +290,7 @@ def test_names_of_the_state() -> None:
         ("adamw", "softmax.bias.exp_avg"),
     ],
 )
-def test_a_state_with_a_gap_is_refused(name: str, key: str) -> None:
+def test_a_missing_tensor_is_refused(name: str, key: str) -> None:
     model = make_model(N_WORDS, "sampled")
     optimizer = Optimizer(model, SETTINGS[name])
     take_steps(model, optimizer, 0, 1)
@@ -307,7 +305,7 @@ def test_a_state_with_a_gap_is_refused(name: str, key: str) -> None:
 
 @pytest.mark.parametrize("bound", [0.5, 3.0, 1000.0, None])
 def test_clip(bound: float | None) -> None:
-    """All gradients, the rows' too, against the formula and against PyTorch."""
+    """All gradients, including the rows', against the formula and PyTorch."""
     model = make_model(N_WORDS, "sampled")
     optimizer = Optimizer(model, SETTINGS["adagrad"])
     rows = touch(model, ids_of(0))

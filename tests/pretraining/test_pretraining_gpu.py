@@ -1,4 +1,4 @@
-"""Pretraining on an NVIDIA GPU: `pytest -m gpu`."""
+"""Pretraining on an NVIDIA GPU. Run with `pytest -m gpu`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def losses(output: Path) -> List[float]:
     return [entry["loss"] for entry in log if entry["type"] == "train"]
 
 
-def test_a_gpu_follows_the_cpu(text: Path, tmp_path: Path) -> None:
+def test_a_gpu_computes_what_the_cpu_computes(text: Path, tmp_path: Path) -> None:
     for name, gpu_id in (("cpu", -1), ("gpu", 0)):
         pretrain(settings(text), tmp_path / name, gpu_id=gpu_id, show=False)
     assert losses(tmp_path / "gpu") == pytest.approx(losses(tmp_path / "cpu"), abs=1e-3)
@@ -90,9 +90,7 @@ def test_captured_steps_equal_plain_ones(
     assert losses(tmp_path / "captured") == pytest.approx(expected, abs=1e-3)
 
 
-def test_dropout_differs_from_step_to_step_under_a_graph(
-    text: Path, tmp_path: Path
-) -> None:
+def test_captured_steps_draw_new_dropout_masks(text: Path, tmp_path: Path) -> None:
     pretrain(settings(text, dropout=0.3), tmp_path / "a", gpu_id=0, show=False)
     pretrain(settings(text, dropout=0.3), tmp_path / "b", gpu_id=0, show=False)
     pretrain(settings(text, dropout=0.0), tmp_path / "c", gpu_id=0, show=False)
@@ -114,10 +112,10 @@ def test_training_learns_and_resumes(
     expected = load_file(whole / "model-last" / "model.safetensors")
     found = load_file(parts / "model-last" / "model.safetensors")
     for name, tensor in expected.items():
-        # Sums on a GPU come in no fixed order.
+        # The order of additions on a GPU is not fixed.
         torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-2)
 
 
-def test_a_gpu_that_is_not_there_is_refused(text: Path, tmp_path: Path) -> None:
+def test_a_missing_gpu(text: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="gpu_id: expected one of"):
         pretrain(settings(text), tmp_path, gpu_id=99, show=False)

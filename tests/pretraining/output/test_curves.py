@@ -1,4 +1,4 @@
-"""The plot shows what the log holds, by its pixels and by the artists of matplotlib."""
+"""Plots of the log, tested by their pixels and by matplotlib's artists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""However often a run is interrupted, its log is that of one uninterrupted run."""
+"""The log of an interrupted and resumed run equals that of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_log_truncated_at_any_byte(tmp_path: Path) -> None:
         lines = [json.loads(line) for line in data.splitlines()]
         assert read_log(log) == lines[:n_lines]
         write(log.parent, train(4), first_step=2)
-        # Of the records after step 2 none is left.
+        # Records after step 2 are removed.
         assert records(log) == [*whole[: min(max(n_lines - 1, 0), 1)], whole[1]], size
         assert log.read_bytes().startswith(first * (n_lines > 0))
 

@@ -1,9 +1,8 @@
-"""A model's folder: written in one step, read back whole, or refused."""
+"""Model folders are written atomically and read back unchanged, or refused."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any, Callable
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.corpora import contents
-from helpers.kills import kill_everywhere
 from helpers.language_models import (
     CONFIG,
     SOFTMAXES,
@@ -23,7 +21,6 @@ from helpers.refusals import refused
 from safetensors.torch import load_file, save_file
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.files import part_path, recover_folder
 from spacy_elmo.formats import WeightsError, options, published
 from spacy_elmo.pretraining.data.vocabulary import Vocabulary
 from spacy_elmo.pretraining.language_model import LanguageModel
@@ -53,7 +50,7 @@ def write(
 
 
 def assert_same(found: LanguageModel, expected: LanguageModel) -> None:
-    """Bit for bit."""
+    """The same configuration and bitwise equal weights."""
     assert found.bilm.config == expected.bilm.config
     state, other = found.state_dict(), expected.state_dict()
     assert state.keys() == other.keys()
@@ -67,7 +64,7 @@ def assert_encodes_the_same(found: BiLM, expected: BiLM) -> None:
 
 
 @SOFTMAX_TYPES
-def test_what_is_written_is_read(tmp_path: Path, softmax: str) -> None:
+def test_write_and_read(tmp_path: Path, softmax: str) -> None:
     folder = tmp_path / "a" / "model"
     folder.parent.mkdir()
     model = write(folder, softmax, seed=3)
@@ -91,7 +88,7 @@ def test_what_is_written_is_read(tmp_path: Path, softmax: str) -> None:
     hidden, targets = torch.randn(30, 5), torch.randint(0, len(VOCAB), (30,))
     losses = found.model.softmax.nll(hidden, targets)
     assert torch.equal(losses, model.softmax.nll(hidden, targets))
-    # Training has losses of its own, by settings that are no weights.
+    # The training loss also depends on settings, which are not weights.
     trained = []
     for layer in (found.model.softmax, model.softmax):
         torch.manual_seed(1)
@@ -100,18 +97,18 @@ def test_what_is_written_is_read(tmp_path: Path, softmax: str) -> None:
 
 
 @SOFTMAX_TYPES
-def test_it_is_a_folder_of_weights(tmp_path: Path, softmax: str) -> None:
+def test_load_bilm_reads_the_folder(tmp_path: Path, softmax: str) -> None:
     model = write(tmp_path / "model", softmax)
     assert_encodes_the_same(load_bilm(tmp_path / "model"), model.bilm)
 
 
-def test_the_published_pair(tmp_path: Path) -> None:
+def test_the_published_format(tmp_path: Path) -> None:
     model = write(tmp_path / "model", hdf5=True)
     pair = tmp_path / "model" / HDF5
     files = (pair / options.FILE_NAME, pair / published.WEIGHTS)
     assert sorted(pair.iterdir()) == sorted(files)
     for found in (load_bilm(pair), load_bilm(*files), load_bilm(pair.parent)):
-        # What published files do not hold: the masked position, which no word has.
+        # Compared by vectors: published files lack the embedding of the mask.
         assert_encodes_the_same(found, model.bilm)
     assert_same(read_model(pair.parent).model, model)
 
@@ -124,7 +121,7 @@ def test_a_model_of_manylangs(tmp_path: Path) -> None:
     write_model(folder, model, VOCAB, SOFTMAXES["full"], {})
     assert_same(read_model(folder).model, model)
     assert_encodes_the_same(read_model(folder).model.bilm, model.bilm)
-    # It has no published form; nothing is left half written.
+    # It cannot be exported to the published format, and nothing is left of it.
     before = contents(tmp_path)
     with pytest.raises(WeightsError):
         write_model(folder, model, VOCAB, SOFTMAXES["full"], {}, hdf5=True)
@@ -132,22 +129,13 @@ def test_a_model_of_manylangs(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_later_model_takes_its_place(tmp_path: Path) -> None:
+def test_a_model_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write(folder, "sampled", seed=1, hdf5=True)
-    (folder / "notes.txt").write_text("of a user", encoding="utf8")
+    (folder / "notes.txt").write_text("by a user", encoding="utf8")
     model = write(folder, "adaptive", seed=2)
     assert_same(read_model(folder).model, model)
     assert len(contents(folder)) == 5
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_what_a_killed_writer_left_is_no_matter(tmp_path: Path) -> None:
-    for name in (part_path(tmp_path / "model").name, "model.old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "anything").write_bytes(b"half")
-    model = write(tmp_path / "model")
-    assert_same(read_model(tmp_path / "model").model, model)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -165,56 +153,14 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_killed_between_the_two_renames(tmp_path: Path) -> None:
-    folder, before = tmp_path / "model", tmp_path / "model.old"
-    model = write(folder)
-    recover_folder(folder)
-    assert_same(read_model(folder).model, model)
-    folder.rename(before)
-    recover_folder(folder)
-    assert not before.exists()
-    assert_same(read_model(folder).model, model)
-    # Where both are there, the folder is the newer one.
-    shutil.copytree(folder, before)
-    newer = write(tmp_path / "other", seed=4)
-    shutil.rmtree(folder)
-    (tmp_path / "other").rename(folder)
-    recover_folder(folder)
-    assert_same(read_model(folder).model, newer)
-    recover_folder(tmp_path / "none")
-    assert not (tmp_path / "none").exists()
-
-
-def test_killed_anywhere(tmp_path: Path) -> None:
-    """There is always a whole model, the old one or the new one."""
-    old, new = write(tmp_path / "1", seed=1), write(tmp_path / "2", seed=2)
-    folder = tmp_path / "work" / "model"
-    found_steps = []
-    for is_done in kill_everywhere(lambda: write(folder, seed=2)):
-        recover_folder(folder)
-        if folder.exists():
-            found = read_model(folder)
-            assert_same(found.model, (old, new)[found.meta["step"] - 1])
-            found_steps.append(found.meta["step"])
-        if is_done:
-            assert [path.name for path in folder.parent.iterdir()] == ["model"]
-            assert_same(read_model(folder).model, new)
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        shutil.copytree(tmp_path / "1", folder)
-    # From the second time on there was one to be replaced.
-    assert len(found_steps) > 20
-    assert found_steps == sorted(found_steps)
-    assert set(found_steps) == {1, 2}
-
-
-# What is refused
+# Refused folders
 
 
 def test_weights_without_an_output_layer(tmp_path: Path) -> None:
     model = make_model(len(VOCAB))
     save_bilm(model.bilm, tmp_path / "ours")
     save_bilm(model.bilm, tmp_path / "published", format="hdf5")
-    for name in ("ours", "published", "gone"):
+    for name in ("ours", "published", "missing"):
         folder = tmp_path / name
         with refused(folder, SOFTMAX, VOCABULARY, META, "no perplexity"):
             read_model(folder)
@@ -232,7 +178,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "half": lambda data: data[: len(data) // 2],
     "zeros": lambda data: bytes(len(data)),
-    "of another kind": lambda data: b"\xff\xfe[1]",
+    "binary": lambda data: b"\xff\xfe[1]",
     "a list": lambda data: b"[]",
 }
 
@@ -250,7 +196,7 @@ def test_a_damaged_file(tmp_path: Path, name: str, damage: str) -> None:
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "no softmax": lambda meta: meta.pop("softmax"),
-    "a setting is gone": lambda meta: meta["softmax"].pop("n_samples"),
+    "a missing setting": lambda meta: meta["softmax"].pop("n_samples"),
     "another type": lambda meta: meta["softmax"].update(type="adaptive", cutoffs=[4]),
     "an unknown type": lambda meta: meta["softmax"].update(type="fast"),
     "no section": lambda meta: meta.update(softmax=3),
@@ -258,7 +204,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_description(tmp_path: Path, change: str) -> None:
+def test_metadata_that_does_not_fit(tmp_path: Path, change: str) -> None:
     folder = tmp_path / "model"
     write(folder)
     meta = json.loads((folder / META).read_text(encoding="utf8"))

@@ -1,4 +1,4 @@
-"""What a run writes to its log and shows on stderr."""
+"""The reporter writes the log and shows progress on stderr."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_records_and_messages_are_logged(tmp_path: Path) -> None:
 
 
 def test_an_inactive_reporter_writes_nothing(tmp_path: Path) -> None:
-    """That of any process but the first."""
+    """All processes but the first have one."""
     with make_reporter(tmp_path, active=False, show=True) as reporter:
         reporter.advance()
         reporter.train(train_record(1))

@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Received:
-    """What a logger received."""
+    """Everything that a logger received."""
 
     def __init__(self) -> None:
         self.infos: list[Optional[dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""What a run learns, and how its settings change that."""
+"""Training reduces the loss, and its settings have the documented effect."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite(
     assert "expected finite losses" in message
     assert f"{name} {value}" in message
     assert f"lane 2, {name} LM" in message
-    # The five words that the lane reads in that step, and where they are.
+    # The five words that the lane reads in that step, and their position.
     place, _, words = message.partition("token ")[2].partition(" of shard 0: ")
     text = train_words(texts)
     ring = [*text, *text]
@@ -97,7 +97,7 @@ def test_the_message_quotes_the_text_of_the_loss(texts: Path, tmp_path: Path) ->
 
 
 def test_a_learning_rate_that_is_far_too_high(texts: Path, tmp_path: Path) -> None:
-    """A real divergence: what was written before is intact, and nothing follows it."""
+    """A real divergence: files from before are intact, and no more are written."""
     training: runs.Values = {
         "max_steps": 30,
         "eval_frequency": 1,
@@ -212,7 +212,7 @@ def test_the_last_checkpoint_must_be_written(
 def test_a_best_model_that_cannot_be_written(
     texts: Path, tmp_path: Path, plain: Path
 ) -> None:
-    """That of step 6; that of step 12 can be written."""
+    """Step 6 fails to export its model; step 12 succeeds."""
     assert [line["best"] for line in runs.log(plain, "dev")] == [True, True]
     fault = full_disk("before_export", 1)
     output = runs.run(texts, tmp_path, callbacks=[fault])
@@ -227,7 +227,7 @@ def test_a_best_model_that_cannot_be_written(
 def test_the_best_model_is_the_best_that_was_written(
     texts: Path, tmp_path: Path
 ) -> None:
-    """Of steps 4, 8 and 12 the second is the best, but only the last is written."""
+    """Step 8 is the best, but fails to export its model; step 12 replaces that of 4."""
     output = runs.run(
         texts,
         tmp_path,
