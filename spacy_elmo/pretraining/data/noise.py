@@ -1,6 +1,7 @@
 """Noise in the words that the network reads: misspellings, and sentences in another
 letter case. The words that it predicts stay as they are."""
 
+from collections import Counter
 from functools import lru_cache
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -71,7 +72,7 @@ class Noise:
         self.settings = settings
         self.types = types
         self.characters = characters
-        self.alphabet = _draw_alphabet(types, counts)
+        self.alphabet = _make_alphabet(types, counts)
         self._spell = lru_cache(maxsize=_CACHED_WORDS)(self._spell_uncached)
 
     def plan(self, ids: np.ndarray, *seed: int) -> NoisePlan:
@@ -83,16 +84,11 @@ class Noise:
         """
         random = np.random.default_rng([*seed, 1])
         n_directions, n_steps, n_lanes = ids.shape
+        rates = self.settings
+        bounds = np.cumsum([rates.lower_case, rates.upper_case, rates.title_case])
         # One draw for each part of a lane between two boundaries.
-        bounds = np.cumsum(
-            [
-                self.settings.lower_case,
-                self.settings.upper_case,
-                self.settings.title_case,
-            ]
-        )
-        sentence_draws = random.random((n_directions, n_steps + 1, n_lanes))
-        cases = np.searchsorted(bounds, sentence_draws, side="right")
+        draws = random.random((n_directions, n_steps + 1, n_lanes))
+        cases = np.searchsorted(bounds, draws, side="right")
         sentences = np.cumsum(ids == 0, axis=1)
         return NoisePlan(
             np.take_along_axis(cases, sentences, axis=1),
@@ -145,8 +141,8 @@ def misspell(word: str, draw: int, alphabet: str) -> str:
     three letters are returned as they are.
 
     word (str): Any word. Only its letters change.
-    draw (int): A large random number, from which the change is derived.
-    alphabet (str): Letters to replace one by.
+    draw (int): A large random number, which selects the change.
+    alphabet (str): Letters to choose a replacement from.
     """
     letters = [place for place, letter in enumerate(word) if letter.isalpha()]
     if len(letters) < _MIN_LETTERS:
@@ -161,19 +157,16 @@ def misspell(word: str, draw: int, alphabet: str) -> str:
         return before + after
     if kind == 2:
         return before + letter + letter + after
-    # The last letter has no neighbour to be swapped with, and is replaced.
-    other = alphabet[draw % len(alphabet)]
-    return before + (other.upper() if letter.isupper() else other) + after
+    # Also for a letter to be swapped that is not followed by another.
+    replacement = alphabet[draw % len(alphabet)]
+    return before + (replacement.upper() if letter.isupper() else replacement) + after
 
 
-def _draw_alphabet(types: Sequence[str], counts: np.ndarray) -> str:
+def _make_alphabet(types: Sequence[str], counts: np.ndarray) -> str:
     """Make a string of lower-case letters with the text's letter frequencies."""
-    often: Dict[str, int] = {}
-    for number in np.argsort(-counts, kind="stable")[:_ALPHABET_TYPES].tolist():
-        for letter in types[number].lower():
-            if letter.isalpha():
-                often[letter] = often.get(letter, 0) + int(counts[number])
-    total = sum(often.values())
-    return "".join(
-        letter * -(-count * 1000 // total) for letter, count in often.items()
-    )
+    letters: Counter[str] = Counter()
+    for i in np.argsort(-counts, kind="stable")[:_ALPHABET_TYPES].tolist():
+        for letter in filter(str.isalpha, types[i].lower()):
+            letters[letter] += int(counts[i])
+    total = letters.total()
+    return "".join(letter * -(-n * 1000 // total) for letter, n in letters.items())

@@ -174,16 +174,6 @@ def test_starts_are_the_positions_of_the_first_inputs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(window.tokens[:, :, 0], ids[window.starts])
 
 
-def test_many_shards_are_read_like_one(tmp_path: Path) -> None:
-    lengths = [3, 1, 6, 2, 5, 4] * 4
-    one = make_lanes(tmp_path / "1", lengths, batch_size=3, unroll_steps=5, seed=2)
-    many = make_lanes(tmp_path / "2", lengths, 4, batch_size=3, unroll_steps=5, seed=2)
-    assert len(many.shards.tokens) > 10
-    for step in range(20):
-        for found, expected in zip(many.window(step), one.window(step)):
-            np.testing.assert_array_equal(found, expected)
-
-
 def test_a_step_does_not_depend_on_earlier_ones(tmp_path: Path) -> None:
     sizes = {"batch_size": 3, "unroll_steps": 4, "seed": 7}
     lanes = make_lanes(tmp_path, [3] * 20, **sizes)
@@ -217,15 +207,6 @@ def test_reading_the_first_ids_only(tmp_path: Path) -> None:
     for step in range(3 * part.steps_per_epoch):
         for found, expected in zip(part.window(step), whole.window(step)):
             np.testing.assert_array_equal(found, expected)
-
-
-def test_lanes_repeat_a_short_text(tmp_path: Path) -> None:
-    lanes = make_lanes(tmp_path, [2], batch_size=5, unroll_steps=7, seed=None)
-    assert lanes.steps_per_epoch == 1
-    assert lanes.lane_starts(0).tolist() == [0, 0, 1, 1, 2]
-    window = lanes.window(0)
-    assert window.tokens[0, 0].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
-    assert window.tokens[1, 4].tolist() == [0, 2, 1, 0, 2, 1, 0, 2]
 
 
 def test_reading_ids_at_any_position(tmp_path: Path) -> None:

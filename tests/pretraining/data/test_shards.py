@@ -85,13 +85,6 @@ def test_the_last_document_ends_after_a_full_shard(tmp_path: Path) -> None:
     assert_holds(shards, [[["a", "b"]], [["c", "d"]]])
 
 
-def test_a_document_across_many_shards(tmp_path: Path) -> None:
-    text = "\n".join(f"w{i} x" for i in range(20))
-    shards = make_shards(tmp_path, [text, "last one"], 10, 6)
-    assert len(shards.tokens) > 5
-    assert_holds(shards, documents_of(text, "last one"))
-
-
 def test_counts_grow_with_the_types(tmp_path: Path) -> None:
     text = "\n".join(f"w{i} w{i} w{i % 7}" for i in range(3000))
     assert_holds(make_shards(tmp_path, [text], 30_000, 5000), documents_of(text))
@@ -144,11 +137,6 @@ def test_tokens_are_memory_mapped(tmp_path: Path) -> None:
         assert tokens.mode == "r"
         assert not tokens.flags.writeable
     assert not isinstance(shards.counts, np.memmap)
-
-
-def test_folder_given_as_a_string(tmp_path: Path) -> None:
-    make_shards(tmp_path, ["a b"], 1, 1)
-    assert Shards(str(tmp_path / "shards")).types() == ["a", "b"]
 
 
 def test_read_sentences_accepts_any_ids(tmp_path: Path) -> None:

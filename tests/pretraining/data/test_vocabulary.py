@@ -226,11 +226,6 @@ def test_round_trip_of_any_words(
     assert_round_trip(vocabulary, path)
 
 
-def test_round_trip_of_large_counts(tmp_path: Path) -> None:
-    vocabulary = Vocabulary.from_counts(["a"], np.array([10**12]), 10**10)
-    assert_round_trip(vocabulary, tmp_path / "v.txt")
-
-
 GOOD = "a\t5\n<S>\t3\n</S>\t3\n<UNK>\t0\n"
 
 
@@ -322,8 +317,3 @@ def test_inconsistent_words_and_counts(
 ) -> None:
     with corpus_refused("vocabulary:", found):
         Vocabulary(words, counts)
-
-
-def test_equal_counts() -> None:
-    vocabulary = Vocabulary([*SPECIALS, "a"], [0, 0, 0, 0])
-    assert len(vocabulary) == 4
