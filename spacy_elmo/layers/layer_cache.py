@@ -97,22 +97,22 @@ class LayerCache:
             except OSError as error:
                 self._disk_is_full = True
                 warnings.warn(
-                    "The layers of further training docs are not cached: the temporary "
-                    f"file in {tempfile.gettempdir()} could not be written ({error}). "
-                    "The biLM will read these docs in every epoch. Set the environment "
-                    "variable TMPDIR to a folder with more space, or increase the "
-                    "model's layer_cache_mb.",
+                    "The layers of further training docs are not cached: a temporary "
+                    f"file could not be written ({error}). The biLM will read these "
+                    "docs in every epoch. Set the environment variable TMPDIR to a "
+                    "folder with more space, or increase the model's layer_cache_mb.",
                     stacklevel=2,
                 )
 
     def _write(self, layers: np.ndarray) -> FileEntry:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="spacy-elmo-")  # noqa: SIM115
-        free = shutil.disk_usage(tempfile.gettempdir()).free
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
         if free < RESERVED_DISK_SPACE + layers.nbytes:
             raise OSError(
-                f"{free >> 20} MiB are free, of which {RESERVED_DISK_SPACE >> 20} MiB "
-                "are reserved"
+                f"in {folder}, {free >> 20} MiB are free, of which "
+                f"{RESERVED_DISK_SPACE >> 20} MiB are reserved"
             )
         offset = self._file.seek(0, 2)
         # Written rather than mapped: a mapped write on a full disk kills the process.

@@ -208,6 +208,20 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
     assert len(read) == 3
 
 
+def test_no_temporary_folder(
+    docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    for name in ("TemporaryFile", "gettempdir"):
+        monkeypatch.setattr(layer_cache.tempfile, name, fail)
+    model, _ = model_with(bilm, 1e-5)
+    with pytest.warns(UserWarning, match="No usable temporary directory.*TMPDIR"):
+        frozen_layers(model, docs, is_train=True)
+    assert not model.attrs["training_cache"].n_in_file
+
+
 def test_others_find_space_on_the_disk(
     docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
