@@ -41,7 +41,7 @@ class Batch:
     """One step of B lanes of U words, in both directions. Characters are stored once
     for each of the n distinct words, shortest first.
 
-    window (Window): Text of all lanes, including those of other processes.
+    window (Window): Text of the lanes of all processes.
     char_ids (Tensor): Character ids of shape (n, max_characters).
     word_ids (Tensor): Ids in a biLM's own word vocabulary, of shape (n,).
     lengths (ndarray): Number of character ids before the padding, of shape (n,).

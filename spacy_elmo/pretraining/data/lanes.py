@@ -88,7 +88,7 @@ class Lanes:
         return Window(epoch, step, self.read(places), places[:, :, 0])
 
     def lane_starts(self, epoch: int) -> np.ndarray:
-        """Compute where each lane starts in an epoch, of shape (batch_size,)."""
+        """Compute the start of each lane in an epoch, of shape (batch_size,)."""
         offset = 0
         if self.seed is not None:
             offset = int(np.random.default_rng([self.seed, epoch]).integers(self.n_ids))

@@ -13,7 +13,7 @@ from ..settings import NoiseSettings
 _CACHED_WORDS = 1 << 17
 _ALPHABET_TYPES = 20_000
 _MIN_LETTERS = 3
-"""Fewest letters of a misspelled word. Shorter ones would become other words."""
+"""Minimum letters in a misspelled word. Shorter words would turn into others."""
 
 
 class Spelling(NamedTuple):

@@ -44,7 +44,7 @@ class ShardWriter:
         self._hash = hashlib.blake2b(digest_size=8)
 
     def add(self, chunk: Tokenized) -> None:
-        """Add a chunk, replacing its type ids by those of the whole corpus."""
+        """Add a chunk, with its types renumbered for the whole corpus."""
         types = self.types
         lookup = np.zeros(len(chunk.types) + 1, dtype=np.uint32)
         for i, word in enumerate(chunk.types, start=1):

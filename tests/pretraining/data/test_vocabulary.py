@@ -128,7 +128,7 @@ CORPORA = st.dictionaries(WORDS, st.integers(1, 50), min_size=1)
 def test_counts_are_numbers_of_targets(
     corpus: dict[str, int], n_sentences: int, min_count: int, max_size: int | None
 ) -> None:
-    """Including words that are spelled like special ones."""
+    """This includes words spelled like the special words."""
     types, counts = list(corpus), np.array(list(corpus.values()))
     vocabulary = Vocabulary.from_counts(
         types, counts, n_sentences, min_count=min_count, max_size=max_size
@@ -278,7 +278,7 @@ def test_files_of_other_editors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{}", "\ufeff{}", "{}\n\n", "{}\r\n"])
 def test_word_lists_of_other_programs(tmp_path: Path, text: str) -> None:
-    """Without counts, which are those of the training text."""
+    """Their counts come from the training text."""
     words = ["<S>", "</S>", "<UNK>", "the", "rare", "cat", "missing"]
     newline = "\r\n" if "\r" in text else "\n"
     path = write(tmp_path / "v.txt", text.format(newline.join(words)))
