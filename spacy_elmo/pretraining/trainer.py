@@ -26,7 +26,6 @@ from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .language_model import LanguageModel, make_softmax
 from .lock import lock_folder
-from .memory import STEPS_BETWEEN_TRIMS, keep_freed_memory, return_holes
 from .optimizers import Optimizer, clip
 from .output import checkpoints
 from .output.curves import plot_curves
@@ -76,8 +75,6 @@ def pretrain(
         if the text cannot be read; OSError if the final checkpoint or model cannot be
         written.
     """
-    if gpu_id < 0:
-        keep_freed_memory()
     group = Group.join(gpu_id)
     try:
         with lock_folder(Path(output)) if group.is_first else nullcontext():
@@ -304,9 +301,6 @@ class Trainer:
         self.results.put(step, parts[0].window, rate, output, norm)
         self.progress.step += 1
         self.reporter.advance()
-        on_cpu = self.group.device.type == "cpu"
-        if on_cpu and self.progress.step % STEPS_BETWEEN_TRIMS == 0:
-            return_holes()
 
     def forward_backward(self, parts: List[Batch]) -> StepOutput:
         """The gradient of a step, summed over all processes."""

@@ -1,6 +1,7 @@
 """Tasks that measure spacy_elmo and the machine's own limits. See `protocol`."""
 
 import contextlib
+import ctypes
 import itertools
 import resource
 import statistics
@@ -19,7 +20,6 @@ from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.bilm.backends import CPUBackend, select_backend
 from spacy_elmo.bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
 from spacy_elmo.bilm.precision import has_native_bfloat16
-from spacy_elmo.pretraining.memory import return_holes
 
 torch.set_num_threads(int(option("--threads")))
 
@@ -318,7 +318,8 @@ def measured(encode: Callable[[], List[np.ndarray]]) -> Dict[str, float]:
 def reset_peak() -> float:
     """Reset the peak. Returns the MiB in use."""
     # Memory that was freed but kept would be reused, and not be counted.
-    return_holes()
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # without glibc
+        ctypes.CDLL(None).malloc_trim(0)
     # Elsewhere than on Linux, the peak covers the whole life of the process.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf8")
