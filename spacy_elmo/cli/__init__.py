@@ -10,6 +10,7 @@ from .embed import embed_cli
 from .evaluate import evaluate_cli
 from .info import info_cli
 from .neighbors import neighbors_cli
+from .pairs import pairs_cli
 
 elmo_cli = typer.Typer(
     name="elmo",
@@ -23,6 +24,7 @@ elmo_cli.command("convert")(convert_cli)
 elmo_cli.command("info")(info_cli)
 elmo_cli.command("embed")(embed_cli)
 elmo_cli.command("neighbors")(neighbors_cli)
+elmo_cli.command("pairs")(pairs_cli)
 app.add_typer(elmo_cli)
 
 __all__ = ["elmo_cli"]

@@ -1,1 +1,1 @@
-"""What the language model says about words: log-probabilities, entropy, pairs."""
+"""Log-probabilities and entropies of words, and minimal pairs."""

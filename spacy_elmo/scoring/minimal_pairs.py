@@ -8,9 +8,20 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+)
 
-from .scorer import Scorer
+from ..text.files import read_lines
+from .scorer import Scorer, portions
 
 DIRECTIONS = ("forward", "backward", "both")
 _PAIRS_PER_PORTION = 1000
@@ -23,7 +34,7 @@ class Pair(NamedTuple):
 
     good (str): The acceptable sentence.
     bad (str): The unacceptable sentence.
-    group (str): What is tested, such as a paradigm of BLiMP; may be empty.
+    group (str): Name of the phenomenon, such as a paradigm of BLiMP; may be empty.
     """
 
     good: str
@@ -94,20 +105,18 @@ def read_pairs(
     good: str = "sentence_good",
     bad: str = "sentence_bad",
     group: str = "UID",
-    lines: Iterable[str],
 ) -> Iterator[Pair]:
     """Read pairs from JSON lines, in BLiMP's form by default.
 
-    path (Path): Named in errors.
+    path (Path): The file, compressed or not.
     good (str): Key of the acceptable sentence.
     bad (str): Key of the unacceptable sentence.
-    group (str): Key of what is tested; a line may lack it.
-    lines (Iterable[str]): The file's lines; blank ones are skipped.
-    YIELDS (Pair): One per line.
+    group (str): Key of the phenomenon. Optional in each line.
+    YIELDS (Pair): One per line. Blank lines are skipped.
     RAISES: ValueError, with the line's number, if a line is not a JSON object with
-        both sentences.
+        both sentences; OSError if the file cannot be opened.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in read_lines(path):
         if not line.strip():
             continue
         try:
@@ -123,10 +132,10 @@ def read_pairs(
                 f"{path}, line {number}: expected a JSON object with {good!r} and "
                 f"{bad!r}, found {line[:60]!r}. Name the keys of the two sentences."
             ) from error
-        if not all(isinstance(sentence, str) for sentence in sentences):
+        if not all(isinstance(text, str) and text.strip() for text in sentences):
             raise ValueError(
-                f"{path}, line {number}: expected {good!r} and {bad!r} to be strings, "
-                f"found {sentences!r}."
+                f"{path}, line {number}: expected {good!r} and {bad!r} to be strings "
+                f"with words, found {sentences!r}."
             )
         yield Pair(sentences[0], sentences[1], str(record.get(group, "")))
 
@@ -134,23 +143,24 @@ def read_pairs(
 def score_pairs(
     scorer: Scorer,
     pairs: Iterable[Pair],
-    tokenize: Callable[[str], List[str]],
+    tokenize: Callable[[Sequence[str]], Iterable[List[str]]],
     *,
-    progress: Callable[[int], None] = lambda n_pairs: None,
+    progress: Callable[[int], object] = lambda n_pairs: None,
     **settings: Any,
 ) -> PairResults:
     """Compare the log-probabilities of the two sentences of each pair.
 
     scorer (Scorer): The language model.
     pairs (Iterable[Pair]): Pairs; a portion of them is in memory at a time.
-    tokenize (Callable): Splits a sentence into words, as the training text was.
+    tokenize (Callable): Splits sentences into words, as the training text was.
     progress (Callable): Called with the number of pairs scored since the last call.
     **settings: Passed to `Scorer.log_probs`.
     RETURNS (PairResults): Accuracy overall and by group.
     """
     results = PairResults()
-    for portion in _portions(pairs, _PAIRS_PER_PORTION):
-        sentences = [tokenize(text) for pair in portion for text in pair[:2]]
+    for portion in portions(pairs, _PAIRS_PER_PORTION):
+        texts = [" ".join(text.split()) for pair in portion for text in pair[:2]]
+        sentences = list(tokenize(texts))
         scores = scorer.log_probs(sentences, **settings)
         for pair, good, bad in zip(portion, scores[::2], scores[1::2]):
             forward = good.forward_total - bad.forward_total
@@ -160,17 +170,6 @@ def score_pairs(
             results.groups[pair.group].add(differences)
         progress(len(portion))
     return results
-
-
-def _portions(pairs: Iterable[Pair], size: int) -> Iterator[List[Pair]]:
-    portion: List[Pair] = []
-    for pair in pairs:
-        portion.append(pair)
-        if len(portion) == size:
-            yield portion
-            portion = []
-    if portion:
-        yield portion
 
 
 def table_rows(results: PairResults) -> List[Tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from itertools import islice
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
 from ..bilm.precision import resolve_precision
 from .distributions import OutputLayer, score_targets
 
+Item = TypeVar("Item")
+
 BEGIN, END, UNKNOWN = "<S>", "</S>", "<UNK>"
 
 
@@ -21,8 +24,8 @@ class SentenceScores:
     """Scores of one sentence of n words.
 
     All logarithms are natural: log-probabilities and entropies are in nats, unless
-    `in_bits` was called. A word that the vocabulary lacks is scored as <UNK>: its
-    log-probability is that of "some unknown word", and `known` is False.
+    `in_bits` was called. A word outside the vocabulary is scored as <UNK>: its
+    log-probability is the one of any unknown word, and `known` is False.
 
     forward (ndarray): log p(w_k | w_1 .. w_{k-1}), shape (n,).
     backward (ndarray): log p(w_k | w_{k+1} .. w_n), shape (n,).
@@ -80,8 +83,8 @@ class SentenceScores:
 class Perplexity(NamedTuple):
     """Perplexity of a text whose sentences are scored independently.
 
-    forward (float): exp of the mean negative log-probability per target, where the
-        targets are all words and the sentence ends.
+    forward (float): exp of the mean negative log-probability per target. Targets are
+        all words and the sentence ends.
     backward (float): The same for the backward model and the sentence beginnings.
     mean (float): exp of the mean over both directions.
     oov_rate (float): Share of words that the vocabulary lacks, in [0, 1].
@@ -129,7 +132,7 @@ class Scorer:
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> List[SentenceScores]:
-        """Score each word of each sentence, independently of the other sentences.
+        """Score each word of each sentence, independently of its neighbours.
 
         sentences (Iterable[Sequence[str]]): Tokenized sentences; may be empty.
         batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
@@ -241,3 +244,10 @@ def perplexity(scores: Iterable[SentenceScores]) -> Perplexity:
         (n_words - n_known) / n_words if n_words else 0.0,
         n_words,
     )
+
+
+def portions(items: Iterable[Item], size: int) -> Iterator[List[Item]]:
+    """Cut a stream into lists of `size` items; the last one may be shorter."""
+    iterator = iter(items)
+    while portion := list(islice(iterator, size)):
+        yield portion

@@ -137,6 +137,16 @@ def _document_lines(path: Path, raw: IO[bytes], text_field: str) -> Iterator[str
             yield line.strip()
 
 
+def read_lines(path: Path) -> Iterator[Tuple[int, str]]:
+    """Stream the lines of a file, decompressed and decoded.
+
+    YIELDS (Tuple[int, str]): The number of a line, from 1, and the line.
+    RAISES: CorpusError if the file is damaged or not UTF-8.
+    """
+    with path.open("rb") as raw:
+        yield from _decoded_lines(path, raw)
+
+
 def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
     """Decompress and decode lines, and number them from 1."""
     opener = _openers().get(path.suffix.lower())
