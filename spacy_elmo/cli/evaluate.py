@@ -2,8 +2,9 @@
 
 import sys
 import tempfile
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, List, Optional
+from typing import TYPE_CHECKING, Annotated, List, Optional
 
 import typer
 from wasabi import msg
@@ -16,7 +17,19 @@ from ._util import (
     TokenizerOption,
     choose_tokenization,
     command,
+    read_text,
 )
+
+if TYPE_CHECKING:
+    from ..pretraining.distributed import Group
+    from ..pretraining.evaluation import Perplexities
+    from ..pretraining.output.model_folder import PretrainedModel
+    from ..text.tokenization import Tokenization
+
+
+class Context(str, Enum):
+    text = "text"
+    sentence = "sentence"
 
 
 def evaluate_cli(
@@ -31,6 +44,15 @@ def evaluate_cli(
     output: Annotated[
         Optional[Path], typer.Option("--output", "-o", help="Output JSON file")
     ] = None,
+    context: Annotated[
+        Context,
+        typer.Option(
+            "--context",
+            "-c",
+            help="text: state carries over between sentences, as in training. "
+            "sentence: each sentence is scored by itself, as by Scorer and elmo pairs",
+        ),
+    ] = Context.text,
     n_process: Annotated[
         int, typer.Option("--n-process", "-n", help="Number of tokenizer processes")
     ] = 1,
@@ -43,42 +65,20 @@ def evaluate_cli(
     share of words outside of it.
     """
     from ..files import write_json
-    from ..pretraining.data.corpus import load_text
     from ..pretraining.distributed import Group
-    from ..pretraining.evaluation import evaluate
     from ..pretraining.output.model_folder import read_model
-    from ..pretraining.settings import CorpusSettings
 
-    with command(), tempfile.TemporaryDirectory() as cache:
+    with command():
         trained = read_model(model)
         group = Group.join(gpu_id)
+        trained.model.to(group.device)
         tokenization = choose_tokenization(
             [str(model)], tokenizer, sentences, text_field
         )
-        settings = CorpusSettings.from_dict(
-            {
-                "train": text,
-                "n_process": n_process,
-                "text_field": text_field,
-                **tokenization.to_json(),
-            }
-        )
-        loaded_text = load_text(
-            text,
-            settings,
-            Path(cache),
-            trained.model.bilm.characters,
-            name="text",
-            show=sys.stderr.isatty(),
-        )
-        result = evaluate(
-            trained.model.to(group.device),
-            loaded_text.shards,
-            loaded_text.table,
-            trained.vocabulary,
-            group=group,
-        )
-        del loaded_text  # unmap its files, which are about to be removed
+        if context is Context.sentence:
+            result = _score_sentences(trained, text, tokenization)
+        else:
+            result = _evaluate_text(trained, text, tokenization, group, n_process)
         n_vocabulary = len(trained.vocabulary)
         if output is not None:
             write_json(output, {**result.to_json(), "n_vocabulary": n_vocabulary})
@@ -93,3 +93,54 @@ def evaluate_cli(
                 ("out of vocabulary", f"{result.oov_rate:.2%} of the words"),
             ]
         )
+
+
+def _evaluate_text(
+    trained: "PretrainedModel",
+    text: List[str],
+    tokenization: "Tokenization",
+    group: "Group",
+    n_process: int,
+) -> "Perplexities":
+    from ..pretraining.data.corpus import load_text
+    from ..pretraining.evaluation import evaluate
+    from ..pretraining.settings import CorpusSettings
+
+    settings = CorpusSettings.from_dict(
+        {
+            "train": text,
+            "n_process": n_process,
+            "text_field": tokenization.text_field,
+            **tokenization.to_json(),
+        }
+    )
+    with tempfile.TemporaryDirectory() as cache:
+        loaded_text = load_text(
+            text,
+            settings,
+            Path(cache),
+            trained.model.bilm.characters,
+            name="text",
+            show=sys.stderr.isatty(),
+        )
+        result = evaluate(
+            trained.model,
+            loaded_text.shards,
+            loaded_text.table,
+            trained.vocabulary,
+            group=group,
+        )
+        del loaded_text  # unmap its files, which are about to be removed
+    return result
+
+
+def _score_sentences(
+    trained: "PretrainedModel", text: List[str], tokenization: "Tokenization"
+) -> "Perplexities":
+    from ..pretraining.evaluation import Perplexities
+    from ..scoring.scorer import Scorer, perplexity
+
+    model = trained.model
+    scorer = Scorer(model.bilm, model.softmax, trained.vocabulary.words)
+    with read_text(text, tokenization) as stream:
+        return Perplexities(*perplexity(scorer.log_probs_stream(stream)))

@@ -17,6 +17,7 @@ from .distributions import OutputLayer, score_targets
 Item = TypeVar("Item")
 
 BEGIN, END, UNKNOWN = "<S>", "</S>", "<UNK>"
+_SENTENCES_PER_PORTION = 1000
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,23 @@ class Scorer:
                 (scores,) = self.score_top_layer([[]], top, lengths)
                 results.update((number, scores) for number in empty)
         return [results[number] for number in range(len(sentences))]
+
+    def log_probs_stream(
+        self,
+        sentences: Iterable[Sequence[str]],
+        *,
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        precision: str = "float32",
+    ) -> Iterator[SentenceScores]:
+        """Score a stream of sentences, with only a few batches in memory.
+
+        YIELDS (SentenceScores): One per sentence, in input order.
+        RAISES: As `log_probs`.
+        """
+        for portion in portions(sentences, _SENTENCES_PER_PORTION):
+            yield from self.log_probs(
+                portion, batch_tokens=batch_tokens, precision=precision
+            )
 
     def _top_layer(
         self, batch: Sequence[Sequence[str]], dtype: torch.dtype
