@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from spacy_elmo.bilm import precision
+from spacy_elmo.bilm.backends import CPUBackend
+from spacy_elmo.bilm.backends.cpu import limited_to, supported
 
 CPU = torch.device("cpu")
 
@@ -27,15 +29,17 @@ def test_auto_is_bfloat16_if_native(
     assert precision.resolve_precision("auto", CPU) == dtype
 
 
-def test_auto_resolves_here() -> None:
-    found = precision.resolve_precision("auto", CPU)
-    assert (found == torch.bfloat16) == precision.has_native_bfloat16(CPU)
+@pytest.mark.skipif("avx2" not in [s.name for s in supported()], reason="needs AVX2")
+def test_auto_follows_the_selected_instructions() -> None:
+    with limited_to("avx2"):
+        assert precision.resolve_precision("auto", CPU) == torch.float32
 
 
 def test_no_native_bfloat16_on_unknown_devices_and_builds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not precision.has_native_bfloat16(torch.device("meta"))
+    monkeypatch.setattr(CPUBackend, "why_absent", lambda: "not built")
     monkeypatch.setattr(
         torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False
     )

@@ -71,9 +71,13 @@ def select_backend(
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device has matrix instructions for bfloat16."""
+    """Tell whether a device has matrix instructions for bfloat16 that are used."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    if CPUBackend.why_absent() is None:
+        return CPUBackend.has_native_bfloat16()
     # PyTorch has no public function for this. A build without the private one says no.
     is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and is_supported is not None and bool(is_supported())
+    return is_supported is not None and bool(is_supported())

@@ -166,7 +166,7 @@ def _check(
         if kept is not None:
             clipped, bound = cell.to(dtype), as_limit(0.5, output)
             tensors.append(kept)
-            tensors.append(functions.project_backward(output, cell, clipped, bound))
+            tensors.append(functions.project_backward(output, new_cell, clipped, bound))
             tensors += functions.activate_backward(
                 output, cell, kept, previous, new_cell, limit
             )

@@ -40,6 +40,12 @@ class CPUBackend:
         """Tell why the kernels are not used here, or None if they are."""
         return instructions.why_absent()
 
+    @staticmethod
+    def has_native_bfloat16() -> bool:
+        """Tell whether the selected instructions multiply bfloat16."""
+        instruction_set = instructions.selected()
+        return instruction_set is not None and instruction_set.multiplies_bfloat16
+
     def lstm(
         self,
         inputs: Tensor,
