@@ -26,7 +26,7 @@ class BiLM(nn.Module):
     """A deep bidirectional language model over characters, without its output layer
     (Peters et al. 2018, sections 3.1 and 3.2).
 
-    A new model has random weights; `spacy_elmo.load_bilm` loads trained ones.
+    A new model has random weights; `spacy_elmo.load_bilm` loads trained weights.
 
     config (BiLMConfig): Sizes.
     characters (Optional[Characters]): Maps words to character ids. None for the
@@ -153,7 +153,7 @@ class BiLM(nn.Module):
         sentences (Sequence[Sequence[str]]): Tokenized sentences; empty ones are
             allowed.
         batch_tokens (int): Maximum number of tokens per batch, boundary tokens
-            included. Bounds the memory; a longer sentence is a batch of its own.
+            included. Bounds the memory; a longer sentence gets its own batch.
         precision (str): "float32", "bfloat16", or "auto" for bfloat16 where it is
             native.
         RETURNS (List[ndarray]): One float32 array of shape (n_layers + 1, n_tokens,
@@ -350,7 +350,7 @@ def group_by_length(
 
     sentences (Sequence[Sequence[str]]): Tokenized sentences.
     batch_tokens (int): Maximum number of tokens per batch, with two boundary tokens per
-        sentence. A longer sentence is a batch of its own.
+        sentence. A longer sentence gets its own batch.
     YIELDS (List[int]): Indices of the sentences of a batch, longest first. Empty
         sentences are left out.
     RAISES: ValueError if `batch_tokens` is less than 1; TypeError if a sentence is a

@@ -58,8 +58,8 @@ def bind(
 def prepare(
     backend: Backend, encoder: CharacterEncoder, pairs: Sequence[LayerPair]
 ) -> Operations:
-    """Bind the operations to copies of the present weights, packed for inference. The
-    parameters are those of `bind`."""
+    """Bind the operations to copies of the present weights, packed for inference. Takes
+    the same arguments as `bind`."""
     layers = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
     linears = {
         id(layer): backend.prepare_linear(layer.weight.detach(), layer.bias.detach())

@@ -1,5 +1,5 @@
 """A biLM's weights packed once for inference, the cache of its word vectors, and the
-fingerprint that tells when either is out of date."""
+fingerprint that changes with the weights."""
 
 from functools import cache
 from itertools import count

@@ -97,7 +97,7 @@ class SampledSoftmax(FullSoftmax):
     `n_samples` distinct ones, which all targets of a batch share. Each logit, the
     target's included, is lowered by the log of the word's expected count among the
     samples. A target that was sampled counts once. If all words are sampled, the loss
-    is that of the full softmax.
+    equals the full softmax.
 
     The gradient is sparse: the cost of a step depends on the rows that it touches, not
     on the size of the vocabulary.
@@ -166,7 +166,7 @@ class SampledSoftmax(FullSoftmax):
         targets (Tensor): Word ids, (n,).
         draw (Optional[Draw]): Sampled words; None to sample them here.
         RETURNS (Tensor): (n,) float32. Not a likelihood: only its gradient
-            approximates that of one.
+            approximates the likelihood's gradient.
         """
         draw = draw or self.sample()
         sampled = draw.words.to(targets.device)
@@ -224,8 +224,8 @@ class AdaptiveSoftmax(nn.Module):
     n_words (int): Size of the vocabulary.
     width (int): Width of the LSTM's output, projection_dim.
     cutoffs (Sequence[int]): First rank of each cluster after the head.
-    div_value (float): Factor by which the vectors of each cluster are narrower than
-        those of the one before.
+    div_value (float): Factor by which the vectors get narrower from cluster to
+        cluster.
     RAISES: ValueError if a cluster has no words or vectors of width 0.
     """
 

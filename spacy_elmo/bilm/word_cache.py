@@ -1,4 +1,4 @@
-"""A bounded cache of word vectors that drops the least recently used ones."""
+"""A bounded cache of word vectors with least-recently-used eviction."""
 
 import os
 from collections import OrderedDict
@@ -55,7 +55,7 @@ class WordCache:
     ) -> Tensor:
         """Return the vectors of words, (n_words, width).
 
-        words (Sequence[str]): The words; repeated ones may be computed repeatedly.
+        words (Sequence[str]): The words. Repeated words may be computed repeatedly.
         compute (Callable[[List[str]], Tensor]): Computes the vectors of words that are
             not cached. They are cached if they fit.
         """

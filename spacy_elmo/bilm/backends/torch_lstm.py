@@ -1,4 +1,4 @@
-"""The LSTM in PyTorch: the reference for the other implementations.
+"""The LSTM in PyTorch, against which other implementations are tested.
 
 c' = clip(sigmoid(i) tanh(g) + sigmoid(f) c)
 h' = clip(W_hr (sigmoid(o) tanh(c')))
@@ -158,7 +158,7 @@ def store_final(final: LSTMState, hidden: Tensor, cell: Tensor, n_running: int) 
 
     final (LSTMState): Final state of all sequences, written in place.
     hidden, cell (Tensor): State after the step.
-    n_running (int): Number of sequences that have another step: the first ones.
+    n_running (int): Number of sequences with another step; they come first.
     """
     size = hidden.shape[1]
     if n_running < size:
@@ -345,8 +345,8 @@ def _as_rows(tensor: Tensor) -> Tensor:
 
 
 def _with_ended(running: Tensor, final: Tensor, size: int) -> Tensor:
-    """Append the gradients of the sequences that end at this step to the gradients of
-    the running ones."""
+    """Append the gradients of sequences that end at this step to those of running
+    sequences."""
     n_running = running.shape[1]
     if n_running == size:
         return running
