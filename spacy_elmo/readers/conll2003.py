@@ -1,9 +1,9 @@
 """spacy_elmo.Conll2003Corpus.v1: a reader of entities in columns, the file format of
-CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and WNUT-17."""
+CoNLL-2003 (Tjong Kim Sang and De Meulder 2003), WNUT-17 and many others."""
 
-from functools import partial
+import codecs
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -20,12 +20,16 @@ from .entity_tags import (
     read_entities,
 )
 
+TEXT, TAG, NER, IGNORED = "TEXT", "TAG", "NER", "_"
+
 LAYOUTS: Dict[int, Tuple[str, ...]] = {
-    2: ("word", "entity"),
-    4: ("word", "tag", "chunk", "entity"),
-    5: ("word", "lemma", "tag", "chunk", "entity"),
+    2: (TEXT, NER),
+    3: (TEXT, TAG, NER),
+    4: (TEXT, TAG, IGNORED, NER),
+    5: (TEXT, IGNORED, TAG, IGNORED, NER),
 }
-"""Columns by their number: WNUT-17, English CoNLL-2003 and German CoNLL-2003."""
+"""Default columns by their number: WNUT-17, Dutch CoNLL-2002, English CoNLL-2003 and
+German CoNLL-2003."""
 
 DOCUMENT_START = "-DOCSTART-"
 
@@ -50,21 +54,30 @@ class Sentence(NamedTuple):
 
 
 def conll2003_corpus_v1(
-    path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
+    path: Optional[Path],
+    scheme: Optional[str] = None,
+    limit: int = 0,
+    columns: Optional[List[str]] = None,
+    encoding: str = "utf8",
+    blank_words: str = "error",
 ) -> Callable[[Language], Iterator[Example]]:
     """Create a reader that yields one Example per sentence, with the words of the file.
 
-    path (Optional[Path]): A UTF-8 file. Each line has a word and its columns, separated
-        by tabs or spaces: word and entity; or word, tag, chunk and entity; or the same
-        with a lemma after the word. Blank lines separate sentences. Lines that start
-        with -DOCSTART- are skipped.
-    scheme (Optional[str]): Scheme of the entity tags: "IOB1", "IOB2" or "BIOES". If
-        None, it is detected.
+    path (Optional[Path]): A file with a word and its annotations on each line,
+        separated by tabs or spaces. Blank lines separate sentences. Lines that start
+        with -DOCSTART-, and comments (#) before a sentence, are skipped.
+    scheme (Optional[str]): Scheme of the entity tags: "IOB1", "IOB2", "BIOES" or
+        "BILUO". If None, it is detected.
     limit (int): Maximum number of sentences, or 0 for no limit.
+    columns (Optional[List[str]]): The columns: "TEXT", "TAG", "NER", or "_" for one to
+        ignore, e.g. ["_", "TEXT", "NER"]. By default, the first column is the word, the
+        last one the entity, and the tag the second (of 3 or 4 columns) or third (of 5).
+    encoding (str): Encoding of the file.
+    blank_words (str): "error", or "skip" to leave out lines without a word.
     RETURNS (Callable[[Language], Iterator[Example]]): The reader. Its examples have
         entities, and token.tag_ if the file has tags. It raises ColumnsError, with the
         line number, for invalid lines and tags.
-    RAISES: ValueError if `scheme` is unknown or `limit` is negative.
+    RAISES: ValueError if a setting is invalid.
     """
     if scheme is not None and scheme not in PREFIXES:
         raise ValueError(
@@ -74,42 +87,119 @@ def conll2003_corpus_v1(
         raise ValueError(
             f"limit: expected a number of sentences, or 0 for no limit, found {limit}."
         )
-    return partial(read_examples, path=path, scheme=scheme, limit=limit)
-
-
-def read_examples(
-    nlp: Language, path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
-) -> Iterator[Example]:
-    """Read a file as Examples. See `conll2003_corpus_v1`."""
-    for doc in read_docs(nlp.vocab, path, scheme, limit):
-        yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
-
-
-def read_docs(
-    vocab: Vocab, path: Optional[Path], scheme: Optional[str] = None, limit: int = 0
-) -> Iterator[Doc]:
-    """Read a file as annotated Docs, one per sentence. See `conll2003_corpus_v1`."""
-    if path is None:
-        raise ColumnsError(
-            "Conll2003Corpus: expected the path of a file, found null. Set it in the "
-            "config, or on the command line with --paths.train PATH."
+    if blank_words not in ("error", "skip"):
+        raise ValueError(f"blank_words: expected error or skip, found {blank_words!r}.")
+    if columns is not None and (
+        set(columns) - {TEXT, TAG, NER, IGNORED}
+        or [columns.count(name) for name in (TEXT, NER)] != [1, 1]
+        or columns.count(TAG) > 1
+    ):
+        raise ValueError(
+            f"columns: expected {TEXT} and {NER} once, {TAG} at most once, and _ for "
+            f"the others, found {columns}."
         )
     try:
-        # Some editors write a byte order mark.
-        with Path(path).open(encoding="utf-8-sig") as file:
-            sentences = list(read_sentences(file))
-    except (ValueError, OSError) as error:
-        raise ColumnsError(f"{path}: {error}") from error
-    if not sentences:
-        raise ColumnsError(f"{path}: expected words in columns, found none.")
-    if scheme is None:
-        scheme = _find_scheme(sentences, path)
-    for sentence in sentences[: limit or None]:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise ValueError(
+            f"encoding: expected one that Python knows, such as utf8 or latin1, found "
+            f"{encoding!r}."
+        ) from error
+    columns_file = ColumnsFile(
+        path, scheme, limit, tuple(columns) if columns else None, encoding, blank_words
+    )
+    return columns_file.read_examples
+
+
+class ColumnsFile(NamedTuple):
+    """A file and how to read it. See `conll2003_corpus_v1`."""
+
+    path: Optional[Path]
+    scheme: Optional[str] = None
+    limit: int = 0
+    columns: Optional[Tuple[str, ...]] = None
+    encoding: str = "utf8"
+    blank_words: str = "error"
+
+    def read_examples(self, nlp: Language) -> Iterator[Example]:
+        """Read Examples, one per sentence."""
+        for doc in self.read_docs(nlp.vocab):
+            yield Example(Doc(nlp.vocab, words=[token.text for token in doc]), doc)
+
+    def read_docs(self, vocab: Vocab) -> Iterator[Doc]:
+        """Read annotated Docs, one per sentence."""
+        if self.path is None:
+            raise ColumnsError(
+                "Conll2003Corpus: expected the path of a file, found null. Set it in "
+                "the config, or on the command line with --paths.train PATH."
+            )
         try:
-            yield make_doc(vocab, sentence, scheme)
-        except TagError as error:
-            line = sentence.lines[error.index]
-            raise ColumnsError(f"{path}, line {line}: {error}.") from error
+            sentences = list(self.read_sentences())
+        except (ValueError, OSError) as error:
+            raise ColumnsError(f"{self.path}: {error}") from error
+        if not sentences:
+            raise ColumnsError(f"{self.path}: expected words in columns, found none.")
+        if all(_is_numbering(sentence.words) for sentence in sentences):
+            raise ColumnsError(
+                f"{self.path}: expected words, found their numbers, from line "
+                f"{sentences[0].lines[0]} on. Name the columns, e.g. "
+                'columns = ["_", "TEXT", "NER"].'
+            )
+        scheme = self.scheme or _find_scheme(sentences, self.path)
+        for sentence in sentences[: self.limit or None]:
+            try:
+                yield make_doc(vocab, sentence, scheme)
+            except TagError as error:
+                line = sentence.lines[error.index]
+                raise ColumnsError(f"{self.path}, line {line}: {error}.") from error
+
+    def read_sentences(self) -> Iterator[Sentence]:
+        """Read the sentences of the file.
+
+        YIELDS (Sentence): Each sentence.
+        RAISES: ColumnsError, with the line number, if the columns are not as expected,
+            or if a word or an entity tag is empty.
+        """
+        columns = self.columns
+        rows: List[Tuple[int, List[str]]] = []
+        for number, line in enumerate(self._lines(), 1):
+            fields = split_line(line)
+            if not fields or fields[0] == DOCUMENT_START:
+                if rows:
+                    yield _make_sentence(rows, columns or ())
+                rows = []
+                continue
+            if not rows and _is_comment(fields, columns):
+                continue
+            columns = columns or LAYOUTS.get(len(fields))
+            _check_columns(number, fields, columns)
+            row = dict(zip(columns or (), fields))
+            if not row[TEXT] and self.blank_words == "skip":
+                continue
+            for name, description in ((TEXT, "word"), (NER, "entity")):
+                if not row[name]:
+                    raise ColumnsError(
+                        f"line {number}: expected a value in the column "
+                        f"{description!r}, found an empty one in {fields}. Fill it in, "
+                        'remove the line, or set blank_words = "skip".'
+                    )
+            rows.append((number, fields))
+        if rows:
+            yield _make_sentence(rows, columns or ())
+
+    def _lines(self) -> Iterator[str]:
+        assert self.path is not None
+        number = 0
+        try:
+            with Path(self.path).open("rb") as file:
+                for number, data in enumerate(file, 1):
+                    line = data.decode(self.encoding)
+                    yield line if number > 1 else line.lstrip("\ufeff")
+        except UnicodeDecodeError as error:
+            raise ColumnsError(
+                f"line {number}: expected {self.encoding}, found {error}. Set the "
+                'encoding of the file, e.g. encoding = "latin1".'
+            ) from error
 
 
 def _find_scheme(sentences: List[Sentence], path: Path) -> str:
@@ -131,29 +221,6 @@ def _find_scheme(sentences: List[Sentence], path: Path) -> str:
         ) from error
 
 
-def read_sentences(lines: Iterable[str]) -> Iterator[Sentence]:
-    """Read the sentences of a file.
-
-    lines (Iterable[str]): The lines of the file.
-    YIELDS (Sentence): Each sentence.
-    RAISES: ColumnsError, with the line number, if the number of columns is unsupported
-        or changes, or if a word or an entity tag is empty.
-    """
-    rows: List[Tuple[int, List[str]]] = []
-    n_columns = 0
-    for number, line in enumerate(lines, 1):
-        fields = split_line(line)
-        if fields and fields[0] != DOCUMENT_START:
-            n_columns = n_columns or len(fields)
-            _check_columns(number, fields, n_columns)
-            rows.append((number, fields))
-        elif rows:
-            yield _make_sentence(rows)
-            rows = []
-    if rows:
-        yield _make_sentence(rows)
-
-
 def split_line(line: str) -> List[str]:
     """Split a line into columns. A no-break space never separates columns, and neither
     does a space if the line has tabs."""
@@ -164,36 +231,44 @@ def split_line(line: str) -> List[str]:
     return [field for field in line.strip("\r\n").split(" ") if field]
 
 
-def _check_columns(number: int, fields: List[str], n_expected: int) -> None:
-    n_columns = len(fields)
-    if n_columns not in LAYOUTS:
-        layouts = "; ".join(", ".join(names) for names in LAYOUTS.values())
-        raise ColumnsError(
-            f"line {number}: expected 2, 4 or 5 columns ({layouts}), found {n_columns}."
-        )
-    if n_columns != n_expected:
-        raise ColumnsError(
-            f"line {number}: expected {n_expected} columns, as before, found "
-            f"{n_columns}."
-        )
-    for name, field in zip(LAYOUTS[n_columns], fields):
-        # The other columns may be empty.
-        if name in ("word", "entity") and not field:
-            raise ColumnsError(
-                f"line {number}: expected a value in the column {name!r}, found an "
-                f"empty one in {fields}. Fill it in, or remove the line."
-            )
+def _is_comment(fields: List[str], columns: Optional[Tuple[str, ...]]) -> bool:
+    """Check whether a line before a sentence is a comment, and not the word "#"."""
+    if not fields[0].startswith("#"):
+        return False
+    columns = columns or LAYOUTS.get(len(fields))
+    if columns is None or len(columns) != len(fields):
+        return True
+    tag = fields[columns.index(NER)]
+    return tag != "O" and (tag[1:2] != "-" or tag[0] not in "BIESLU")
 
 
-def _make_sentence(rows: List[Tuple[int, List[str]]]) -> Sentence:
+def _check_columns(
+    number: int, fields: List[str], columns: Optional[Tuple[str, ...]]
+) -> None:
+    if columns is None:
+        raise ColumnsError(
+            f"line {number}: expected 2 to 5 columns, found {len(fields)}. Name them, "
+            'e.g. columns = ["_", "TEXT", "NER"].'
+        )
+    if len(fields) != len(columns):
+        raise ColumnsError(
+            f"line {number}: expected {len(columns)} columns ({', '.join(columns)}), "
+            f"found {len(fields)}."
+        )
+
+
+def _make_sentence(
+    rows: List[Tuple[int, List[str]]], columns: Tuple[str, ...]
+) -> Sentence:
     lines, fields = zip(*rows)
-    columns = dict(zip(LAYOUTS[len(fields[0])], zip(*fields)))
-    return Sentence(
-        list(lines),
-        list(columns["word"]),
-        list(columns.get("tag", ())),
-        list(columns["entity"]),
-    )
+    values = dict(zip(columns, zip(*fields)))
+    tags = ["" if tag == "_" else tag for tag in values.get(TAG, ())]
+    return Sentence(list(lines), list(values[TEXT]), tags, list(values[NER]))
+
+
+def _is_numbering(words: List[str]) -> bool:
+    """Check for 0, 1, 2 ... or 1, 2, 3 ... in place of words."""
+    return words in ([str(first + i) for i in range(len(words))] for first in (0, 1))
 
 
 def make_doc(vocab: Vocab, sentence: Sentence, scheme: str) -> Doc:

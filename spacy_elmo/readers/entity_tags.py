@@ -1,9 +1,14 @@
-"""Per-word entity tags (IOB1, IOB2 or BIOES) -> entity spans."""
+"""Per-word entity tags (IOB1, IOB2, BIOES or BILUO) -> entity spans."""
 
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-IOB1, IOB2, BIOES = "IOB1", "IOB2", "BIOES"
-PREFIXES = {IOB1: ("I", "B"), IOB2: ("B", "I"), BIOES: ("B", "I", "E", "S")}
+IOB1, IOB2, BIOES, BILUO = "IOB1", "IOB2", "BIOES", "BILUO"
+PREFIXES = {
+    IOB1: ("I", "B"),
+    IOB2: ("B", "I"),
+    BIOES: ("B", "I", "E", "S"),
+    BILUO: ("B", "I", "L", "U"),
+}
 
 
 class Entity(NamedTuple):
@@ -41,21 +46,21 @@ class MixedTagsError(ValueError):
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
     """Detect the tagging scheme of a corpus.
 
-    It is BIOES if there is any E- or S- tag, and IOB1 if any entity starts with I-, as
-    in CoNLL-2003, where B- is reserved for entities that follow another of their type.
-    Otherwise it is IOB2.
+    It is BIOES if there is any E- or S- tag, BILUO if there is any L- or U- tag, and
+    IOB1 if any entity starts with I-, as in CoNLL-2003, where B- is reserved for
+    entities that follow another of their type. Otherwise it is IOB2.
 
     sentences (Iterable[Sequence[str]]): The tags of each sentence.
     RETURNS (str): The scheme.
-    RAISES: MixedTagsError if, without BIOES tags, some entities start with I- and
+    RAISES: MixedTagsError if, without such tags, some entities start with I- and
         others with a B- that IOB1 does not allow.
     """
     starts: Dict[str, Tuple[int, int]] = {}
     for number, tags in enumerate(sentences):
         for index, (previous, tag) in enumerate(zip(["O", *tags], tags)):
             prefix, label = tag[:2], tag[2:]
-            if prefix in ("E-", "S-"):
-                return BIOES
+            if prefix in ("E-", "S-", "L-", "U-"):
+                return BIOES if prefix in ("E-", "S-") else BILUO
             if prefix in ("I-", "B-") and previous[2:] != label:
                 starts.setdefault(prefix, (number, index))
     if len(starts) == 2:
@@ -67,7 +72,7 @@ def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:
     """Convert the tags of a sentence to entity spans.
 
     tags (Sequence[str]): One tag per word.
-    scheme (str): "IOB1", "IOB2" or "BIOES".
+    scheme (str): "IOB1", "IOB2", "BIOES" or "BILUO".
     RETURNS (List[Entity]): The entities, in order.
     RAISES: TagError if the scheme does not allow a tag, or not in its position.
     """
@@ -76,19 +81,19 @@ def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:
     for index, tag in enumerate([*tags, "O"]):
         prefix, label = _split(tag, scheme, index)
         open_label = open_entity[1] if open_entity else None
-        continues = prefix in "IE" and label == open_label
+        continues = prefix in "IEL" and label == open_label
         if open_entity and not continues:
-            if scheme == BIOES:
+            if scheme in (BIOES, BILUO):
+                expected = f"{PREFIXES[scheme][2]}-{open_label}"
                 raise TagError(
-                    index - 1,
-                    f"expected E-{open_label} next ({scheme}), found {tag}",
+                    index - 1, f"expected {expected} next ({scheme}), found {tag}"
                 )
             entities.append(Entity(open_entity[0], index, open_entity[1]))
             open_entity = None
         if prefix != "O" and not continues:
             _check_start(prefix, label, index, scheme, entities)
             open_entity = index, label
-        if open_entity and prefix in "ES":
+        if open_entity and prefix in "ESLU":
             entities.append(Entity(open_entity[0], index + 1, label))
             open_entity = None
     return entities
@@ -107,7 +112,7 @@ def _check_start(
 ) -> None:
     """Check whether a tag may start an entity after the preceding entities."""
     follows_same_type = bool(entities) and entities[-1][1:] == (index, label)
-    if prefix in "IE" and scheme != IOB1:
+    if prefix in "IEL" and scheme != IOB1:
         raise TagError(
             index,
             f"expected {prefix}-{label} inside an entity of its type ({scheme}), found "

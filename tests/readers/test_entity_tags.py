@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_elmo.readers.entity_tags import (
+    BILUO,
     BIOES,
     IOB1,
     IOB2,
@@ -35,6 +36,8 @@ def to_tags(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
         else:
             inside = ["B"] + ["I"] * (length - 2) + ["E"]
             prefixes = ["S"] if length == 1 else inside
+        if scheme == BILUO:
+            prefixes = [{"E": "L", "S": "U"}.get(prefix, prefix) for prefix in prefixes]
         tags += [f"{prefix}-{label}" for prefix in prefixes]
     return tags
 
@@ -48,7 +51,7 @@ def to_spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     return spans
 
 
-@pytest.mark.parametrize("scheme", [IOB1, IOB2, BIOES])
+@pytest.mark.parametrize("scheme", [IOB1, IOB2, BIOES, BILUO])
 @given(plan=PLANS)
 def test_round_trip(scheme: str, plan: list[tuple[int, int, str]]) -> None:
     assert read_entities(to_tags(plan, scheme), scheme) == to_spans(plan)
@@ -64,6 +67,8 @@ def test_round_trip(scheme: str, plan: list[tuple[int, int, str]]) -> None:
         (["B-PER", "B-PER"], IOB2),
         (["B-PER", "E-PER"], BIOES),
         (["S-PER", "O"], BIOES),
+        (["B-PER", "L-PER"], BILUO),
+        (["U-PER", "O"], BILUO),
     ],
 )
 def test_find_scheme(tags: list[str], scheme: str) -> None:
