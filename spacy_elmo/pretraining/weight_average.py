@@ -91,7 +91,7 @@ class WeightAverage:
                 self._copy(name, weight)
 
     def state_dict(self) -> Dict[str, Tensor]:
-        """Get the tensors of a checkpoint. Empty if there is no average."""
+        """Collect the tensors for a checkpoint: none if there is no average."""
         if not self.decay:
             return {}
         return {
@@ -105,7 +105,7 @@ class WeightAverage:
         """Continue from a checkpoint, after its weights have been loaded.
 
         state (Mapping[str, Tensor]): From `state_dict`, with any decay. If empty, the
-            average starts from the model's present weights.
+            average starts from the model's current weights.
         RETURNS (Optional[str]): What to tell the user if averaging was switched on or
             off.
         RAISES: KeyError if a tensor is missing.
@@ -144,10 +144,10 @@ class WeightAverage:
 
 
 _SWITCHED_ON = (
-    "training.ema_decay: the run had no average of its weights; it starts from the "
-    "present ones."
+    "training.ema_decay: this run had no weight average so far. It starts from the "
+    "current weights."
 )
 _SWITCHED_OFF = (
-    "training.ema_decay: the run's average of its weights is dropped; from here on the "
-    "weights themselves are evaluated and exported."
+    "training.ema_decay: the weight average is dropped. From here on, the weights "
+    "themselves are evaluated and exported."
 )

@@ -46,7 +46,7 @@ def joined(windows: list[Window], direction: int) -> np.ndarray:
     return np.concatenate([parts[0], *(part[:, 1:] for part in parts[1:])], axis=1)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     lengths=LENGTHS,
     batch_size=st.integers(1, 12),

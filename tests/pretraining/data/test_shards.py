@@ -58,7 +58,7 @@ def assert_holds(shards: Shards, documents: Documents) -> None:
         assert (np.diff(ends) > 0).all()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     texts=st.lists(TEXTS.map("".join), min_size=1, max_size=3),
     chunk_chars=st.sampled_from([1, 2, 5, 13, 1000]),
