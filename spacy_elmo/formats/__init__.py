@@ -98,7 +98,7 @@ def save_bilm(
 def recognise(path: PathLike) -> Recognised:
     """Recognize a format without reading the weights.
 
-    RAISES: WeightsError that lists the known formats and what was found instead.
+    RAISES: WeightsError that lists the known formats and the contents of the path.
     """
     if str(path).startswith(("http:/", "https:/", "ftp:/", "s3:/", "gs:/")):
         raise WeightsError(

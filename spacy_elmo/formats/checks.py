@@ -17,7 +17,7 @@ DISAGREE = (
 
 class WeightsError(ValueError):
     """A weight file is missing, damaged or does not match its options. The message
-    names the file, the key, what was expected and what was found."""
+    names the file, the key, and the expected and the found value."""
 
 
 def check_shape(
@@ -60,7 +60,7 @@ def check_array(
 
 
 def check_keys(file: PathLike, found: Iterable[str], expected: Iterable[str]) -> None:
-    """RAISES: WeightsError if tensors are missing or there are unknown ones."""
+    """RAISES: WeightsError if tensors are missing or unknown."""
     found, expected = set(found), set(expected)
     problems = [f"no {key}" for key in sorted(expected - found)]
     problems += [f"also {key}" for key in sorted(found - expected)]

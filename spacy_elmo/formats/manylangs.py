@@ -232,7 +232,7 @@ def _read_vocabulary(path: Path) -> Dict[str, int]:
         raise WeightsError(f"{path}: expected UTF-8 text, found {error}.") from error
     for number, line in enumerate(lines, start=1):
         # The models were used with lines stripped of all whitespace, which removes the
-        # ideographic space: an id alone is that of this character.
+        # ideographic space: an id alone belongs to this character.
         fields = line.strip().split("\t")
         if fields == [""]:
             continue

@@ -27,8 +27,8 @@ def build_elmo_concat_tok2vec_v1(
         spacy.MaxoutWindowEncoder.v2.
     output_elmo (Optional[Model[List[Doc], List[Floats2d]]]): A second mix, concatenated
         to the encoder's output.
-    RETURNS (Model[List[Doc], List[Floats2d]]): Maps docs to vectors of the encoder's
-        width, plus that of `output_elmo`.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Maps docs to vectors. Their width is the
+        encoder's, plus the width of `output_elmo`.
     RAISES: ValueError if the encoder does not know its width.
     """
     if not encode.has_dim("nO"):

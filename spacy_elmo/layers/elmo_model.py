@@ -22,7 +22,7 @@ DEFAULT_LAYER_CACHE_MB = 1024
 
 GROUP_BATCHES = 4
 """Docs are sorted into batches in groups of this many batches. Larger groups fill the
-batches better; smaller ones bound the memory used besides the docs' own layers."""
+batches better; smaller ones use less memory on top of the docs' own layers."""
 
 EVALUATION_SHARE = 0.25
 """Share of the layer cache reserved for docs that training evaluates."""
@@ -33,7 +33,7 @@ class DocReading:
     """How docs are read. Wrapped in an object because Thinc serializes plain attrs, and
     they would override the config on load.
 
-    window (int): Maximum number of words read at once in docs without sentences.
+    window (int): Maximum sentence length for docs without sentence boundaries.
     group_tokens (int): Maximum number of tokens that are sorted into batches together.
     """
 
@@ -51,8 +51,8 @@ def build_elmo_model_v1(
     """Build a biLM over docs. Its sizes come with the weights.
 
     batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
-    window (int): Maximum number of words read at once in docs without sentences.
-    precision (str): "float32", "bfloat16", or "auto" for bfloat16 where it is native.
+    window (int): Maximum sentence length for docs without sentence boundaries.
+    precision (str): "float32", "bfloat16", or "auto" for bfloat16 if it is native.
     word_cache_mb (float): MiB for the context-independent vectors of words seen before.
         0 disables the cache.
     layer_cache_mb (float): MiB for layers that a frozen biLM would compute again in

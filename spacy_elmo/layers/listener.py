@@ -17,7 +17,7 @@ BackpropLayers = Callable[[Dict[int, Floats3d]], None]
 
 
 class ReceivedBatch(NamedTuple):
-    """What the component sends to its listeners in an update.
+    """Layers that the component sends to its listeners in an update.
 
     docs (List[Doc]): Held so that their ids stay valid.
     layers (Dict[int, Floats3d]): Layers by the doc's id.
@@ -43,7 +43,7 @@ class ListenerState:
         sample that the head was initialized with.
     reads_parts (bool): Whether the head predicts on docs cut out of others, which do
         not carry layers.
-    dependents (List[Model]): Layers of the head whose width is that of the listener but
+    dependents (List[Model]): Layers of the head that need the listener's width, which
         was not known when the head was built.
     """
 
@@ -83,8 +83,8 @@ def build_elmo_listener_v1(
     dropout (Optional[float]): Dropout rate on the vectors in training. Defaults to the
         rate of [training].
     l2 (float): λ of the penalty λ‖w‖² on the learned weights, s = softmax(w).
-    width (Optional[int]): Width of the vectors, 2 * projection_dim. Defaults to that of
-        the biLM's weights.
+    width (Optional[int]): Width of the vectors, 2 * projection_dim. By default it comes
+        with the weights.
     RETURNS (Model[List[Doc], List[Floats2d]]): Maps docs to vectors of shape
         (n_tokens, width).
     """

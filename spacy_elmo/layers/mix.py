@@ -181,8 +181,8 @@ def forward(
 
 
 def _device(array: Any) -> torch.device:
-    """Get the device of an array. Thinc would use that of the current context, which
-    may not be the model's."""
+    """Get the device of an array. Thinc would use the current context's, which may not
+    be the model's."""
     number = getattr(getattr(array, "device", None), "id", None)  # only CuPy has one
     return torch.device("cpu" if number is None else f"cuda:{number}")
 

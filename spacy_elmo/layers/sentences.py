@@ -73,8 +73,8 @@ def split_sentences(docs: Sequence[Doc], window: int) -> SentenceBatch:
     context nor give their neighbours any.
 
     docs (Sequence[Doc]): The docs.
-    window (int): Maximum number of words read at once if a doc has no sentence
-        boundaries, and an eighth of the maximum sentence length. Longer text is split
+    window (int): Maximum sentence length for docs without sentence boundaries, and an
+        eighth of the maximum for other docs. Longer text is split
         evenly, so that no word is left alone at the end.
     RETURNS (SentenceBatch): The words, and how they map to the docs' tokens.
     """
@@ -100,7 +100,7 @@ def split_sentences(docs: Sequence[Doc], window: int) -> SentenceBatch:
 
 def group_docs(docs: Sequence[Doc], max_tokens: int) -> Iterator[List[Doc]]:
     """Group consecutive docs into batches of at most `max_tokens` tokens. A longer doc
-    is a batch of its own."""
+    gets its own batch."""
     group: List[Doc] = []
     n_tokens = 0
     for doc in docs:

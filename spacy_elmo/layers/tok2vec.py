@@ -25,7 +25,7 @@ def build_elmo_tok2vec_v1(
     l2: float = 0.0,
     width: Optional[int] = None,
 ) -> Model[List[Doc], List[Floats2d]]:
-    """Build a layer that mixes the layers of a biLM of its own.
+    """Build a layer that contains a biLM and mixes its layers.
 
     model (Model[List[Doc], List[Floats3d]]): spacy_elmo.ElmoModel.v1.
     weights (Optional[Loader]): Loader that is called when the head is initialized. None

@@ -65,9 +65,9 @@ def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> Bi
 
 
 class DefaultWeights:
-    """Finds the weights of a component that was given none: the English ones that ship
-    with the package, if the pipeline is English or of no particular language ("xx") and
-    its config names no others.
+    """Finds the weights of a component that was given none. These are the English ones
+    that ship with the package, if the pipeline is English or of no particular language
+    ("xx") and its config names no others.
 
     Weights named in the config are loaded only by nlp.initialize(), which skips frozen
     components; they must not be replaced silently.

@@ -1,1 +1,1 @@
-"""The `elmo` component and what it stores on a Doc."""
+"""The `elmo` component and its annotations on a Doc."""

@@ -1,5 +1,5 @@
-"""What the component puts on a Doc: plain arrays, `doc._.elmo` to read them, and hooks
-that make spaCy's own vectors and similarities use them."""
+"""The component's annotations on a Doc: plain arrays, `doc._.elmo` to read them, and
+hooks that make spaCy's own vectors and similarities use them."""
 
 import warnings
 from typing import Any, Dict, Optional, Union, cast
@@ -21,8 +21,8 @@ from ..layers.mix import Mix, mix_weights
 
 MIX_KEY = ("._.", "elmo_mix", 0, None)
 """The component's mix. A DocBin stores user_data but not doc.tensor, which can then be
-computed from the layers again. `Doc.from_docs` drops user data, except for keys like
-this one, which look like values of a token's extension attribute."""
+computed from the layers again. `Doc.from_docs` only keeps extension attributes of
+tokens and spans, so this key imitates one."""
 
 TENSOR_KEY = ("._.", "elmo_tensor", 0, None)
 """False if doc.tensor is written by another component."""
@@ -38,7 +38,7 @@ KEYS = (LAYERS_KEY, TOKENS_KEY, MIX_KEY, TENSOR_KEY, VECTORS_KEY, OLD_MIX_KEY)
 
 
 class DocElmo:
-    """`doc._.elmo`: a view of what the component put on a Doc."""
+    """`doc._.elmo`: a view of the component's annotations on a Doc."""
 
     def __init__(self, doc: Doc) -> None:
         self.doc = doc
@@ -138,8 +138,8 @@ def get_vectors(doc: Doc) -> Floats2d:
     # spaCy adapts the tensor to merged and split tokens; doc_cleaner sets it to None.
     tensor: Any = doc.tensor
     fits = tensor is not None and tensor.ndim == 2 and len(tensor) == len(doc)
-    # A tensor of another width belongs to another component that was enabled after this
-    # one was told which components write doc.tensor.
+    # A tensor of another width belongs to another component, which was enabled after
+    # spaCy had linked the pipeline.
     arrays = (stored, user_data.get(LAYERS_KEY))
     widths = [array.shape[-1] for array in arrays if array is not None]
     is_ours = user_data.get(TENSOR_KEY, True)

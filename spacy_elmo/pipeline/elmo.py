@@ -86,11 +86,10 @@ class Elmo(ListenerRegistry, TrainablePipe):
         vectors: "mean", "top", or a list with one weight per layer.
     keep_layers (bool): Whether the layers stay on the Doc, where listeners need them.
         With two LSTM layers they take 12 bytes per token and unit of width.
-    keep_on_cpu (bool): Whether what is stored on the Doc is moved to main memory at
-        once.
+    keep_on_cpu (bool): Whether the arrays on the Doc are moved to main memory.
     set_tensor (bool): Whether the vectors are written to doc.tensor. Set to False if
-        components after this one listen to a tok2vec component before it, which
-        communicates through doc.tensor.
+        later components listen to an earlier tok2vec component, because these
+        communicate through doc.tensor.
     RAISES: ValueError if the mix is unknown.
     """
 
@@ -176,8 +175,8 @@ class Elmo(ListenerRegistry, TrainablePipe):
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
         """Put layers and vectors on the docs.
 
-        RAISES: ValueError if a component would mistake doc.tensor for that of a tok2vec
-            component.
+        RAISES: ValueError if a component would mistake doc.tensor for the output of a
+            tok2vec component.
         """
         self._check_tensor()
         for doc, doc_layers in zip(docs, layers):

@@ -12,7 +12,7 @@ from thinc.types import Floats3d
 from ..layers.listener import ListenerState, is_listener
 
 READ_PARTS = (EntityLinker, EntityLinker_v1)
-"""Components that encode each mention's sentences as a doc of their own."""
+"""Components that encode each mention's sentences as a separate doc."""
 
 TWO_COMPONENTS = (
     "Expected one elmo component in a pipeline, found {!r} and {!r}: both would write "
@@ -35,8 +35,7 @@ class ListenerRegistry:
 
     def __init__(self) -> None:
         self._listener_map: Dict[str, List[Model]] = {}
-        # All listeners ever connected, including those of components that are now
-        # disabled.
+        # All listeners that were ever connected. Their components may be disabled now.
         self._connected: List[Model] = []
         self._later_tok2vecs: List[str] = []
         # Components that read doc.tensor, and the tok2vec component they listen to.
@@ -63,7 +62,7 @@ class ListenerRegistry:
         return list(self._listener_map)
 
     def find_listeners(self, component: Any) -> None:
-        """Connect the listeners of a later component whose upstream is this one.
+        """Connect the listeners of a later component whose upstream is this component.
 
         RAISES: ValueError if it is an elmo component, too.
         """
@@ -119,9 +118,9 @@ class ListenerRegistry:
         return True
 
     def _updated_listeners(self) -> List[Model]:
-        """Get the listeners to send training batches to: those in the map, and those of
-        components that were disabled when spaCy created the map. `spacy train` disables
-        sourced components while it initializes the others."""
+        """Get the listeners that receive training batches: those in the map, and those
+        of components that were disabled when spaCy created it, as `spacy train` does
+        with sourced components while it initializes the others."""
         linked = self.listeners
         return [
             listener
@@ -131,14 +130,14 @@ class ListenerRegistry:
         ]
 
     def _check_tensor(self) -> None:
-        """Check that no later component would mistake this one's doc.tensor for that of
+        """Check that no later component would mistake our doc.tensor for the output of
         a tok2vec component.
 
         Only called when docs arrive: before, the pipeline may be unfinished, or a
         tok2vec component temporarily disabled.
 
-        RAISES: ValueError if a component listens to a tok2vec component that does not
-            run between this one and the listening one.
+        RAISES: ValueError if a component listens to a tok2vec component, but none runs
+            between the two.
         """
         if not self.set_tensor:
             return

@@ -1,4 +1,4 @@
-"""ElmoConcatTok2Vec.v1: ELMo beside the head's embedding, and after its encoder."""
+"""ElmoConcatTok2Vec.v1: ELMo next to the head's embedding and after its encoder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_is_registered() -> None:
     assert build is build_elmo_concat_tok2vec_v1
 
 
-def test_knows_its_width_and_its_parts() -> None:
+def test_width_and_refs() -> None:
     tok2vec = _build(CONCAT)
     assert tok2vec.get_dim("nO") == 12
     assert tok2vec.get_ref("elmo").name == "elmo_listener"
@@ -47,7 +47,7 @@ def test_knows_its_width_and_its_parts() -> None:
 
 
 @pytest.mark.parametrize(("config", "width"), [(CONCAT, 12), (CONCAT_TWICE, 28)])
-def test_width_of_the_output(weights: Path, config: dict[str, Any], width: int) -> None:
+def test_output_width(weights: Path, config: dict[str, Any], width: int) -> None:
     nlp = trainable({"tagger": config}, weights)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
     assert tok2vec.get_dim("nO") == width
@@ -71,7 +71,7 @@ def test_without_an_embedding(weights: Path) -> None:
     assert_allclose(rows[2], rows[3], atol=1e-6)
 
 
-def test_output_elmo_is_the_plain_mix(weights: Path) -> None:
+def test_output_elmo_is_the_mix(weights: Path) -> None:
     nlp = trainable({"tagger": CONCAT_TWICE}, weights)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
     doc = nlp("She sat on the bank .")
@@ -80,7 +80,7 @@ def test_output_elmo_is_the_plain_mix(weights: Path) -> None:
 
 
 def test_elmo_reaches_the_encoder(weights: Path) -> None:
-    """Each of the two parts of its input matters."""
+    """The output depends on both parts of the input."""
     nlp = trainable({"tagger": CONCAT}, weights)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
     doc = nlp("She sat on the bank .")
@@ -108,7 +108,7 @@ def test_both_mixes_and_the_embedding_learn(weights: Path) -> None:
     assert not np.array_equal(before, embedding.get_param("E"))
 
 
-def test_with_a_bilm_of_its_own(weights: Path) -> None:
+def test_elmo_tok2vec_inside(weights: Path) -> None:
     nlp = trainable({"tagger": {**CONCAT, "elmo": own_bilm(weights)}}, weights)
     train(nlp, 2)
     tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
@@ -132,7 +132,7 @@ def test_width_is_known_if_those_of_the_parts_are() -> None:
     assert not _build(CONCAT_TWICE).has_dim("nO")
 
 
-def test_an_encoder_of_unknown_width() -> None:
+def test_encoder_of_unknown_width() -> None:
     embed, listener = _build(EMBED), _build(LISTENER)
     with pytest.raises(ValueError, match="encode: expected an encoder that knows"):
         build_elmo_concat_tok2vec_v1(embed, listener, Model("mystery", lambda: None))

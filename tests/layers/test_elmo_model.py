@@ -1,4 +1,4 @@
-"""ElmoModel.v1: equal to BiLM.encode, its gradients to those of autograd."""
+"""ElmoModel.v1: layers equal to BiLM.encode, gradients equal to autograd."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_equals_encode(nlp: Language, model: Model, tiny_bilm: BiLM) -> None:
     )
 
 
-def test_white_space_is_zeros_and_gives_no_context(nlp: Language, model: Model) -> None:
+def test_whitespace_tokens(nlp: Language, model: Model) -> None:
     spaced = Doc(nlp.vocab, words=["\n", "a", " ", "b", "\t\t"])
     plain = Doc(nlp.vocab, words=["a", "b"])
     with_space, without = model.predict([spaced, plain])
@@ -73,7 +73,7 @@ def test_white_space_is_zeros_and_gives_no_context(nlp: Language, model: Model) 
     assert np.abs(without).min(axis=(0, 2)).max() > 0
 
 
-def test_a_doc_alone_and_beside_others(nlp: Language, model: Model) -> None:
+def test_results_do_not_depend_on_the_batch(nlp: Language, model: Model) -> None:
     docs = _docs(nlp)
     together = model.predict(docs)
     for doc, layers in zip(docs, together):
@@ -81,9 +81,7 @@ def test_a_doc_alone_and_beside_others(nlp: Language, model: Model) -> None:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 5, 4096])
-def test_batch_tokens_does_not_matter(
-    nlp: Language, tiny_bilm: BiLM, batch_tokens: int
-) -> None:
+def test_batch_tokens(nlp: Language, tiny_bilm: BiLM, batch_tokens: int) -> None:
     one = build_elmo_model_v1(batch_tokens=batch_tokens, window=2)
     other = build_elmo_model_v1(window=2)
     for made in (one, other):
@@ -97,22 +95,20 @@ def test_no_docs(model: Model) -> None:
 
 
 def test_results_do_not_share_memory(nlp: Language, model: Model) -> None:
-    """A view would keep the batch alive as long as any of its docs."""
+    """A view would keep the whole batch alive with each doc."""
     first, *_, last = model.predict(_docs(nlp))
     assert first.base is None or first.base.nbytes == first.nbytes
     assert not np.shares_memory(first, last)
 
 
 def test_words_with_lone_surrogates(model: Model) -> None:
-    """spaCy's own string store refuses them, the layer under it does not."""
+    """spaCy's string store refuses them, but the inner layer need not."""
     inner = model.layers[0]
     odd = inner.predict([["a\ud800b", "\udfff"]])
     np.testing.assert_allclose(odd, inner.predict([["ab", ""]]), rtol=1e-5, atol=1e-5)
 
 
-def test_a_token_of_10000_characters(
-    nlp: Language, model: Model, tiny_bilm: BiLM
-) -> None:
+def test_very_long_tokens(nlp: Language, model: Model, tiny_bilm: BiLM) -> None:
     words = ["a", "x" * 10_000, "é" * 10_000]
     layers = model.predict([Doc(nlp.vocab, words=words)])[0]
     np.testing.assert_allclose(layers, expected_layers(tiny_bilm, words), atol=1e-5)
@@ -140,7 +136,7 @@ def test_gradient_of_every_parameter_equals_autograd(
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_of_an_update_agree_with_finite_differences(
+def test_gradient_equals_finite_differences(
     nlp: Language, model: Model, bilm: BiLM
 ) -> None:
     doc = _docs(nlp)[0]
@@ -154,7 +150,7 @@ def test_gradients_of_an_update_agree_with_finite_differences(
     position = int(gradient.abs().argmax())
 
     def loss() -> float:
-        # What goes through .data is no change that PyTorch counts.
+        # PyTorch does not count changes through .data.
         bilm.clear_cache()
         return float((model.predict([doc])[0].astype("float64") * direction).sum())
 
@@ -166,7 +162,9 @@ def test_gradients_of_an_update_agree_with_finite_differences(
     assert slope == pytest.approx(float(gradient[position]), rel=0.05)
 
 
-def test_prediction_leaves_no_graph(nlp: Language, model: Model, bilm: BiLM) -> None:
+def test_prediction_runs_without_autograd(
+    nlp: Language, model: Model, bilm: BiLM
+) -> None:
     seen = []
     hook = bilm.register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
     model.predict(_docs(nlp))
@@ -176,7 +174,7 @@ def test_prediction_leaves_no_graph(nlp: Language, model: Model, bilm: BiLM) -> 
 
 
 @pytest.mark.parametrize("words", [[], ["\n", " "]])
-def test_update_without_a_word(nlp: Language, model: Model, words: list[str]) -> None:
+def test_update_without_words(nlp: Language, model: Model, words: list[str]) -> None:
     layers, backprop = model.begin_update([Doc(nlp.vocab, words=words)])
     assert layers[0].shape == (3, len(words), 16)
     backprop([np.ones_like(layers[0])])
@@ -190,14 +188,12 @@ def test_update_without_a_word(nlp: Language, model: Model, words: list[str]) ->
         ({"precision": "half"}, "precision: expected one of float32, .* found 'half'"),
     ],
 )
-def test_refused_settings(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_elmo_model_v1(**settings)
 
 
-def test_precision_bfloat16_is_near_and_not_the_same(
-    nlp: Language, model: Model, tiny_bilm: BiLM
-) -> None:
+def test_bfloat16(nlp: Language, model: Model, tiny_bilm: BiLM) -> None:
     rough = build_elmo_model_v1(window=4, precision="bfloat16")
     set_bilm(rough, tiny_bilm)
     exact, near = model.predict(_docs(nlp))[0], rough.predict(_docs(nlp))[0]
@@ -214,7 +210,7 @@ def test_without_weights(nlp: Language) -> None:
 
 
 def test_bytes_round_trip(nlp: Language, model: Model) -> None:
-    """Into a model that knows nothing of the sizes."""
+    """The sizes come with the weights."""
     other = build_elmo_model_v1(window=4)
     other.from_bytes(model.to_bytes())
     assert find_bilm(other) is not None
@@ -228,7 +224,7 @@ def test_bytes_round_trip_without_weights(nlp: Language) -> None:
     assert find_bilm(other) is None
 
 
-def test_another_bilm_can_be_set(nlp: Language, model: Model, tiny_config: Any) -> None:
+def test_setting_another_bilm(nlp: Language, model: Model, tiny_config: Any) -> None:
     wider = BiLM(tiny_config.replace(projection_dim=10, n_layers=1))
     set_bilm(model, wider)
     assert model.get_dim("nO") == 20

@@ -1,4 +1,4 @@
-"""The layers of docs in training and evaluation, kept while the biLM is frozen."""
+"""Cached layers of docs in training and evaluation, if the biLM is frozen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def docs(nlp: Language) -> list[Doc]:
 
 
 def model_with(bilm: BiLM, layer_cache_mb: float) -> tuple[Model, list[list[str]]]:
-    """An ElmoModel, and the sentences that its biLM reads from now on."""
+    """Build an ElmoModel, and a list that receives each sentence its biLM reads."""
     model = build_elmo_model_v1(layer_cache_mb=layer_cache_mb)
     elmo_model.set_bilm(model, bilm)
     read: list[list[str]] = []
@@ -53,7 +53,7 @@ def model_with(bilm: BiLM, layer_cache_mb: float) -> tuple[Model, list[list[str]
 def test_each_sentence_is_read_once(
     docs: list[Doc], bilm: BiLM, layer_cache_mb: float
 ) -> None:
-    """In memory, in a file, in both."""
+    """From memory, from the file, or from both."""
     model, read = model_with(bilm, layer_cache_mb)
     expected = model.predict(docs)
     read.clear()
@@ -75,7 +75,7 @@ def test_each_sentence_is_read_once(
     assert (len(cache) > cache.n_in_file) == (layer_cache_mb > 1e-5)
 
 
-def test_without_a_cache_it_is_prediction(docs: list[Doc], bilm: BiLM) -> None:
+def test_disabled_cache(docs: list[Doc], bilm: BiLM) -> None:
     model, read = model_with(bilm, 0)
     for _ in range(2):
         read.clear()
@@ -96,7 +96,7 @@ def test_docs_without_words(nlp: Language, bilm: BiLM) -> None:
     assert frozen_layers(model, [], is_train=True) == []
 
 
-def test_other_weights_empty_it(docs: list[Doc], bilm: BiLM) -> None:
+def test_changed_weights_clear_the_cache(docs: list[Doc], bilm: BiLM) -> None:
     model, _ = model_with(bilm, 1e-5)
     before = frozen_layers(model, docs, is_train=True)[0]
     with torch.no_grad():
@@ -106,10 +106,8 @@ def test_other_weights_empty_it(docs: list[Doc], bilm: BiLM) -> None:
     np.testing.assert_allclose(after, model.predict(docs)[0], rtol=1e-3, atol=1e-6)
 
 
-def test_what_is_evaluated_in_training_is_read_once(
-    docs: list[Doc], bilm: BiLM
-) -> None:
-    """And is exactly what prediction gives, not rounded."""
+def test_evaluated_docs_are_read_once_in_training(docs: list[Doc], bilm: BiLM) -> None:
+    """Their layers are exact, not rounded to float16."""
     model, read = model_with(bilm, 1)
     expected = model.predict(docs)
     frozen_layers(model, docs[:1], is_train=True)
@@ -151,10 +149,8 @@ def test_without_training_nothing_is_kept_of_what_is_evaluated(
     )
 
 
-def test_evaluation_takes_no_more_memory_than_its_share(
-    docs: list[Doc], bilm: BiLM
-) -> None:
-    """And no file: what a trained pipeline reads has no end."""
+def test_memory_of_the_evaluation_cache(docs: list[Doc], bilm: BiLM) -> None:
+    """It has no file, because a trained pipeline reads any number of docs."""
     n_bytes = 4 * 3 * 6 * 16  # of the first sentence
     model, read = model_with(bilm, 4 * n_bytes / 2**20)
     frozen_layers(model, docs, is_train=True)
@@ -167,7 +163,7 @@ def test_evaluation_takes_no_more_memory_than_its_share(
     assert not cache.n_in_file
 
 
-def test_what_float16_cannot_hold_is_kept_whole() -> None:
+def test_values_that_overflow_float16() -> None:
     small, large = np.full((1, 1, 2), 1.0, "f4"), np.full((1, 1, 2), 1e6, "f4")
     assert narrow(small).dtype == np.float16
     assert narrow(large).dtype == np.float32
@@ -177,13 +173,13 @@ def test_what_float16_cannot_hold_is_kept_whole() -> None:
     )
 
 
-def test_keys_tell_sentences_apart() -> None:
+def test_keys_identify_sentences() -> None:
     sentences = [["a", "b"], ["ab"], ["a b"], ["a", "b", ""], ["b", "a"], ["\ud800"]]
     assert len({key_of(sentence) for sentence in sentences}) == len(sentences)
     assert key_of(["a", "b"]) == key_of(["a", "b"])
 
 
-def test_a_full_disk_is_told_once_and_nothing_is_lost(
+def test_full_disk(
     docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full:
@@ -200,7 +196,7 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(
     model, read = model_with(bilm, 1e-5)
     with pytest.warns(UserWarning, match="No space left.*TMPDIR") as caught:
         first = frozen_layers(model, docs, is_train=True)
-    # Others' warnings, as of a file that is collected just now, are no concern of ours.
+    # Other warnings may occur, for example about an unclosed file.
     assert len([each for each in caught if "No space left" in str(each.message)]) == 1
     read.clear()
     for one, two in zip(first, frozen_layers(model, docs, is_train=True)):
@@ -222,7 +218,7 @@ def test_no_temporary_folder(
     assert not model.attrs["training_cache"].n_in_file
 
 
-def test_others_find_space_on_the_disk(
+def test_reserved_disk_space(
     docs: list[Doc], bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")(1 << 40, 0, (1 << 30) + 1)
@@ -233,8 +229,8 @@ def test_others_find_space_on_the_disk(
     assert not model.attrs["training_cache"].n_in_file
 
 
-@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="no /proc tells of open files")
-def test_a_batch_from_the_file_takes_few_file_descriptors() -> None:
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs /proc")
+def test_number_of_file_descriptors() -> None:
     cache = LayerCache(1e-6)
     arrays = [np.full((2, 3, 4), i, "f2") for i in range(50)]
     for i, array in enumerate(arrays):
@@ -251,7 +247,7 @@ def test_a_batch_from_the_file_takes_few_file_descriptors() -> None:
     np.testing.assert_array_equal(found[3], arrays[3])
 
 
-def test_it_is_not_copied(tmp_path: Path) -> None:
+def test_copies_are_empty(tmp_path: Path) -> None:
     cache = LayerCache(1e-6, spills=True)
     cache.put(b"key", np.ones((1, 1, 2), dtype=np.float16))
     copies: list[Any] = [copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))]
@@ -263,6 +259,6 @@ def test_it_is_not_copied(tmp_path: Path) -> None:
     assert len(cache) == 1
 
 
-def test_a_wrong_size() -> None:
+def test_invalid_size() -> None:
     with pytest.raises(ValueError, match=r"layer_cache_mb: expected.*at least 0"):
         build_elmo_model_v1(layer_cache_mb=-1)

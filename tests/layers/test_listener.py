@@ -1,4 +1,4 @@
-"""ElmoListener.v1: where it takes the layers from; what it says if there are none."""
+"""ElmoListener.v1: the sources of its layers, and errors if there are none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from spacy_elmo.layers.listener import (
 
 @pytest.fixture
 def docs() -> list[Doc]:
-    """Docs with layers on them, as an elmo component would leave them."""
+    """Docs with layers, as after the elmo component."""
     rng = np.random.default_rng(0)
     made = docs_of(spacy.blank("en"), "a b c", "", "d e")
     for doc in made:
@@ -35,14 +35,14 @@ def docs() -> list[Doc]:
     return made
 
 
-def test_is_registered_and_told_from_others() -> None:
+def test_is_registered() -> None:
     build = registry.get("architectures", "spacy_elmo.ElmoListener.v1")
     assert build is build_elmo_listener_v1
     assert is_listener(build())
     assert not is_listener(build().layers[0])
 
 
-def test_mixes_what_lies_on_the_docs(docs: list[Doc]) -> None:
+def test_mixes_the_layers_on_the_docs(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     assert listener.get_dim("nO") == 4
@@ -62,14 +62,14 @@ def test_settings_reach_the_mix(docs: list[Doc], mix: Any, layer: int) -> None:
     assert (inner.attrs["settings"].dropout, inner.attrs["settings"].l2) == (0.25, 0.1)
 
 
-def test_its_width_may_be_told(docs: list[Doc]) -> None:
+def test_width(docs: list[Doc]) -> None:
     assert build_elmo_listener_v1(width=4).get_dim("nO") == 4
     assert not build_elmo_listener_v1().has_dim("nO")
     with pytest.raises(ValueError, match=r"expected 6 values per token.*found 4"):
         build_elmo_listener_v1(width=6).initialize(X=docs)
 
 
-def test_an_update_uses_what_was_sent_and_answers(docs: list[Doc]) -> None:
+def test_update_uses_the_received_batch(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     sent = {id(doc): 5 * get_layers(doc) for doc in docs}
@@ -84,8 +84,8 @@ def test_an_update_uses_what_was_sent_and_answers(docs: list[Doc]) -> None:
     assert_allclose(listener.predict(docs)[0], outputs[0] / 5, atol=1e-5)
 
 
-def test_an_update_on_a_part_of_the_batch(docs: list[Doc]) -> None:
-    """As a head does that skips docs without annotation."""
+def test_update_on_a_part_of_the_batch(docs: list[Doc]) -> None:
+    """As in a head that skips docs without annotation."""
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     answers: list[dict[int, np.ndarray]] = []
@@ -96,7 +96,7 @@ def test_an_update_on_a_part_of_the_batch(docs: list[Doc]) -> None:
     assert [set(answer) for answer in answers] == [{id(docs[2])}]
 
 
-def test_a_batch_that_was_not_sent_is_not_answered(docs: list[Doc]) -> None:
+def test_update_on_docs_that_were_not_received(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     answers: list[Any] = []
@@ -109,7 +109,7 @@ def test_a_batch_that_was_not_sent_is_not_answered(docs: list[Doc]) -> None:
     assert np.abs(mixes(listener)[0].get_grad("gamma")).max() > 0
 
 
-def test_prediction_without_layers_is_an_error_not_zeros(docs: list[Doc]) -> None:
+def test_prediction_without_layers_is_an_error(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1(upstream="wanted")
     listener.initialize(X=docs)
     bare = docs_of(spacy.blank("en"), "nothing here")
@@ -119,7 +119,7 @@ def test_prediction_without_layers_is_an_error_not_zeros(docs: list[Doc]) -> Non
         assert advice in str(caught.value)
 
 
-def test_an_empty_doc_needs_no_layers(docs: list[Doc]) -> None:
+def test_empty_doc_needs_no_layers(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     outputs = listener.predict([Doc(docs[0].vocab, words=[])])
@@ -127,7 +127,7 @@ def test_an_empty_doc_needs_no_layers(docs: list[Doc]) -> None:
 
 
 @pytest.mark.parametrize("upstream", ["*", "other"])
-def test_without_a_component_the_error_says_so(upstream: str) -> None:
+def test_without_a_component(upstream: str) -> None:
     tok2vec = {**LISTENER, "upstream": upstream}
     nlp = blank({"tagger": tok2vec}, elmo=None)
     with pytest.raises(ValueError, match="expected an elmo component before it") as e:
@@ -136,19 +136,19 @@ def test_without_a_component_the_error_says_so(upstream: str) -> None:
     assert "spacy_elmo.ElmoTok2Vec.v1" in str(e.value)
 
 
-def test_an_upstream_name_that_does_not_exist(weights: Path) -> None:
+def test_unknown_upstream(weights: Path) -> None:
     tok2vec = {**LISTENER, "upstream": "elmo2"}
     with pytest.raises(ValueError, match=r"\(here: 'elmo2'\), found none"):
         trainable({"tagger": tok2vec}, weights)
 
 
-def test_a_component_after_its_listener_is_none(weights: Path) -> None:
+def test_component_after_its_listener(weights: Path) -> None:
     with pytest.raises(ValueError, match="expected an elmo component before it"):
         trainable({"tagger": LISTENER, "elmo": {"factory": "elmo"}}, weights, elmo=None)
 
 
 @pytest.mark.parametrize("upstream", ["*", "elmo", "embeddings"])
-def test_upstream_by_wildcard_and_by_name(weights: Path, upstream: str) -> None:
+def test_upstream(weights: Path, upstream: str) -> None:
     name = "elmo" if upstream == "*" else upstream
     nlp = blank(
         {
@@ -162,8 +162,8 @@ def test_upstream_by_wildcard_and_by_name(weights: Path, upstream: str) -> None:
     assert len(nlp.get_pipe(name).listeners) == 2
 
 
-def test_a_linked_listener_computes_what_is_missing(weights: Path) -> None:
-    """In an update, that is: as with frozen_components = ["elmo"]."""
+def test_missing_layers_are_computed_in_training(weights: Path) -> None:
+    """As with frozen_components = ["elmo"]."""
     nlp = trainable({"tagger": LISTENER}, weights)
     listener = nlp.get_pipe("tagger").model.get_ref("tok2vec")
     docs = docs_of(nlp, "a b c")
@@ -173,7 +173,7 @@ def test_a_linked_listener_computes_what_is_missing(weights: Path) -> None:
     assert_allclose(outputs[0], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_retokenised_docs_are_refused(docs: list[Doc]) -> None:
+def test_retokenized_docs_without_a_component(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     with docs[0].retokenize() as retokenizer:
@@ -200,7 +200,7 @@ def test_tokens_merged_after_the_component(weights: Path) -> None:
     assert doc._.elmo.layers.shape == (3, 2, 16)
 
 
-def test_a_copy_has_no_batch_and_no_component_that_is_none(docs: list[Doc]) -> None:
+def test_copies_are_not_connected(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     listener.attrs["state"].compute = lambda docs: []
@@ -219,7 +219,7 @@ def test_bytes_round_trip(docs: list[Doc]) -> None:
     assert other.get_dim("nO") == 4
 
 
-def test_two_heads_have_mixes_of_their_own(weights: Path) -> None:
+def test_each_head_has_its_own_mix(weights: Path) -> None:
     nlp: Language = trainable({"tagger": LISTENER, "ner": LISTENER}, weights)
     (tagger,) = mixes(nlp.get_pipe("tagger").model)
     (ner,) = mixes(nlp.get_pipe("ner").model)

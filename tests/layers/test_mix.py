@@ -1,4 +1,4 @@
-"""The mix of a head: the formula, its gradients, dropout, L2, refusals."""
+"""The mix of a head: formula, gradients, dropout, L2, errors."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _by_hand(layers: np.ndarray, weights: np.ndarray, gamma: float) -> np.ndarra
     return gamma * sum(s[j] * layers[j].astype("float64") for j in range(len(s)))
 
 
-def test_learned_is_gamma_times_the_softmax_mix(docs: list[np.ndarray]) -> None:
+def test_learned_mix(docs: list[np.ndarray]) -> None:
     outputs = _learned(docs).predict(docs)
     assert [array.shape for array in outputs] == [(5, 4), (0, 4), (2, 4)]
     for output, layers in zip(outputs, docs):
         assert_allclose(output, _by_hand(layers, WEIGHTS, 1.7), atol=1e-5)
 
 
-def test_learned_starts_as_the_mean(docs: list[np.ndarray]) -> None:
+def test_learned_mix_starts_as_the_mean(docs: list[np.ndarray]) -> None:
     mix = elmo_mix()
     mix.initialize(X=docs)
     assert_allclose(mix.predict(docs)[0], docs[0].mean(axis=0), atol=1e-6)
@@ -58,7 +58,7 @@ def test_learned_starts_as_the_mean(docs: list[np.ndarray]) -> None:
         ([0.5, 2.0, -1.0], [0.5, 2.0, -1.0]),
     ],
 )
-def test_given_mixes(docs: list[np.ndarray], mix: Any, s: list[float]) -> None:
+def test_fixed_mixes(docs: list[np.ndarray], mix: Any, s: list[float]) -> None:
     model = elmo_mix(mix)
     model.initialize(X=docs)
     assert not model.param_names
@@ -68,7 +68,7 @@ def test_given_mixes(docs: list[np.ndarray], mix: Any, s: list[float]) -> None:
     assert gamma == 1.0
 
 
-def test_layer_norm_is_of_each_layer_of_each_token(docs: list[np.ndarray]) -> None:
+def test_layer_norm(docs: list[np.ndarray]) -> None:
     layers = docs[0].astype("float64")
     variance = layers.var(axis=-1, keepdims=True)
     normed = (layers - layers.mean(axis=-1, keepdims=True)) / np.sqrt(variance + 1e-5)
@@ -80,7 +80,7 @@ def test_layer_norm_is_of_each_layer_of_each_token(docs: list[np.ndarray]) -> No
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_gradients_agree_with_finite_differences(
+def test_gradients_equal_finite_differences(
     docs: list[np.ndarray], layer_norm: bool
 ) -> None:
     mix = _learned(docs, layer_norm=layer_norm)
@@ -111,7 +111,7 @@ def test_gradients_agree_with_finite_differences(
         assert slope(docs[0], index) == pytest.approx(d_docs[0][index], abs=5e-3)
 
 
-def test_gradients_of_two_updates_add_up(docs: list[np.ndarray]) -> None:
+def test_gradients_accumulate(docs: list[np.ndarray]) -> None:
     mix = _learned(docs)
     outputs, backprop = mix.begin_update(docs)
     backprop([np.ones_like(o) for o in outputs])
@@ -121,7 +121,7 @@ def test_gradients_of_two_updates_add_up(docs: list[np.ndarray]) -> None:
     assert_allclose(mix.get_grad("scalars"), 2 * once, rtol=1e-5)
 
 
-def test_l2_adds_2_lambda_w(docs: list[np.ndarray]) -> None:
+def test_gradient_of_l2(docs: list[np.ndarray]) -> None:
     gradients = {}
     for l2 in (0.0, 0.1):
         mix = _learned(docs, l2=l2)
@@ -131,7 +131,7 @@ def test_l2_adds_2_lambda_w(docs: list[np.ndarray]) -> None:
     assert_allclose(gradients[0.1] - gradients[0.0], 2 * 0.1 * WEIGHTS, atol=1e-5)
 
 
-def test_frozen_layers_get_no_gradient(docs: list[np.ndarray]) -> None:
+def test_no_gradient_for_frozen_layers(docs: list[np.ndarray]) -> None:
     mix = _learned(docs)
     mix.attrs["backprop_layers"] = False
     outputs, backprop = mix.begin_update(docs)
@@ -139,14 +139,14 @@ def test_frozen_layers_get_no_gradient(docs: list[np.ndarray]) -> None:
     assert np.abs(mix.get_grad("scalars")).max() > 0
 
 
-def test_a_given_mix_over_frozen_layers_learns_nothing(docs: list[np.ndarray]) -> None:
+def test_fixed_mix_of_frozen_layers(docs: list[np.ndarray]) -> None:
     mix = elmo_mix("mean")
     mix.attrs["backprop_layers"] = False
     outputs, backprop = mix.begin_update(docs)
     assert backprop([np.ones_like(o) for o in outputs]) == []
 
 
-def test_a_given_mix_passes_gradients_on(docs: list[np.ndarray]) -> None:
+def test_gradient_of_a_fixed_mix(docs: list[np.ndarray]) -> None:
     mix = elmo_mix([0.5, 2.0, -1.0])
     outputs, backprop = mix.begin_update(docs)
     d_layers = backprop([np.ones_like(o) for o in outputs])[0]
@@ -160,7 +160,7 @@ def _zeros(mix: Model, is_train: bool) -> float:
     return float((mixed == 0).mean())
 
 
-def test_dropout_of_its_own_does_not_follow_the_head() -> None:
+def test_dropout_setting_overrides_the_head() -> None:
     mix = elmo_mix("mean", dropout=0.5)
     for rate in (0.0, 0.2):
         set_dropout_rate(mix, rate)
@@ -177,13 +177,13 @@ def test_dropout_follows_the_head() -> None:
         assert _zeros(mix, False) == 0
 
 
-def test_dropout_of_zero_stays_zero() -> None:
+def test_dropout_of_zero() -> None:
     mix = elmo_mix("mean", dropout=0.0)
     set_dropout_rate(mix, 0.5)
     assert _zeros(mix, True) == 0
 
 
-def test_dropout_scales_what_stays_and_its_gradient() -> None:
+def test_dropout_scales_values_and_gradients() -> None:
     mix = elmo_mix("mean", dropout=0.5)
     outputs, backprop = mix.begin_update([np.ones((3, 50, 20), dtype="float32")])
     kept = outputs[0] != 0
@@ -225,7 +225,7 @@ def test_wrong_number_of_weights(docs: list[np.ndarray], given: list[float]) -> 
         ({"l2": -1.0}, "l2: expected 0 or more, found -1.0"),
     ],
 )
-def test_refused_settings(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         elmo_mix(**settings)
 
@@ -242,8 +242,7 @@ def test_bytes_round_trip(docs: list[np.ndarray]) -> None:
     assert_allclose(other.predict(docs)[0], mix.predict(docs)[0])
 
 
-def test_learned_mix_before_any_layer() -> None:
-    """Both kinds say that they do not know the number of layers yet."""
+def test_learned_mix_before_initialization() -> None:
     for mix in ("mean", "learned"):
         with pytest.raises(ValueError, match="does not know the number of layers"):
             learned_mix(elmo_mix(mix))

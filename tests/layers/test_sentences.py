@@ -1,4 +1,4 @@
-"""Docs -> sentences: boundaries, even windows, white space left out."""
+"""Splitting docs into sentences: boundaries, even windows, no whitespace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def nlp() -> Language:
     return spacy.blank("en")
 
 
-def test_without_boundaries_a_short_doc_is_one_sentence(nlp: Language) -> None:
+def test_short_doc_without_boundaries(nlp: Language) -> None:
     words = split_sentences([Doc(nlp.vocab, words=["a", "b", "c"])], window=3)
     assert words.sentences == [["a", "b", "c"]]
     assert words.n_words == [3]
@@ -25,9 +25,7 @@ def test_without_boundaries_a_short_doc_is_one_sentence(nlp: Language) -> None:
 
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 10, 128])
 @pytest.mark.parametrize("length", [1, 2, 7, 10, 11, 129, 257, 300])
-def test_windows_are_even_and_never_over_the_window(
-    nlp: Language, length: int, window: int
-) -> None:
+def test_windows_are_even(nlp: Language, length: int, window: int) -> None:
     texts = [str(number) for number in range(length)]
     words = split_sentences([Doc(nlp.vocab, words=texts)], window)
     lengths = [len(sentence) for sentence in words.sentences]
@@ -37,7 +35,7 @@ def test_windows_are_even_and_never_over_the_window(
     assert len(lengths) == -(-length // window)
 
 
-def test_sentences_are_not_cut_by_the_window(nlp: Language) -> None:
+def test_sentences_may_exceed_the_window(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=list("abcdefg"), sent_starts=[True] + [False] * 6)
     assert split_sentences([doc], window=2).sentences == [list("abcdefg")]
 
@@ -45,10 +43,10 @@ def test_sentences_are_not_cut_by_the_window(nlp: Language) -> None:
 @pytest.mark.parametrize(
     ("length", "expected"), [(16, [16]), (17, [8, 9]), (33, [11] * 3)]
 )
-def test_what_is_too_long_for_a_sentence_is_cut(
+def test_maximum_sentence_length(
     nlp: Language, length: int, expected: list[int]
 ) -> None:
-    """Over eight windows: text in which no end of a sentence was found."""
+    """Longer than eight windows is text whose boundaries were missed."""
     words = [str(number) for number in range(length + 2)]
     starts = [True, True] + [False] * (length - 1) + [True]
     found = split_sentences([Doc(nlp.vocab, words=words, sent_starts=starts)], window=2)
@@ -56,7 +54,7 @@ def test_what_is_too_long_for_a_sentence_is_cut(
     assert [word for sentence in found.sentences for word in sentence] == words
 
 
-def test_sentences_where_the_doc_has_them(nlp: Language) -> None:
+def test_sentence_boundaries(nlp: Language) -> None:
     starts = [True, False, True, True, False]
     doc = Doc(nlp.vocab, words=list("abcde"), sent_starts=starts)
     assert split_sentences([doc], window=128).sentences == [
@@ -66,8 +64,7 @@ def test_sentences_where_the_doc_has_them(nlp: Language) -> None:
     ]
 
 
-def test_sentences_are_those_of_spacy(nlp: Language) -> None:
-    """Also where a parser, not a sentencizer, has set the boundaries."""
+def test_boundaries_of_a_parse(nlp: Language) -> None:
     words = ["a", "b", "c", "d", "e", "f"]
     doc = Doc(nlp.vocab, words=words, heads=[1, 1, 1, 4, 4, 4], deps=["dep"] * 6)
     ours = split_sentences([doc], window=128).sentences
@@ -75,7 +72,7 @@ def test_sentences_are_those_of_spacy(nlp: Language) -> None:
     assert len(ours) == 2
 
 
-def test_docs_follow_each_other_and_are_told_apart(nlp: Language) -> None:
+def test_several_docs(nlp: Language) -> None:
     one = Doc(nlp.vocab, words=["a", "b", "c"])
     two = Doc(nlp.vocab, words=["d", "e"], sent_starts=[True, True])
     words = split_sentences([one, two, one], window=2)
@@ -83,7 +80,7 @@ def test_docs_follow_each_other_and_are_told_apart(nlp: Language) -> None:
     assert words.n_words == [3, 2, 3]
 
 
-def test_white_space_is_left_out(nlp: Language) -> None:
+def test_whitespace_is_left_out(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=[" ", "a", "\n\n", "b", "\t"])
     words = split_sentences([doc], window=128)
     assert words.sentences == [["a", "b"]]
@@ -91,7 +88,7 @@ def test_white_space_is_left_out(nlp: Language) -> None:
     assert words.is_word[0].tolist() == [False, True, False, True, False]
 
 
-def test_white_space_does_not_fill_the_window(nlp: Language) -> None:
+def test_whitespace_does_not_count_towards_the_window(nlp: Language) -> None:
     doc = Doc(nlp.vocab, words=["a", "\n", "\n", "\n", "b"])
     assert split_sentences([doc], window=2).sentences == [["a", "b"]]
 
@@ -106,7 +103,7 @@ def test_white_space_does_not_fill_the_window(nlp: Language) -> None:
         (["a", "b", "\n"], [1, 0, 1], [["a", "b"]]),
     ],
 )
-def test_a_sentence_that_starts_at_white_space(
+def test_sentence_that_starts_with_whitespace(
     nlp: Language, words: list[str], starts: list[int], expected: list[list[str]]
 ) -> None:
     doc = Doc(nlp.vocab, words=words, sent_starts=[bool(start) for start in starts])

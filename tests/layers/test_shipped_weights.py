@@ -1,4 +1,4 @@
-"""The English weights that ship: what users are promised of them."""
+"""The English weights that ship with the package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MONEY = "She works for a large bank that lends money to companies."
 OTHER = "The bank was closed, so he could not pay in his cheque."
 
 
-def test_they_are_small_and_load_at_once() -> None:
+def test_size_and_loading_time() -> None:
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 30e6
     seconds = []
     for _ in range(3):
@@ -31,7 +31,7 @@ def test_they_are_small_and_load_at_once() -> None:
     assert min(seconds) < 1
 
 
-def test_one_line_gives_a_blank_pipeline_vectors() -> None:
+def test_blank_pipeline_with_default_weights() -> None:
     code = (
         "import spacy, sys; nlp = spacy.blank('en'); nlp.add_pipe('elmo'); "
         "doc = nlp('It works.'); print(doc._.elmo.layers.shape, bool(doc.vector.any()))"
@@ -44,7 +44,7 @@ def test_one_line_gives_a_blank_pipeline_vectors() -> None:
     assert done.stdout == f"(3, 3, {width}) True\nFalse\n"
 
 
-def test_a_word_is_nearer_to_itself_in_its_sense() -> None:
+def test_word_senses() -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo", config={"mix": "top"})
     docs = [nlp(text) for text in (RIVER, MONEY, OTHER)]
@@ -55,13 +55,13 @@ def test_a_word_is_nearer_to_itself_in_its_sense() -> None:
     assert money.similarity(other) > other.similarity(river)
     for token in (river, money, other):
         assert np.isfinite(token.vector).all()
-    # Their characters are the same: only the context tells them apart.
+    # The layer without context is equal.
     layers = [token.doc._.elmo.layers[0, token.i] for token in (river, money)]
     np.testing.assert_allclose(layers[0], layers[1], rtol=1e-5, atol=1e-6)
 
 
-def test_they_have_learned_english() -> None:
-    """A word of a sentence is nearer to one of its kind than to another's."""
+def test_parts_of_speech() -> None:
+    """A verb is closer to a verb than to an adverb."""
     bilm = load_bilm(BUNDLED)
     sentences = ("He walked home .", "He talked again .")
     layers = bilm.encode([sentence.split() for sentence in sentences])

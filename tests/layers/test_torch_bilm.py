@@ -1,5 +1,4 @@
-"""The biLM in a Thinc model: what it keeps follows the weights, however Thinc changes
-them; its memory is what the config says."""
+"""The biLM as a Thinc layer. Its caches follow every change of the weights."""
 
 from __future__ import annotations
 
@@ -41,8 +40,8 @@ def fresh(bilm: BiLM) -> np.ndarray:
     return np.concatenate(made.encode(SENTENCES), axis=1)
 
 
-def check(model: Model) -> np.ndarray:
-    """It gives what its present weights give."""
+def check_predict(model: Model) -> np.ndarray:
+    """Check the output against a new biLM with the same weights."""
     found = model.predict(SENTENCES)
     expected = fresh(model.shims[0].bilm)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -55,37 +54,37 @@ def update(model: Model, optimizer: Any) -> None:
     model.finish_update(optimizer)
 
 
-def in_place(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
+def update_in_place(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
     weights -= 0.01 * np.sign(gradient)
     return weights, gradient
 
 
-def anew(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
+def update_copy(key: Any, weights: Any, gradient: Any) -> tuple[Any, Any]:
     return weights - 0.01 * np.sign(gradient), gradient
 
 
-@pytest.mark.parametrize("optimizer", [Adam(0.01), in_place, anew])
-def test_an_update_is_seen(model: Model, optimizer: Any) -> None:
-    before = check(model)
+@pytest.mark.parametrize("optimizer", [Adam(0.01), update_in_place, update_copy])
+def test_update(model: Model, optimizer: Any) -> None:
+    before = check_predict(model)
     for _ in range(3):
         update(model, optimizer)
-        after = check(model)
+        after = check_predict(model)
         assert np.abs(after - before).max() > 1e-3
         before = after
 
 
-def test_an_update_without_gradients_leaves_what_is_kept(model: Model) -> None:
-    """As of a frozen biLM in a head that learns."""
-    check(model)
+def test_update_without_gradients_keeps_the_cache(model: Model) -> None:
+    """For example, of a frozen biLM in a head that learns."""
+    check_predict(model)
     bilm = model.shims[0].bilm
     kept = bilm.prepared
     assert kept is not None
     model.finish_update(Adam(0.01))
-    check(model)
+    check_predict(model)
     assert bilm.prepared is kept
 
 
-def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
+def test_training_a_head_keeps_the_cache_of_its_frozen_bilm(bilm: BiLM) -> None:
     nlp = spacy.blank("en")
     docs = [Doc(nlp.vocab, words=words) for words in SENTENCES]
     elmo = build_elmo_model_v1()
@@ -107,7 +106,7 @@ def test_a_head_that_learns_keeps_its_frozen_bilm_ready(bilm: BiLM) -> None:
 
 
 @pytest.mark.parametrize("outside", [True, False])
-def test_autocast_around_it_does_not_reach_it(
+def test_autocast_outside_has_no_effect(
     outside: bool, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with Thinc's own shim."""
@@ -123,95 +122,95 @@ def test_autocast_around_it_does_not_reach_it(
     before = torch.is_autocast_enabled("cuda")
     torch.set_autocast_enabled("cuda", outside)
     try:
-        check(model)
+        check_predict(model)
         assert torch.is_autocast_enabled("cuda") is outside
     finally:
         torch.set_autocast_enabled("cuda", before)
     assert seen[:2] == [False, False]
 
 
-def test_averaged_weights_are_seen_and_gone(model: Model) -> None:
-    plain = check(model)
+def test_averaged_weights(model: Model) -> None:
+    plain = check_predict(model)
     optimizer = Adam(0.01, use_averages=True)
     for _ in range(3):
         update(model, optimizer)
-    assert np.abs(check(model) - plain).max() > 1e-3
+    assert np.abs(check_predict(model) - plain).max() > 1e-3
     bilm, shim = model.shims[0].bilm, model.shims[0]
     learned = {name: p.detach().clone() for name, p in bilm.named_parameters()}
     averages = optimizer.averages
     assert averages is not None
     assert {(shim.id, name) for name in learned} == set(averages)
-    latest = check(model)
+    latest = check_predict(model)
     for _ in range(2):
         with model.use_params(averages):
             for name, parameter in bilm.named_parameters():
                 np.testing.assert_array_equal(
                     parameter.detach().numpy(), averages[shim.id, name]
                 )
-            assert np.abs(check(model) - latest).max() > 1e-3
+            assert np.abs(check_predict(model) - latest).max() > 1e-3
             stored = model.to_bytes()
-        np.testing.assert_allclose(check(model), latest, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(check_predict(model), latest, rtol=1e-5, atol=1e-6)
     for name, parameter in bilm.named_parameters():
         assert torch.equal(parameter, learned[name])
     model.from_bytes(stored)
-    assert np.abs(check(model) - latest).max() > 1e-3
+    assert np.abs(check_predict(model) - latest).max() > 1e-3
 
 
-def test_learned_weights_come_back_after_an_error(model: Model) -> None:
+def test_weights_are_restored_after_an_error(model: Model) -> None:
     update(model, optimizer := Adam(0.01, use_averages=True))
-    latest = check(model)
+    latest = check_predict(model)
     with pytest.raises(KeyError), model.use_params(optimizer.averages or {}):
         raise KeyError
-    np.testing.assert_array_equal(check(model), latest)
+    np.testing.assert_array_equal(check_predict(model), latest)
 
 
 @pytest.mark.parametrize("is_used", [True, False])
 def test_bytes(model: Model, is_used: bool) -> None:
-    """Into a wrapper that has read with other weights."""
-    expected = check(model)
+    """Into a layer that has none, or has cached words with other weights."""
+    expected = check_predict(model)
     other = torch_bilm.build_torch_bilm(100, "float32", 2.0)
     if is_used:
         bilm = copy.deepcopy(model.shims[0].bilm)
         with torch.no_grad():
             bilm.forward_layers[0].bias.add_(1.0)
         other.shims[0].bilm = bilm
-        assert np.abs(check(other) - expected).max() > 1e-3
+        assert np.abs(check_predict(other) - expected).max() > 1e-3
     other.from_bytes(model.to_bytes())
-    np.testing.assert_array_equal(check(other), expected)
-    # A setting of where it is, not of where it comes from.
+    np.testing.assert_array_equal(check_predict(other), expected)
+    # This setting belongs to the layer, not to the bytes.
     assert other.shims[0].bilm.word_cache_mb == 2.0
 
 
-def test_bytes_of_no_weights(model: Model) -> None:
+def test_bytes_without_weights(model: Model) -> None:
     model.from_bytes(torch_bilm.build_torch_bilm(1, "float32", 1.0).to_bytes())
     assert model.shims[0].bilm is None
 
 
-def test_another_bilm_takes_the_settings(model: Model, tiny_bilm: BiLM) -> None:
-    before = check(model)
+def test_setting_another_bilm(model: Model, tiny_bilm: BiLM) -> None:
+    before = check_predict(model)
     other = copy.deepcopy(tiny_bilm)
     with torch.no_grad():
         other.backward_layers[1].weight_hh.mul_(-1)
     assert other.word_cache_mb == 64
     model.shims[0].bilm = other
     assert other.word_cache_mb == 1.0
-    assert np.abs(check(model) - before).max() > 1e-3
+    assert np.abs(check_predict(model) - before).max() > 1e-3
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, Model.copy])
 def test_copies_are_independent(model: Model, way: Callable[[Model], Model]) -> None:
-    before = check(model)
+    before = check_predict(model)
     other = way(model)
     bilm, own = other.shims[0].bilm, model.shims[0].bilm
     assert bilm is not own
     assert bilm.word_cache_mb == 1.0
-    np.testing.assert_allclose(check(other), before, rtol=1e-5, atol=1e-6)
-    update(other, in_place)
-    assert np.abs(check(other) - before).max() > 1e-3
-    np.testing.assert_array_equal(check(model), before)
+    np.testing.assert_allclose(check_predict(other), before, rtol=1e-5, atol=1e-6)
+    update(other, update_in_place)
+    assert np.abs(check_predict(other) - before).max() > 1e-3
+    np.testing.assert_array_equal(check_predict(model), before)
     for parameter in own.parameters():
         assert parameter.grad is None
-    # What is loaded into the copy has the copy's memory.
+    # Weights that are loaded into the copy get the copy's setting.
     other.shims[0].word_cache_mb = 0.5
     for wrapper, expected in ((other, 0.5), (model, 1.0)):
         wrapper.from_bytes(model.to_bytes())
@@ -219,7 +218,7 @@ def test_copies_are_independent(model: Model, way: Callable[[Model], Model]) -> 
 
 
 @pytest.mark.parametrize("word_cache_mb", [0, 0.0005, 64])
-def test_the_memory_does_not_matter(tiny_bilm: BiLM, word_cache_mb: float) -> None:
+def test_word_cache_mb(tiny_bilm: BiLM, word_cache_mb: float) -> None:
     model = build_elmo_model_v1(word_cache_mb=word_cache_mb)
     set_bilm(model, copy.deepcopy(tiny_bilm))
     nlp = spacy.blank("en")
@@ -233,7 +232,7 @@ def test_the_memory_does_not_matter(tiny_bilm: BiLM, word_cache_mb: float) -> No
     assert bilm.prepared.words.capacity == int(word_cache_mb * 2**20) // (4 * 8)
 
 
-def test_the_memory_is_a_setting_of_the_config(tiny_bilm: BiLM) -> None:
+def test_word_cache_mb_in_the_config(tiny_bilm: BiLM) -> None:
     config = own_bilm(None)["model"]
     resolved = spacy.registry.resolve({"model": {**config, "word_cache_mb": 3}})
     set_bilm(resolved["model"], copy.deepcopy(tiny_bilm))
@@ -241,33 +240,33 @@ def test_the_memory_is_a_setting_of_the_config(tiny_bilm: BiLM) -> None:
 
 
 @pytest.mark.parametrize("size", [-1, -0.5])
-def test_less_than_no_memory_is_refused(size: float) -> None:
+def test_invalid_word_cache_mb(size: float) -> None:
     message = f"word_cache_mb: expected a number of at least 0, found {size}"
     with pytest.raises(ValueError, match=message):
         build_elmo_model_v1(word_cache_mb=size)
 
 
-def _by_thinc(model: Model, docs: list[Doc]) -> None:
+def _update_by_thinc(model: Model, docs: list[Doc]) -> None:
     layers, backprop = model.begin_update(docs)
     backprop(layers)
-    model.finish_update(in_place)
+    model.finish_update(update_in_place)
 
 
-def _by_hand(model: Model, docs: list[Doc]) -> None:
+def _update_by_hand(model: Model, docs: list[Doc]) -> None:
     bilm = get_bilm(model)
     for parameter in bilm.parameters():
         parameter.detach().numpy()[...] *= 0.9
     bilm.clear_cache()
 
 
-@pytest.mark.parametrize("change", [_by_thinc, _by_hand])
+@pytest.mark.parametrize("change", [_update_by_thinc, _update_by_hand])
 @pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
-def test_layers_of_a_frozen_bilm_follow_its_weights(
+def test_cached_layers_follow_the_weights(
     bilm: BiLM,
     change: Callable[[Model, list[Doc]], None],
     mode: Callable[[], ContextManager],
 ) -> None:
-    """They too, where it learns for a while and is then frozen again."""
+    """If the biLM is trained for a while and then frozen again."""
     model = build_elmo_model_v1()
     set_bilm(model, bilm)
     nlp = spacy.blank("en")

@@ -1,4 +1,4 @@
-"""Loaders of weights: read nothing before they are called."""
+"""Weight loaders read no file before they are called."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _loader(name: str, **settings: Any) -> Any:
 
 def _check_same(loaded: BiLM, expected: BiLM) -> None:
     sentence = [["She", "sat", "on", "the", "bank"]]
-    # Not to the last bit: some products depend on where a weight lies in memory.
+    # Some products depend on the memory alignment of a weight.
     found, wanted = loaded.encode(sentence)[0], expected.encode(sentence)[0]
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
@@ -70,14 +70,14 @@ def test_bundled_weights(
         ),
     ],
 )
-def test_files_are_read_at_the_call(name: str, settings: dict[str, str]) -> None:
+def test_files_are_read_when_called(name: str, settings: dict[str, str]) -> None:
     load = _loader(name, **settings)
     with pytest.raises(WeightsError, match="nowhere"):
         load()
 
 
-def test_paths_left_null() -> None:
-    """One stands for the default; half a pair is a mistake."""
+def test_null_paths() -> None:
+    """One null path means no loader; half a pair is an error."""
     assert _loader("PretrainedWeights", path=None) is None
     load = _loader("AllenNLPWeights", options_file=None, weights_file="w.hdf5")
     with pytest.raises(

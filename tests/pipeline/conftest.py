@@ -1,4 +1,4 @@
-"""The pipeline that most tests of the component look at."""
+"""The pipeline that most tests of the component use."""
 
 import pytest
 from helpers.pipelines import embedder

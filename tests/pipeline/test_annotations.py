@@ -1,4 +1,4 @@
-"""What the component puts on a Doc, and what spaCy's own vectors then are."""
+"""The component's annotations on a Doc, and spaCy's vectors and similarities."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_vectors_come_from_elmo(nlp: Language, tiny_bilm: BiLM) -> None:
         assert item.vector_norm == pytest.approx(np.linalg.norm(vector), rel=1e-4)
 
 
-def test_similarity_of_one_form_in_two_contexts(nlp: Language) -> None:
+def test_similarity_of_a_word_in_two_contexts(nlp: Language) -> None:
     doc = nlp(TEXT)
     one, other = (doc[i] for i in BANKS)
     assert one.orth == other.orth
@@ -67,7 +67,7 @@ def test_similarity_of_one_form_in_two_contexts(nlp: Language) -> None:
     assert one.similarity(one) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_similarity_of_all_kinds(nlp: Language) -> None:
+def test_similarity_of_docs_spans_and_tokens(nlp: Language) -> None:
     doc, second = nlp(TEXT), nlp("the old bank")
     items = [doc, doc[4:6], doc[5], second, second[1:], second[2]]
     for one in items:
@@ -76,8 +76,8 @@ def test_similarity_of_all_kinds(nlp: Language) -> None:
             assert one.similarity(other) == pytest.approx(expected, abs=1e-5)
 
 
-def test_similarity_of_docs_of_the_same_words(nlp: Language) -> None:
-    """spaCy itself answers 1.0 where all forms are the same, without a look."""
+def test_similarity_of_spans_with_the_same_words(nlp: Language) -> None:
+    """spaCy would return 1.0 without comparing the vectors."""
     doc = nlp("the bank the bank")
     similarity = doc[:2].similarity(doc[2:])
     expected = _cosine(doc[:2].vector, doc[2:].vector)
@@ -85,13 +85,13 @@ def test_similarity_of_docs_of_the_same_words(nlp: Language) -> None:
     assert similarity < 0.99995
 
 
-def test_similarity_of_other_widths(nlp: Language, tiny_config: Any) -> None:
+def test_similarity_of_different_widths(nlp: Language, tiny_config: Any) -> None:
     wider = embedder(BiLM(tiny_config.replace(projection_dim=10)))
     with pytest.raises(ValueError, match=r"vectors of the same width, found 16 and 20"):
         nlp("a b").similarity(wider("a b"))
 
 
-def test_a_vector_that_was_looked_at_before(nlp: Language) -> None:
+def test_cached_doc_vector(nlp: Language) -> None:
     doc = nlp.make_doc(TEXT)
     before = (doc.vector, doc.vector_norm)
     nlp.get_pipe("elmo")(doc)
@@ -100,7 +100,7 @@ def test_a_vector_that_was_looked_at_before(nlp: Language) -> None:
     assert before[1] != doc.vector_norm
 
 
-def test_an_empty_span(nlp: Language) -> None:
+def test_empty_span(nlp: Language) -> None:
     span = nlp(TEXT)[3:3]
     assert not span.vector.any()
     assert span.vector.shape == (16,)
@@ -108,7 +108,7 @@ def test_an_empty_span(nlp: Language) -> None:
     assert span.vector_norm == 0.0
 
 
-def test_white_space_has_no_vector(nlp: Language) -> None:
+def test_whitespace_has_no_vector(nlp: Language) -> None:
     doc = nlp("the  bank")
     assert [token.has_vector for token in doc] == [True, False, True]
     assert not doc[1].vector.any()
@@ -135,7 +135,7 @@ def test_other_mixes_of_the_layers(nlp: Language) -> None:
         elmo.mix([1.0])
 
 
-def test_without_layers_vectors_work(bilm: BiLM) -> None:
+def test_vectors_without_layers(bilm: BiLM) -> None:
     doc = embedder(bilm, keep_layers=False)(TEXT)
     expected = expected_layers(bilm, WORDS).mean(axis=0)
     assert_allclose(doc._.elmo.vectors, expected, atol=1e-5)
@@ -146,21 +146,21 @@ def test_without_layers_vectors_work(bilm: BiLM) -> None:
     assert not any(getattr(value, "ndim", 0) == 3 for value in doc.user_data.values())
 
 
-def test_layers_of_an_earlier_run_are_removed(bilm: BiLM) -> None:
+def test_keep_layers_false_removes_earlier_layers(bilm: BiLM) -> None:
     doc = embedder(bilm)(TEXT)
     embedder(bilm, keep_layers=False).get_pipe("elmo")(doc)
     with pytest.raises(ValueError, match="keep_layers = true"):
         _ = doc._.elmo.layers
 
 
-def test_keep_on_cpu_stores_numpy(bilm: BiLM) -> None:
+def test_keep_on_cpu(bilm: BiLM) -> None:
     doc = embedder(bilm, keep_on_cpu=True)(TEXT)
     assert type(doc._.elmo.layers) is np.ndarray
     assert type(doc.tensor) is np.ndarray
     assert_allclose(doc._.elmo.layers, expected_layers(bilm, WORDS), atol=1e-5)
 
 
-def test_set_tensor_false_leaves_doc_tensor(bilm: BiLM) -> None:
+def test_set_tensor_false(bilm: BiLM) -> None:
     nlp = embedder(bilm, set_tensor=False)
     doc = nlp.make_doc(TEXT)
     doc.tensor = np.full((len(doc), 3), 7.0, dtype="float32")
@@ -173,7 +173,7 @@ def test_set_tensor_false_leaves_doc_tensor(bilm: BiLM) -> None:
     assert doc[5].similarity(doc[10]) < 0.9999
 
 
-def test_a_doc_that_elmo_has_not_seen(nlp: Language) -> None:
+def test_doc_without_elmo(nlp: Language) -> None:
     doc = nlp.make_doc(TEXT)
     for name in ("layers", "vectors"):
         with pytest.raises(ValueError, match="expected"):
@@ -181,7 +181,7 @@ def test_a_doc_that_elmo_has_not_seen(nlp: Language) -> None:
     assert not doc.user_hooks
 
 
-def test_a_retokenised_doc(bilm: BiLM) -> None:
+def test_retokenized_doc(bilm: BiLM) -> None:
     nlp = embedder(bilm)
     doc = nlp(TEXT)
     with doc.retokenize() as retokenizer:
@@ -199,7 +199,7 @@ def test_a_retokenised_doc(bilm: BiLM) -> None:
     assert doc._.elmo.layers.shape == (3, 10, 16)
 
 
-def test_a_retokenised_doc_of_as_many_tokens(bilm: BiLM) -> None:
+def test_layers_after_a_merge_and_a_split(bilm: BiLM) -> None:
     doc = embedder(bilm)(" ".join(WORDS))
     with doc.retokenize() as retokenizer:
         retokenizer.merge(doc[0:2])
@@ -214,7 +214,7 @@ def test_a_retokenised_doc_of_as_many_tokens(bilm: BiLM) -> None:
 def test_vectors_after_a_merge_and_a_split(
     bilm: BiLM, settings: dict[str, bool]
 ) -> None:
-    """There are as many tokens as before, but not the same ones."""
+    """The number of tokens is unchanged."""
     doc = embedder(bilm, **settings)(TEXT)
     doc.tensor = np.zeros((0, 0), dtype="float32")
     with doc.retokenize() as retokenizer:
@@ -226,7 +226,7 @@ def test_vectors_after_a_merge_and_a_split(
         _ = doc[1].vector
 
 
-def test_a_retokenised_doc_without_its_tensor(bilm: BiLM) -> None:
+def test_retokenized_doc_without_a_tensor(bilm: BiLM) -> None:
     doc = embedder(bilm, set_tensor=False)(TEXT)
     with doc.retokenize() as retokenizer:
         retokenizer.split(doc[4], ["ri", "ver"], heads=[(doc[4], 1), doc[3]])
@@ -291,16 +291,16 @@ def test_extension_of_the_same_name() -> None:
     assert Doc.get_extension("elmo")[2] is not None
 
 
-def test_the_extension_is_set_once() -> None:
+def test_several_components_share_the_extension() -> None:
     for _ in range(2):
         spacy.blank("en").add_pipe("elmo")
     assert Doc.has_extension("elmo")
 
 
 @pytest.mark.parametrize("keep_layers", [True, False])
-def test_merging_tokens_in_a_vocab_with_vectors(bilm: BiLM, keep_layers: bool) -> None:
-    """As merge_entities does after elmo: spaCy then gives the vocab a vector of the
-    merged form, the mean of its parts'."""
+def test_merging_with_static_vectors(bilm: BiLM, keep_layers: bool) -> None:
+    """As by merge_entities after elmo. spaCy then adds a static vector for the merged
+    form, the mean of its parts' vectors."""
     nlp = embedder(bilm, keep_layers=keep_layers)
     for word in set(WORDS):
         nlp.vocab.set_vector(word, np.full(5, len(word), dtype="float32"))
@@ -311,7 +311,7 @@ def test_merging_tokens_in_a_vocab_with_vectors(bilm: BiLM, keep_layers: bool) -
     np.testing.assert_allclose(nlp.vocab.get_vector("river bank"), np.full(5, 4.5))
 
 
-def test_the_doc_cleaner_drops_what_elmo_has_put_on_a_doc(nlp: Language) -> None:
+def test_doc_cleaner(nlp: Language) -> None:
     attrs = {"tensor": None, "_.elmo": None}
     nlp.add_pipe("doc_cleaner", config={"attrs": attrs})
     doc = nlp(TEXT)

@@ -1,4 +1,4 @@
-"""The ready configs: filled, valid, and good for a short training."""
+"""The configs for `spacy train`: complete, valid, and trainable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _each(paths: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", paths, ids=names)
 
 
-def test_there_are_three_and_more() -> None:
+def test_configs_are_found() -> None:
     assert len(OURS) >= 3
 
 
@@ -42,7 +42,7 @@ def _overrides(path: Path, tmp_path: Path, weights: Path) -> list[str]:
 
 @_each(OURS)
 def test_fill_config_changes_nothing(path: Path, tmp_path: Path) -> None:
-    """But for the comments, and the order of the sections, where it has its own."""
+    """Except for comments and the order of sections."""
     filled = tmp_path / "filled.cfg"
     result = spacy_command("init", "fill-config", path, filled)
     assert result.exit_code == 0, (result.output, result.exception)
@@ -72,7 +72,7 @@ def test_a_short_training(path: Path, tmp_path: Path, weights: Path) -> None:
         assert doc._.elmo.layers.shape == (3, 7, 16)
     annotated = [doc.has_annotation("TAG"), doc.has_annotation("ENT_IOB")]
     assert any([*annotated, doc.cats, "sc" in doc.spans])
-    # It can be trained on as it is.
+    # Training can be resumed.
     nlp.resume_training()
     assert nlp.update(examples(nlp))
 
@@ -101,10 +101,10 @@ def test_textcat_learns_and_accepts_empty_docs(tmp_path: Path, weights: Path) ->
     assert sum(empty.cats.values()) == pytest.approx(1)
 
 
-def test_named_weights_that_are_not_loaded_are_not_replaced(
+def test_frozen_components_do_not_get_default_weights(
     tmp_path: Path, weights: Path
 ) -> None:
-    """By those that ship: spaCy initialises no frozen component."""
+    """spaCy does not initialize them, so the weights in the config are not loaded."""
     path = ROOT / "configs" / "ner.cfg"
     overrides = _overrides(path, tmp_path, weights)
     overrides += ["--training.frozen_components", '["elmo"]']
@@ -115,7 +115,7 @@ def test_named_weights_that_are_not_loaded_are_not_replaced(
 
 
 @pytest.mark.parametrize("lang", ["en", "de"])
-def test_without_a_path_the_weights_that_ship(
+def test_null_path_means_default_weights(
     lang: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaders, "BUNDLED", weights)

@@ -1,4 +1,4 @@
-"""Weights that nobody has given to the component."""
+"""Default weights, for components that were given none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUNDLED = {"@callbacks": "spacy_elmo.BundledWeights.v1"}
 NULL = {"@callbacks": "spacy_elmo.PretrainedWeights.v1", "path": None}
 
 
-def test_those_that_ship(weights: Path) -> None:
+def test_bundled_weights(weights: Path) -> None:
     nlp = spacy.blank("en")
     default = loaders.DefaultWeights(nlp, "elmo")
     for block in (None, NULL, BUNDLED):
@@ -24,19 +24,19 @@ def test_those_that_ship(weights: Path) -> None:
     assert loaders.DefaultWeights(spacy.blank("de"), "elmo")() is None
 
 
-def test_not_where_the_config_names_others(weights: Path) -> None:
+def test_no_default_if_the_config_names_weights(weights: Path) -> None:
     nlp = blank({}, weights)
     with pytest.raises(ValueError, match="no weights yet"):
         nlp("A b .")
-    # Nor do they go into what is stored.
+    # The default weights are not stored either.
     assert len(nlp.to_bytes()) < 1_000_000 < len(blank({}).to_bytes())
     assert nlp.get_pipe("elmo").set_bilm(loaders.load_bilm(weights))
     assert nlp("A b .")[0].has_vector
 
 
 @pytest.mark.parametrize("is_named", [True, False])
-def test_elsewhere_as_here(weights: Path, is_named: bool) -> None:
-    """In the process of a worker, which has no pipeline."""
+def test_pickle(weights: Path, is_named: bool) -> None:
+    """As in a worker process, which has no pipeline."""
     nlp = blank({}, weights if is_named else None)
     there = pickle.loads(pickle.dumps(loaders.DefaultWeights(nlp, "elmo")))
     assert (there() is None) == is_named

@@ -1,4 +1,4 @@
-"""The elmo component: its weights, settings, odd docs, errors, and who listens."""
+"""The elmo component: weights, settings, unusual docs, errors, listeners."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def test_add_pipe_with_all_defaults() -> None:
     assert config["model"]["@architectures"] == "spacy_elmo.ElmoModel.v1"
 
 
-def test_without_weights_the_error_names_three_ways(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
     nlp = spacy.blank("en")
     elmo = nlp.add_pipe("elmo")
@@ -72,13 +70,13 @@ def test_without_weights_the_error_names_three_ways(
         assert "source=" in message
 
 
-def test_weights_by_a_loader_in_the_config(weights: Path, tiny_bilm: BiLM) -> None:
+def test_weights_from_the_config(weights: Path, tiny_bilm: BiLM) -> None:
     nlp = blank({}, weights)
     nlp.initialize(lambda: examples(nlp))
     _check_works(nlp, tiny_bilm)
 
 
-def test_weights_by_set_bilm(weights: Path, tiny_bilm: BiLM) -> None:
+def test_weights_from_set_bilm(weights: Path, tiny_bilm: BiLM) -> None:
     nlp = spacy.blank("en")
     elmo = nlp.add_pipe("elmo")
     assert elmo.set_bilm(load_bilm(weights)) is elmo
@@ -86,18 +84,20 @@ def test_weights_by_set_bilm(weights: Path, tiny_bilm: BiLM) -> None:
     _check_works(nlp, tiny_bilm)
 
 
-def test_weights_by_spacy_load(tmp_path: Path, nlp: Language, tiny_bilm: BiLM) -> None:
+def test_weights_from_spacy_load(
+    tmp_path: Path, nlp: Language, tiny_bilm: BiLM
+) -> None:
     nlp.to_disk(tmp_path)
     _check_works(spacy.load(tmp_path), tiny_bilm)
 
 
-def test_weights_by_source(nlp: Language, tiny_bilm: BiLM) -> None:
+def test_weights_from_source(nlp: Language, tiny_bilm: BiLM) -> None:
     other = spacy.blank("en")
     other.add_pipe("elmo", source=nlp)
     _check_works(other, tiny_bilm)
 
 
-def test_initialize_keeps_what_set_bilm_has_set(bilm: BiLM) -> None:
+def test_initialize_keeps_weights_from_set_bilm(bilm: BiLM) -> None:
     nlp = embedder(bilm)
     nlp.initialize(lambda: examples(nlp))
     assert nlp.get_pipe("elmo").bilm is bilm
@@ -138,23 +138,23 @@ def test_unknown_mix(mix: str) -> None:
         spacy.blank("en").add_pipe("elmo", config={"mix": mix})
 
 
-def test_a_mix_of_the_wrong_length(bilm: BiLM) -> None:
+def test_mix_of_the_wrong_length(bilm: BiLM) -> None:
     nlp = embedder(bilm, mix=[0.5, 0.5])
     with pytest.raises(ValueError, match=r"mix: expected 3 weights.*found 2"):
         nlp("a b")
 
 
-def test_an_empty_stream(nlp: Language) -> None:
+def test_empty_stream(nlp: Language) -> None:
     assert list(nlp.pipe([])) == []
 
 
-def test_an_empty_stream_with_heads(weights: Path) -> None:
+def test_empty_stream_with_heads(weights: Path) -> None:
     assert list(trainable({"tagger": LISTENER}, weights).pipe([])) == []
 
 
 @pytest.mark.parametrize("words", [[], [" "], ["\n", "\t ", "\n\n"]])
 @pytest.mark.parametrize("tok2vec", [LISTENER, CONCAT_TWICE])
-def test_docs_without_a_word(
+def test_docs_without_words(
     weights: Path, tok2vec: dict[str, Any], words: list[str]
 ) -> None:
     nlp = trainable({"tagger": tok2vec, "ner": tok2vec}, weights)
@@ -171,12 +171,12 @@ def test_docs_without_a_word(
         assert all(not token.has_vector for token in doc)
 
 
-def test_a_text_that_spacy_makes_empty(nlp: Language) -> None:
+def test_empty_and_whitespace_texts(nlp: Language) -> None:
     docs = list(nlp.pipe(["", "  ", "a  b\n\nc"]))
     assert [doc._.elmo.layers.shape[1] for doc in docs] == [0, 1, 5]
 
 
-def test_a_token_of_10000_characters(nlp: Language, tiny_bilm: BiLM) -> None:
+def test_very_long_token(nlp: Language, tiny_bilm: BiLM) -> None:
     long = "x" * 10_000
     layers = nlp(f"the {long} bank")._.elmo.layers
     expected = expected_layers(tiny_bilm, ["the", long, "bank"])
@@ -184,7 +184,7 @@ def test_a_token_of_10000_characters(nlp: Language, tiny_bilm: BiLM) -> None:
 
 
 @pytest.mark.parametrize("length", [10_000, pytest.param(100_000, marks=slow)])
-def test_a_long_doc(nlp: Language, tiny_bilm: BiLM, length: int) -> None:
+def test_long_doc(nlp: Language, tiny_bilm: BiLM, length: int) -> None:
     words = [f"w{number % 50}" for number in range(length)]
     doc = nlp(Doc(nlp.vocab, words=words))
     assert doc._.elmo.layers.shape == (3, length, 16)
@@ -194,15 +194,13 @@ def test_a_long_doc(nlp: Language, tiny_bilm: BiLM, length: int) -> None:
     assert_allclose(doc._.elmo.layers[:, start:end], expected, atol=1e-5)
 
 
-def test_a_batch_and_one_at_a_time(nlp: Language) -> None:
+def test_pipe_equals_single_docs(nlp: Language) -> None:
     texts = ["a b c", "", "the river bank", "\n", "x " * 300]
     for doc, text in zip(nlp.pipe(texts, batch_size=3), texts):
         assert_allclose(doc._.elmo.layers, nlp(text)._.elmo.layers, atol=1e-5)
 
 
-def test_failing_docs_go_to_the_error_handler(
-    nlp: Language, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_handler(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     elmo, failed = nlp.get_pipe("elmo"), []
     predict = elmo.predict
 
@@ -222,7 +220,7 @@ def test_failing_docs_go_to_the_error_handler(
     assert [doc.text for doc in docs] == ["bad"]
 
 
-def test_heads_without_layers_go_to_the_error_handler(weights: Path) -> None:
+def test_error_handler_of_heads_without_layers(weights: Path) -> None:
     nlp = trainable({"tagger": LISTENER}, weights)
     failed = []
     nlp.set_error_handler(lambda name, proc, docs, error: failed.append((name, error)))
@@ -234,9 +232,7 @@ def test_heads_without_layers_go_to_the_error_handler(weights: Path) -> None:
 
 
 @pytest.mark.parametrize("tok2vec", [LISTENER, CONCAT_TWICE])
-def test_select_pipes_without_elmo_is_an_error_not_zeros(
-    weights: Path, tok2vec: dict[str, Any]
-) -> None:
+def test_heads_without_elmo(weights: Path, tok2vec: dict[str, Any]) -> None:
     nlp = trainable({"tagger": tok2vec, "ner": tok2vec}, weights)
     nlp("a b c")
     for head in ("tagger", "ner"):
@@ -253,25 +249,25 @@ def test_keep_layers_false_with_listeners(weights: Path) -> None:
         trainable({"tagger": LISTENER}, weights, elmo={"keep_layers": False})
 
 
-def test_a_second_elmo_component(nlp: Language) -> None:
+def test_second_elmo_component(nlp: Language) -> None:
     with pytest.raises(ValueError, match=r"one elmo component.*'elmo' and 'elmo2'"):
         nlp.add_pipe("elmo", name="elmo2")
     with pytest.raises(ValueError, match="Expected one elmo component"):
         blank({"one": {"factory": "elmo"}, "two": {"factory": "elmo"}}, elmo=None)
 
 
-def test_a_second_elmo_component_by_source(nlp: Language, bilm: BiLM) -> None:
+def test_second_elmo_component_from_source(nlp: Language, bilm: BiLM) -> None:
     with pytest.raises(ValueError, match="Expected one elmo component"):
         nlp.add_pipe("elmo", name="elmo2", source=embedder(bilm))
 
 
-def test_another_elmo_after_the_first_is_removed(nlp: Language) -> None:
+def test_replacing_the_elmo_component(nlp: Language) -> None:
     nlp.remove_pipe("elmo")
     nlp.add_pipe("elmo", name="elmo2")
     assert nlp.pipe_names == ["elmo2"]
 
 
-def test_who_listens(weights: Path) -> None:
+def test_listeners(weights: Path) -> None:
     heads = {"tagger": LISTENER, "ner": CONCAT_TWICE}
     nlp = blank({**heads, "textcat_multilabel": own_bilm(weights)})
     elmo = nlp.get_pipe("elmo")
@@ -293,20 +289,20 @@ def test_analyze_pipes(weights: Path) -> None:
     assert summary["assigns"] == ["doc.tensor", "doc._.elmo"]
 
 
-def test_it_has_no_labels(nlp: Language) -> None:
+def test_add_label(nlp: Language) -> None:
     with pytest.raises(NotImplementedError, match="has no labels: its heads have"):
         nlp.get_pipe("elmo").add_label("X")
 
 
-def test_the_component_alone_on_a_doc(nlp: Language, tiny_bilm: BiLM) -> None:
+def test_call(nlp: Language, tiny_bilm: BiLM) -> None:
     (doc,) = docs_of(nlp, "the river bank")
     nlp.get_pipe("elmo")(doc)
     assert_allclose(doc._.elmo.layers, expected_layers(tiny_bilm, WORDS), atol=1e-5)
     assert doc._.elmo.layers.dtype == np.float32
 
 
-def test_the_package_starts_without_pytorch() -> None:
-    """Every `python -m spacy` command imports it for its entry points."""
+def test_import_does_not_import_pytorch() -> None:
+    """Every `python -m spacy` command imports the package for its entry points."""
     code = "import spacy_elmo, sys; print('torch' in sys.modules)"
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""spaCy's entity linker over ELMo, which reads sentences as docs of their own."""
+"""spaCy's entity linker over ELMo. It reads sentences as separate docs."""
 
 from __future__ import annotations
 

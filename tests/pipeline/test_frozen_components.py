@@ -1,4 +1,4 @@
-"""A biLM that does not learn by [training] frozen_components."""
+"""Training with elmo among the [training] frozen_components."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _learned(nlp: Language, head: str) -> np.ndarray:
 def test_frozen_components(
     weights: Path, tiny_bilm: BiLM, annotating: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by frozen_components = ["elmo"], with or without annotating_components."""
+    """With and without elmo among the annotating_components."""
     nlp = trainable({"tagger": CONCAT}, weights)
     elmo = nlp.get_pipe("elmo")
     updates: list[Any] = []
@@ -43,8 +43,8 @@ def test_frozen_components(
     assert all(same_numbers(elmo.bilm, tiny_bilm).values())
 
 
-def test_frozen_components_read_each_sentence_once(weights: Path) -> None:
-    """In all epochs and evaluations, as a component that is frozen by its setting."""
+def test_each_sentence_is_read_once(weights: Path) -> None:
+    """In all epochs and evaluations, as with the setting frozen = true."""
     nlp = trainable({"tagger": LISTENER}, weights)
     sentences: list[Any] = []
     bilm = nlp.get_pipe("elmo").bilm
@@ -58,8 +58,7 @@ def test_frozen_components_read_each_sentence_once(weights: Path) -> None:
     assert counts == [4, 1, 0, 0, 0, 0]
 
 
-def test_frozen_either_way_is_the_same_training(weights: Path) -> None:
-    """By the component's setting, or by frozen_components."""
+def test_equals_the_setting_frozen(weights: Path) -> None:
     found = []
     for settings in ({}, {"exclude": ["elmo"]}, {"annotates": ["elmo"]}):
         nlp = trainable({"tagger": {**LISTENER, "dropout": 0.0}}, weights)

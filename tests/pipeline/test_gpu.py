@@ -1,4 +1,4 @@
-"""The component on a GPU, where cupy and PyTorch share memory. By hand: -m gpu."""
+"""The component on a GPU, with CuPy and PyTorch. Run with -m gpu."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
 
 @pytest.fixture(autouse=True)
 def _back_to_cpu() -> Iterator[None]:
-    """require_gpu and its likes set a state of the whole process."""
+    """Undo require_gpu, which changes the state of the process."""
     before = get_current_ops()
     yield
     set_current_ops(before)
@@ -98,7 +98,7 @@ def test_other_mixes(bilm: BiLM, mix: Any) -> None:
     )
 
 
-def test_static_vectors_stay_out(bilm: BiLM) -> None:
+def test_static_vectors_are_not_used(bilm: BiLM) -> None:
     expected = _cpu_docs(bilm)
     spacy.require_gpu()
     nlp = embedder(bilm)
@@ -127,7 +127,7 @@ def test_keep_on_cpu_with_heads(weights: Path) -> None:
     assert doc[0].tag_
 
 
-def test_docs_serialise(bilm: BiLM) -> None:
+def test_serialization_of_docs(bilm: BiLM) -> None:
     with no_warnings():
         spacy.require_gpu()
         nlp = embedder(bilm)
@@ -143,7 +143,7 @@ def test_docs_serialise(bilm: BiLM) -> None:
             )
 
 
-def test_loaded_on_a_gpu_and_back_on_the_cpu(weights: Path, tmp_path: Path) -> None:
+def test_cpu_to_gpu_and_back(weights: Path, tmp_path: Path) -> None:
     spacy.require_cpu()
     nlp = trainable(HEADS, weights)
     train(nlp, 10)
@@ -169,7 +169,7 @@ def test_loaded_on_a_gpu_and_back_on_the_cpu(weights: Path, tmp_path: Path) -> N
             assert_allclose(one.get_param("scalars"), two.get_param("scalars"))
 
 
-def test_bytes_do_not_depend_on_the_device(weights: Path) -> None:
+def test_bytes_are_independent_of_the_device(weights: Path) -> None:
     spacy.require_cpu()
     data = trainable({"tagger": LISTENER}, weights).to_bytes()
     spacy.require_gpu()
@@ -242,9 +242,9 @@ def test_bfloat16(bilm: BiLM, precision: str) -> None:
     assert np.abs(difference).max() > 1e-4
 
 
-def test_a_pipeline_on_the_gpu_in_a_context_on_the_cpu(weights: Path) -> None:
-    """A thread, and each cell of a notebook, starts with ops of its own; the pipeline's
-    arrays stay where its model is."""
+def test_gpu_pipeline_in_a_cpu_context(weights: Path) -> None:
+    """Threads and notebook cells may have other ops than the pipeline. Its arrays stay
+    on its own device."""
     spacy.require_gpu()
     nlp = trainable(HEADS, weights)
     train(nlp, 10)

@@ -1,4 +1,4 @@
-"""nlp.replace_listeners: a head gets its own copy of the biLM, and keeps its mix."""
+"""nlp.replace_listeners: a head gets a copy of the biLM and keeps its mix."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ kinds = pytest.mark.parametrize(("tok2vec", "paths"), KINDS)
 
 def _trained(weights: Path, tok2vec: dict[str, Any], **elmo: Any) -> Language:
     nlp = trainable({"tagger": tok2vec, "ner": tok2vec}, weights, elmo=elmo)
-    train(nlp, 15)
+    train(nlp, 4)
     return nlp
 
 
-def test_each_copy_has_its_own_place_in_the_optimizer(weights: Path) -> None:
+def test_ids_of_the_copies(weights: Path) -> None:
     nlp = trainable(
         {"tagger": LISTENER, "ner": LISTENER}, weights, elmo={"frozen": False}
     )
@@ -74,7 +74,7 @@ def _inner_bilms(nlp: Language, head: str) -> list[BiLM]:
 
 
 @kinds
-def test_predictions_stay(
+def test_predictions_are_unchanged(
     weights: Path, tok2vec: dict[str, Any], paths: list[str]
 ) -> None:
     nlp = _trained(weights, tok2vec)
@@ -141,12 +141,12 @@ def test_config_and_pipeline_round_trip(
         other = spacy.load(tmp_path)
     assert _predictions(other) == _predictions(nlp)
     assert other.config["components"]["tagger"] == nlp.config["components"]["tagger"]
-    # The ner still listens.
+    # The NER is still a listener.
     assert set(other.get_pipe("elmo").listening_components) == {"ner"}
 
 
 @kinds
-def test_training_goes_on(
+def test_training_continues(
     weights: Path, tok2vec: dict[str, Any], paths: list[str], tiny_bilm: BiLM
 ) -> None:
     nlp = _trained(weights, tok2vec)
@@ -162,9 +162,7 @@ def test_training_goes_on(
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_the_setting_frozen_goes_along(
-    weights: Path, frozen: bool, tmp_path: Path
-) -> None:
+def test_frozen_is_kept(weights: Path, frozen: bool, tmp_path: Path) -> None:
     nlp = _trained(weights, LISTENER, frozen=frozen)
     nlp.replace_listeners("elmo", "tagger", ["model.tok2vec"])
     block = nlp.config["components"]["tagger"]["model"]["tok2vec"]
@@ -177,7 +175,7 @@ def test_the_setting_frozen_goes_along(
     assert all(same.values()) if frozen else not any(same.values())
 
 
-def test_the_copy_is_a_copy(weights: Path, tiny_bilm: BiLM) -> None:
+def test_copy_is_independent(weights: Path, tiny_bilm: BiLM) -> None:
     nlp = _trained(weights, LISTENER)
     nlp.replace_listeners("elmo", "tagger", ["model.tok2vec"])
     for parameter in _inner_bilms(nlp, "tagger")[0].parameters():
@@ -186,8 +184,8 @@ def test_the_copy_is_a_copy(weights: Path, tiny_bilm: BiLM) -> None:
     assert nlp("She sat")._.elmo.layers.any()
 
 
-def test_before_the_weights_are_there() -> None:
-    """They come later, by a file that holds them."""
+def test_without_weights() -> None:
+    """They may be loaded later."""
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo")
     nlp.add_pipe("tagger", config={"model": {"tok2vec": LISTENER}})
@@ -196,8 +194,8 @@ def test_before_the_weights_are_there() -> None:
     assert block["@architectures"] == OWN
 
 
-def test_when_a_head_is_sourced_without_its_component(weights: Path) -> None:
-    """The way of spacy.io/usage/processing-pipelines#sourced-components."""
+def test_sourcing_a_head_without_elmo(weights: Path) -> None:
+    """See spacy.io/usage/processing-pipelines#sourced-components."""
     nlp = _trained(weights, LISTENER)
     expected = _predictions(nlp)
     nlp.replace_listeners("elmo", "tagger", ["model.tok2vec"])
@@ -234,10 +232,8 @@ if __name__ == "__main__":
 """
 
 
-def test_pipe_in_two_processes_without_the_component(
-    weights: Path, tmp_path: Path
-) -> None:
-    """In a process of its own, so that a worker that hangs is a failure."""
+def test_pipe_with_two_processes(weights: Path, tmp_path: Path) -> None:
+    """Run in a subprocess, so that a worker that hangs is a failure."""
     nlp = _trained(weights, LISTENER)
     nlp.replace_listeners("elmo", "tagger", ["model.tok2vec"])
     nlp.replace_listeners("elmo", "ner", ["model.tok2vec"])

@@ -1,4 +1,4 @@
-"""Pipelines with ELMo: bytes, folders, source=, pickle; what lies in the files."""
+"""Serialization of pipelines: bytes, folders, source=, pickle."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
 
 def _check_same(nlp: Language, other: Language) -> None:
     for one, two in zip(nlp.pipe(TEXTS), other.pipe(TEXTS)):
-        # A trained pipeline keeps the layers of what it reads: then the batches, and
-        # with them the order of sums, are others than of one that was just loaded.
+        # A trained pipeline caches layers, so its batches, and with them the order of
+        # sums, differ from those of a loaded pipeline.
         assert_allclose(one._.elmo.layers, two._.elmo.layers, rtol=1e-4, atol=1e-5)
         assert_allclose(one.vector, two.vector, rtol=1e-4, atol=1e-5)
         assert [t.tag_ for t in one] == [t.tag_ for t in two]
@@ -64,7 +64,7 @@ def test_to_bytes_and_back(trained: Language) -> None:
     assert other.to_bytes() == data
 
 
-def test_bytes_are_the_same_twice(trained: Language, weights: Path) -> None:
+def test_bytes_are_deterministic(trained: Language, weights: Path) -> None:
     assert trained.to_bytes() == trained.to_bytes()
     before = trained.to_bytes(exclude=["vocab"])
     list(trained.pipe(TEXTS))
@@ -86,7 +86,7 @@ def test_to_disk_and_load(trained: Language, tmp_path: Path) -> None:
                 assert_array_equal(one.get_param(parameter), two.get_param(parameter))
 
 
-def test_a_loaded_pipeline_can_be_stored_and_trained_again(
+def test_loaded_pipeline_can_be_stored_and_trained(
     trained: Language, tmp_path: Path
 ) -> None:
     trained.to_disk(tmp_path / "one")
@@ -111,7 +111,7 @@ def test_a_loaded_pipeline_can_be_stored_and_trained_again(
 def test_sizes_come_with_the_weights(
     tiny_config: Any, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """The config of the pipeline knows none of them."""
+    """They are not in the pipeline's config."""
     bilm = BiLM(tiny_config.replace(**changes))
     nlp = embedder(bilm, mix="top")
     nlp.to_disk(tmp_path)
@@ -120,7 +120,7 @@ def test_sizes_come_with_the_weights(
     assert other.get_pipe("elmo").bilm.config == bilm.config
 
 
-def test_settings_survive(bilm: BiLM, tmp_path: Path) -> None:
+def test_settings_are_kept(bilm: BiLM, tmp_path: Path) -> None:
     model = {"@architectures": "spacy_elmo.ElmoModel.v1", "window": 2}
     settings = {"frozen": False, "mix": [1.0, 0.0, 2.0], "set_tensor": False}
     nlp = embedder(bilm, model=model, keep_on_cpu=True, **settings)
@@ -131,8 +131,8 @@ def test_settings_survive(bilm: BiLM, tmp_path: Path) -> None:
     assert (elmo.frozen, elmo.mix, elmo.set_tensor) == (False, [1.0, 0.0, 2.0], False)
 
 
-def test_a_config_given_to_load_counts(bilm: BiLM, tmp_path: Path) -> None:
-    """Not what was stored beside the weights."""
+def test_config_overrides_on_load(bilm: BiLM, tmp_path: Path) -> None:
+    """They take precedence over what is stored with the weights."""
     embedder(bilm).to_disk(tmp_path)
     changes = {"components.elmo.model.window": 2, "components.elmo.mix": "top"}
     other = spacy.load(tmp_path, config=changes)
@@ -141,7 +141,7 @@ def test_a_config_given_to_load_counts(bilm: BiLM, tmp_path: Path) -> None:
 
 
 def test_no_pickle_is_written(trained: Language, tmp_path: Path) -> None:
-    """The biLM lies in the model's file as safetensors."""
+    """The biLM is stored as safetensors in the model file."""
     trained.to_disk(tmp_path)
     bilm = trained.get_pipe("elmo").bilm
     data = (tmp_path / "elmo" / "model").read_bytes()
@@ -157,7 +157,7 @@ def test_no_pickle_is_written(trained: Language, tmp_path: Path) -> None:
             assert not content.startswith(b"\x80") or path.name in ("model", "moves")
 
 
-def test_an_uninitialised_pipeline(
+def test_uninitialized_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
@@ -172,7 +172,7 @@ def test_an_uninitialised_pipeline(
             empty("a b")
 
 
-def test_the_config_is_filled_and_loads_again(trained: Language) -> None:
+def test_config_is_filled(trained: Language) -> None:
     block = trained.config["components"]["elmo"]
     assert block["model"]["window"] == 128
     resolved = registry.resolve({"model": block["model"]})
@@ -190,8 +190,8 @@ def test_source_of_component_and_head(trained: Language) -> None:
     assert other.get_pipe("elmo").listening_components == ["tagger"]
 
 
-def test_source_after_storing(trained: Language, tmp_path: Path) -> None:
-    """A copy, which trains on without a change of what it was taken from."""
+def test_source_of_a_stored_pipeline(trained: Language, tmp_path: Path) -> None:
+    """Training it does not change the original pipeline."""
     trained.to_disk(tmp_path)
     before = trained.get_pipe("tagger").model.to_bytes()
     source = spacy.load(tmp_path)
@@ -220,8 +220,8 @@ def test_pickle_of_a_pipeline(trained: Language) -> None:
     _check_same(trained, other)
 
 
-def test_a_pickled_pipeline_can_be_trained(weights: Path) -> None:
-    """The copy's heads listen to the copy's component."""
+def test_unpickled_pipeline_can_be_trained(weights: Path) -> None:
+    """Its heads listen to its own component."""
     nlp = trainable(HEADS, weights, elmo={"frozen": False})
     other = pickle.loads(pickle.dumps(nlp))
     train(other, 4)
@@ -229,7 +229,7 @@ def test_a_pickled_pipeline_can_be_trained(weights: Path) -> None:
     assert not any(same_numbers(elmo.bilm, nlp.get_pipe("elmo").bilm).values())
 
 
-def test_heads_with_bilms_of_their_own(weights: Path, tmp_path: Path) -> None:
+def test_heads_with_elmo_tok2vec(weights: Path, tmp_path: Path) -> None:
     heads = {
         "tagger": own_bilm(weights),
         "ner": {**CONCAT, "elmo": own_bilm(weights, frozen=False)},
@@ -246,7 +246,7 @@ def test_heads_with_bilms_of_their_own(weights: Path, tmp_path: Path) -> None:
     assert [t.tag_ for t in nlp(TEXTS[0])] == [t.tag_ for t in other(TEXTS[0])]
 
 
-def test_another_bilm_than_the_heads_were_trained_with(
+def test_bilm_that_does_not_match_the_heads(
     trained: Language, tmp_path: Path, tiny_config: Any
 ) -> None:
     trained.to_disk(tmp_path)
@@ -256,16 +256,14 @@ def test_another_bilm_than_the_heads_were_trained_with(
         other(TEXTS[0])
 
 
-def test_the_weights_are_the_same_numbers(
-    trained: Language, tmp_path: Path, tiny_bilm: BiLM
-) -> None:
+def test_weights_are_exact(trained: Language, tmp_path: Path, tiny_bilm: BiLM) -> None:
     trained.to_disk(tmp_path)
     other = spacy.load(tmp_path)
     assert all(same_numbers(other.get_pipe("elmo").bilm, tiny_bilm).values())
 
 
-def test_the_config_that_loads_is_in_force(weights: Path, tmp_path: Path) -> None:
-    """Not the settings that the pipeline was stored with."""
+def test_config_overrides_of_a_listener(weights: Path, tmp_path: Path) -> None:
+    """They take precedence over the stored settings."""
     nlp = trainable({"tagger": {**LISTENER, "layer_norm": False}}, weights)
     nlp.to_disk(tmp_path)
     key = "components.tagger.model.tok2vec"

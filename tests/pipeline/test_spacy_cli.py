@@ -55,8 +55,10 @@ def _trained(tmp_path: Path, path: Path) -> spacy.Language:
     return spacy.load(tmp_path / "out" / "model-last")
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("kind", ["listener", "concat", "own"])
+@pytest.mark.parametrize(
+    ("kind", "frozen"),
+    [("listener", True), ("listener", False), ("concat", True), ("own", False)],
+)
 def test_train(
     weights: Path, tmp_path: Path, tiny_bilm: BiLM, kind: str, frozen: bool
 ) -> None:
@@ -81,7 +83,7 @@ def test_train(
 def test_train_with_frozen_components(
     bilm: BiLM, tmp_path: Path, annotating: bool
 ) -> None:
-    """The component then comes from a stored pipeline."""
+    """With a component from a stored pipeline."""
     embedder(bilm).to_disk(tmp_path / "source")
     source = {"source": str(tmp_path / "source")}
     text = config({"tagger": LISTENER})
@@ -99,7 +101,7 @@ def test_train_with_frozen_components(
     assert mixes(nlp.get_pipe("tagger").model)[0].get_param("scalars").any()
 
 
-def test_train_without_the_upstream(weights: Path, tmp_path: Path) -> None:
+def test_train_with_an_unknown_upstream(weights: Path, tmp_path: Path) -> None:
     text = config({"tagger": {**LISTENER, "upstream": "other"}}, weights)
     path = _write_config(tmp_path, text)
     result = spacy_command("train", path)
@@ -127,7 +129,7 @@ def test_debug_data(weights: Path, tmp_path: Path) -> None:
 
 def test_evaluate(weights: Path, tmp_path: Path) -> None:
     nlp = trainable({"tagger": LISTENER}, weights, elmo={"frozen": False})
-    train(nlp, 60)
+    train(nlp, 30)
     nlp.to_disk(tmp_path / "model")
     corpus = write_corpus(tmp_path / "corpus.spacy")
     scores = tmp_path / "scores.json"
@@ -164,7 +166,7 @@ print([t.tag_ for t in doc], doc._.elmo.layers.shape)
 """
 
 
-def test_package_and_the_installed_package(weights: Path, tmp_path: Path) -> None:
+def test_package(weights: Path, tmp_path: Path) -> None:
     nlp = trainable({"tagger": LISTENER}, weights)
     train(nlp, 10)
     nlp.to_disk(tmp_path / "model")

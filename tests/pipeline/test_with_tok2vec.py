@@ -1,4 +1,5 @@
-"""The elmo component beside a tok2vec component, which speaks through doc.tensor."""
+"""elmo and tok2vec components in one pipeline. The latter communicate through
+doc.tensor."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from numpy.testing import assert_array_equal
 from spacy.language import Language
 
 
-def test_a_tok2vec_that_is_enabled_late(weights: Path, tmp_path: Path) -> None:
-    """It writes doc.tensor, and the component was not told."""
+def test_tok2vec_enabled_after_loading(weights: Path, tmp_path: Path) -> None:
+    """It writes doc.tensor, which was not known when the pipeline was linked."""
     later = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}, "tagger": LISTENER}
     trainable(later, weights).to_disk(tmp_path / "pipeline")
     expected = spacy.load(tmp_path / "pipeline")("She sat on the river bank .")
@@ -31,8 +32,8 @@ def test_a_tok2vec_that_is_enabled_late(weights: Path, tmp_path: Path) -> None:
     assert_array_equal(doc.tensor, tensor)
 
 
-def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
-    """What listens to that one through doc.tensor: refused, or left alone."""
+def test_set_tensor_with_an_earlier_tok2vec(weights: Path) -> None:
+    """Components that listen to it need set_tensor = false."""
     spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
     first = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}}
 
@@ -44,9 +45,9 @@ def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
             elmo=None,
         )
 
-    misled = build({"set_tensor": True})
+    mistaken = build({"set_tensor": True})
     message = r"'tagger' listens .*spacy_elmo\.ElmoListener\.v1.* set_tensor = false"
-    for use in (lambda: misled("She sat ."), lambda: train(misled, 1)):
+    for use in (lambda: mistaken("She sat ."), lambda: train(mistaken, 1)):
         with pytest.raises(ValueError, match=message):
             use()
     with_elmo, without = build({"set_tensor": False}), build(None)
@@ -65,8 +66,8 @@ def test_set_tensor_and_a_tok2vec_before_it(weights: Path) -> None:
     )
 
 
-def test_a_tok2vec_that_is_missing_for_a_while(weights: Path, tmp_path: Path) -> None:
-    """Behind ELMo, where it may be: only what would be misled may not run."""
+def test_disabled_tok2vec(weights: Path, tmp_path: Path) -> None:
+    """Only its listeners cannot run without it."""
     spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
     later = {"tok2vec": {"factory": "tok2vec", "model": TOK2VEC}, "tagger": spacys}
     trainable(later, weights).to_disk(tmp_path)
@@ -85,8 +86,8 @@ def test_a_tok2vec_that_is_missing_for_a_while(weights: Path, tmp_path: Path) ->
     assert nlp("She sat .")[0].has_vector
 
 
-def test_a_tok2vec_after_it_has_doc_tensor(weights: Path) -> None:
-    """ELMo's vectors are ELMo's all the same."""
+def test_set_tensor_with_a_later_tok2vec(weights: Path) -> None:
+    """doc.tensor belongs to it; the vectors are still ELMo's."""
     spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
     nlp = trainable(
         {

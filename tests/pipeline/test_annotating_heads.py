@@ -1,5 +1,4 @@
-"""Heads that are asked for more than their own update: among the annotating_components,
-and in nlp.rehearse."""
+"""Heads as annotating_components and in nlp.rehearse."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ def _heads(weights: Path, frozen: bool = True) -> Language:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_an_annotating_head(weights: Path, frozen: bool) -> None:
-    """It predicts the docs that it has just learned from, and learns as it would."""
+def test_annotating_head(weights: Path, frozen: bool) -> None:
+    """It predicts the docs of the last update, which does not change its training."""
     start, histories = _heads(weights, frozen), []
     for annotates in ([], ["tagger"]):
         nlp = _heads(weights, frozen)  # seeds the random numbers too
@@ -53,7 +52,7 @@ def test_rehearsal(weights: Path, heads: tuple[str, ...]) -> None:
     assert set(heads) <= set(losses)
 
 
-def test_a_copied_pipeline_listens_to_its_own_component(weights: Path) -> None:
+def test_deep_copy_of_a_pipeline(weights: Path) -> None:
     nlp = _heads(weights)
     copied = copy.deepcopy(nlp)
     (listener,) = filter(is_listener, copied.get_pipe("tagger").model.walk())

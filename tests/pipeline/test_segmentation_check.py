@@ -1,4 +1,4 @@
-"""Heads that are trained on docs without sentence boundaries and used on others."""
+"""Warning about heads that see other sentence boundaries in training than in use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _examples(nlp: Language) -> list[Example]:
     return [Example.from_dict(doc, {"words": words, "tags": tags})]
 
 
-def test_it_is_told_once(weights: Path) -> None:
+def test_warns_once(weights: Path) -> None:
     nlp = _pipeline(weights)
     nlp.update(_examples(nlp))
     with pytest.warns(UserWarning, match=r"(?s)'elmo'.*annotating_"):
@@ -38,14 +38,14 @@ def test_it_is_told_once(weights: Path) -> None:
         nlp.evaluate(_examples(nlp))
 
 
-def test_not_where_training_has_them_too(weights: Path) -> None:
+def test_no_warning_if_training_docs_have_boundaries(weights: Path) -> None:
     with no_warnings():
         nlp = _pipeline(weights)
         nlp.update(_examples(nlp), annotates=["senter"])
         nlp.evaluate(_examples(nlp))
 
 
-def test_not_where_docs_are_sentences(weights: Path) -> None:
+def test_no_warning_if_docs_are_single_sentences(weights: Path) -> None:
     with no_warnings():
         nlp = _pipeline(weights)
         nlp.update(examples(nlp))
