@@ -210,8 +210,8 @@ struct Packing {
   int64_t n_in, n_out;
   const float* weight;  // (n_out, n_in), as in a linear layer, or if transposed (n_in, n_out)
   bool transposed;
-  // A panel holds the four gates of as many units as a vector has floats; the weight has
-  // the rows of the first gate, then those of the second, and so on. Not if transposed.
+  // A panel holds the four gates of as many units as a vector has floats. The weight's
+  // rows are grouped by gate. Not if transposed.
   bool gates;
   bool rounds;   // see `store_operands`
   void* panels;  // (ceil(n_out / columns), ceil(n_in / per_unit), columns) units
@@ -287,7 +287,7 @@ struct Linear {
 
   // Parts are blocks of rows times ranges of panels, so that few rows or few columns
   // occupy all threads.
-  int64_t n_row_blocks, n_ranges;
+  int64_t n_ranges;
 
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     for (int64_t part = first; part < last; ++part) run_block<Isa>(part);
@@ -298,8 +298,8 @@ struct Linear {
     typedef typename Isa::Operand Operand;
     constexpr int columns = kColumns<Isa>;
     const int64_t block = part / n_ranges, range = part % n_ranges;
-    const int64_t row = block * n_rows / n_row_blocks;
-    const int64_t n = (block + 1) * n_rows / n_row_blocks - row;
+    const int64_t row = block * kRowBlock;
+    const int64_t n = n_rows - row < kRowBlock ? n_rows - row : kRowBlock;
     const int64_t n_panels = ceil_div(n_out, columns);
     const int64_t first = range * n_panels / n_ranges * columns;
     const int64_t last = (range + 1) * n_panels / n_ranges * columns;
@@ -320,12 +320,11 @@ inline void linear(Linear kernel, int isa, int n_threads) {
   const int64_t n_panels = ceil_div(kernel.n_out, panel_columns(isa));
   const int64_t work = kernel.n_rows * kernel.n_in * kernel.n_out;
   if (n_threads > 1 + work / kWorkPerThread) n_threads = 1 + work / kWorkPerThread;
-  kernel.n_row_blocks = ceil_div(kernel.n_rows, kRowBlock);
+  const int64_t n_row_blocks = ceil_div(kernel.n_rows, kRowBlock);
   // Several parts a thread: threads that are interrupted take fewer.
-  const int64_t n_ranges =
-      n_threads > 1 ? ceil_div(4 * n_threads, kernel.n_row_blocks) : 1;
+  const int64_t n_ranges = n_threads > 1 ? ceil_div(4 * n_threads, n_row_blocks) : 1;
   kernel.n_ranges = n_ranges < n_panels ? n_ranges : n_panels;
-  run_parts(kernel, kernel.n_row_blocks * kernel.n_ranges, 1, isa, n_threads);
+  run_parts(kernel, n_row_blocks * kernel.n_ranges, 1, isa, n_threads);
 }
 
 // A factor of `OuterProducts`.

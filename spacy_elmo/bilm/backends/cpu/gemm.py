@@ -41,8 +41,8 @@ def pack(
     weight (Tensor): Weight, (n_out, n_in), float32.
     arithmetic (Arithmetic): Arithmetic of the products.
     transposed (bool): Whether the weight is (n_in, n_out) instead.
-    gates (bool): Whether a panel holds the four gates of some units, for an LSTM whose
-        weight holds the rows of one gate after the other.
+    gates (bool): Whether a panel holds the four gates of some units, for the weight of
+        an LSTM, whose rows are grouped by gate.
     workspace (Optional[Workspace]): Memory for the panels.
     RETURNS (PackedWeight): A copy of the weight.
     """

@@ -22,7 +22,7 @@ with suppress(ImportError):  # if they were not built, nothing here is called
 
 
 class Sizes(NamedTuple):
-    """Sizes of an LSTM, and what the kernels make of them.
+    """Sizes of an LSTM, and their padded counterparts in the kernels.
 
     dim, projection_dim (int): The true sizes.
     arithmetic (Arithmetic): Arithmetic of the products.
@@ -262,7 +262,7 @@ class _Run:
 
         hidden, cell (Tensor): The initial state.
         outputs (Tensor): Outputs of the forward pass.
-        d_outputs, d_hidden, d_cell (Tensor): Gradients of what it returned.
+        d_outputs, d_hidden, d_cell (Tensor): Gradients of its results.
         RETURNS (Tuple[Optional[Tensor], ...]): Gradients of inputs, hidden, cell, and
             of the weights of each LSTM.
         """

@@ -27,8 +27,8 @@ _Entry = Tuple[np.ndarray, Callable[[], Any]]
 class Workspace:
     """Memory for the large arrays of whoever owns it, and freed with it.
 
-    A buffer is in use as long as any tensor refers to it, so autograd keeps what the
-    backward pass needs. Several threads may share a workspace.
+    A buffer is in use as long as any tensor refers to it, so tensors saved for a
+    backward pass stay valid. Several threads may share a workspace.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What is checked before C++ is handed an address."""
+"""Checks of the arrays whose addresses are handed to C++."""
 
 from __future__ import annotations
 

@@ -28,11 +28,11 @@ BATCH_SIZES = pytest.mark.parametrize(
     [[7, 7, 3, 2, 1], [113, 97, 20, 5, 1], [1, 1, 1]],
     ids=["few", "many", "one"],
 )
-CLIPS = [Clips(0.4, 0.25), Clips(None, None), Clips(0.4, None)]
+CLIPS = [Clips(0.4, 0.25), Clips(None, None)]
 
 
 class Case(NamedTuple):
-    """LSTMs, what they start from, and gradients of what they return."""
+    """LSTMs with inputs and initial state, and the gradients of their results."""
 
     batch_sizes: list[int]
     clips: Clips
@@ -146,8 +146,8 @@ def test_bfloat16(
         assert 1e-5 < relative_error(one, wanted) < 0.03
 
 
-@SIZES
-@pytest.mark.parametrize("batch_sizes", [[113, 97, 20, 1], [30, 30, 7, 1], [3, 2]])
+@pytest.mark.parametrize(("dim", "width"), [(192, 64), (100, 37), (65, 65)])
+@pytest.mark.parametrize("batch_sizes", [[113, 97, 20, 1], [3, 2]])
 @pytest.mark.parametrize("n_lstms", [1, 2])
 @BOTH
 def test_the_number_of_threads_does_not_matter(
@@ -167,18 +167,20 @@ def test_the_number_of_threads_does_not_matter(
         assert all(map(torch.equal, case.by_kernels(dtype), expected))
 
 
-@pytest.mark.parametrize("n_threads", [1, 2, 3, 16])
 @BOTH
-def test_large_weights_and_few_sequences(
-    n_threads: int, dtype: torch.dtype, instruction_set: InstructionSet
-) -> None:
-    """Input weights that are read once for several steps, by parts of their panels."""
-    torch.set_num_threads(n_threads)
-    for batch_sizes in ([16, 16, 15, 9, 1], [2, 2, 2, 1]):
-        case = make_case(batch_sizes, Clips(None, None), dim=1280, width=640, n_lstms=1)
-        bound = 2e-6 if dtype == F32 else 0.02
-        for one, wanted in zip(case.by_kernels(dtype), case.by_reference()):
+def test_large_weights(dtype: torch.dtype, instruction_set: InstructionSet) -> None:
+    """Input weights that are read once for several steps, by parts of their panels,
+    also by threads that share them."""
+    bound = 2e-6 if dtype == F32 else 0.02
+    for batch_sizes in ([16, 15, 9, 1], [2, 2, 1]):
+        case = make_case(batch_sizes, Clips(None, None), 640, 576, n_lstms=1)
+        torch.set_num_threads(1)
+        expected = case.by_kernels(dtype)
+        for one, wanted in zip(expected, case.by_reference()):
             assert relative_error(one, wanted) < bound
+        for n_threads in (2, 16):
+            torch.set_num_threads(n_threads)
+            assert all(map(torch.equal, case.by_kernels(dtype), expected))
 
 
 @SIZES
