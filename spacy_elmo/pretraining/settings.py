@@ -263,7 +263,8 @@ class TrainingSettings(Section):
     ema_decay: Optional[FractionBelow1] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999, which is then
     evaluated and exported in place of the weights. Null or 0 for none. Training itself
-    is the same: in a resumed run the average starts from the checkpoint's weights."""
+    is the same, so it may be changed in a resumed run: switched on, the average starts
+    from the checkpoint's weights; switched off, it is dropped."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Precision of matrix products. "auto" uses bfloat16 if it is native."""
     eval_frequency: NonNegativeInt = 1000

@@ -137,7 +137,7 @@ class Noise:
 
 
 def misspell(word: str, draw: int, alphabet: str) -> str:
-    """Swap two neighbouring letters, drop, double or replace one. Words of fewer than
+    """Swap two neighboring letters, drop, double or replace one. Words of fewer than
     three letters are returned as they are.
 
     word (str): Any word. Only its letters change.
