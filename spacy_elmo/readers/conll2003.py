@@ -2,8 +2,9 @@
 CoNLL-2003 (Tjong Kim Sang and De Meulder 2003), WNUT-17 and many others."""
 
 import codecs
+import io
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -176,30 +177,29 @@ class ColumnsFile(NamedTuple):
             row = dict(zip(columns or (), fields))
             if not row[TEXT] and self.blank_words == "skip":
                 continue
-            for name, description in ((TEXT, "word"), (NER, "entity")):
+            for name in (TEXT, NER):
                 if not row[name]:
                     raise ColumnsError(
-                        f"line {number}: expected a value in the column "
-                        f"{description!r}, found an empty one in {fields}. Fill it in, "
-                        'remove the line, or set blank_words = "skip".'
+                        f"line {number}: expected a value in the column {name}, found "
+                        f"an empty one in {fields}. Fill it in, or remove the line; "
+                        'blank_words = "skip" leaves out lines without a word.'
                     )
             rows.append((number, fields))
         if rows:
             yield _make_sentence(rows, columns or ())
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Iterable[str]:
         assert self.path is not None
-        number = 0
+        data = Path(self.path).read_bytes()
         try:
-            with Path(self.path).open("rb") as file:
-                for number, data in enumerate(file, 1):
-                    line = data.decode(self.encoding)
-                    yield line if number > 1 else line.lstrip("\ufeff")
+            text = data.decode(self.encoding)
         except UnicodeDecodeError as error:
+            number = data.count(b"\n", 0, error.start) + 1
             raise ColumnsError(
                 f"line {number}: expected {self.encoding}, found {error}. Set the "
                 'encoding of the file, e.g. encoding = "latin1".'
             ) from error
+        return io.StringIO(text.lstrip("\ufeff"), newline=None)
 
 
 def _find_scheme(sentences: List[Sentence], path: Path) -> str:

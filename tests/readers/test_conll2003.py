@@ -179,8 +179,15 @@ def test_limit(tmp_path: Path) -> None:
     assert len(read(tmp_path / "text", ENGLISH, limit=1)) == 1
 
 
-def test_windows_line_endings(tmp_path: Path) -> None:
-    first, _ = read(tmp_path / "text", ENGLISH.replace("\n", "\r\n"))
+@pytest.mark.parametrize(
+    ("newline", "encoding"), [("\r\n", "utf8"), ("\r", "utf8"), ("\n", "utf16")]
+)
+def test_line_endings_and_encodings(
+    tmp_path: Path, newline: str, encoding: str
+) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(ENGLISH.replace("\n", newline).encode(encoding))
+    first, _ = make_reader(path, encoding=encoding)(spacy.blank("en"))
     assert entities(first.reference) == PEOPLE
 
 
@@ -195,8 +202,8 @@ def test_windows_line_endings(tmp_path: Path) -> None:
             r"line 2: expected 2 columns .* found 4",
         ),
         ("Ann B-PER\n\nBo PER\n", "text, line 3: expected O, B-TYPE, I-TYPE"),
-        ("Ann\tO\n\tO\n", "text: line 2: expected a value in the column 'word'"),
-        ("Ann\tO\n\nBo\t\n", "text: line 3: expected a value in the column 'entity'"),
+        ("Ann\tO\n\tO\n", "text: line 2: expected a value in the column TEXT"),
+        ("Ann\tO\n\nBo\t\n", "text: line 3: expected a value in the column NER"),
     ],
 )
 def test_invalid_files(tmp_path: Path, text: str, message: str) -> None:
