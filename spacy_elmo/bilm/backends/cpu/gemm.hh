@@ -208,7 +208,7 @@ ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t 
 // Packs a weight to multiply with from the right: rows (n, n_in) · panels -> (n, n_out).
 struct Packing {
   int64_t n_in, n_out;
-  const float* weight;  // (n_out, n_in), as in a linear layer, or if transposed (n_in, n_out)
+  const float* weight;  // (n_out, n_in), or if transposed (n_in, n_out)
   bool transposed;
   // A panel holds the four gates of as many units as a vector has floats. The weight's
   // rows are grouped by gate. Not if transposed.
@@ -352,8 +352,8 @@ struct LeftPacking {
   }
 };
 
-// The gradients of weights: the sums over rows of right ⊗ left. Threads share the panels of
-// right.
+// The gradients of weights: the sums over rows of right ⊗ left. Threads share the panels
+// of right.
 struct OuterProducts {
   int64_t n_rows, n_right;
   const void* right;  // (n_rows, n_right) operands

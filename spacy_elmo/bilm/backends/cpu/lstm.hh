@@ -89,7 +89,7 @@ struct Pass {
 struct Forward : Pass {
   const void* input_panels;       // (D / W, P, 4 gates, W)
   const void* hidden_panels;      // (D / W, P, 4 gates, W)
-  const void* projection_panels;  // (P / columns, D, columns), or null: no projection, P = D
+  const void* projection_panels;  // (P / columns, D, columns), or null: P = D
   const float* bias;              // (4 D)
   const void* inputs;             // operands (R, P)
   float *gates, *cells;  // activated (R, 4 D), and (R, D), for the backward pass; or null

@@ -63,7 +63,8 @@ template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
 }
 
 // The first n floats; zeros in the other lanes.
-template <class Isa> ELMO_INLINE typename Isa::Float load_first(const float* from, int64_t n) {
+template <class Isa>
+ELMO_INLINE typename Isa::Float load_first(const float* from, int64_t n) {
   if (n >= Isa::width) return load<Isa>(from);
   float lanes[Isa::width] = {0.0f};
   for (int64_t i = 0; i < n; ++i) lanes[i] = from[i];
