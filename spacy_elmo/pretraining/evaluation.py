@@ -129,7 +129,7 @@ def prefix(shards: Shards, n_words: Optional[int]) -> int:
 
 def _counted(lanes: Lanes, step: int, own: slice) -> np.ndarray:
     """Mask of the targets that count, (2, U, B) bool. The last ids that a lane reads
-    may be the first ids of the next lane, where they are counted."""
+    may be the first ids of the next lane, which counts them."""
     starts = np.append(lanes.lane_starts(0), lanes.n_ids)
     sizes = np.diff(starts)[own]
     read = step * lanes.unroll_steps + np.arange(lanes.unroll_steps)[:, None]

@@ -26,7 +26,7 @@ class TrainingError(ValueError):
 
 
 class StepOutput(NamedTuple):
-    """What the forward and backward pass of a step leave on the device.
+    """Output of the forward and backward pass of a step, on the device.
 
     losses (Tensor): Loss of the forward and backward LM in nats per word, averaged
         over the lanes of all processes, of shape (2,).
@@ -117,7 +117,7 @@ def sum_over_processes(model: LanguageModel, output: StepOutput, group: Group) -
     rows = output.rows
     parameters: List[Tensor] = list(model.parameters())
     if rows is not None:
-        # The gradient of a sampled softmax is that of its rows, which are leaves.
+        # Only the sampled rows of the softmax, which are leaves, have a gradient.
         dense = {id(parameter) for parameter in model.softmax.parameters()}
         parameters = [p for p in parameters if id(p) not in dense]
         parameters += [rows.weight, rows.bias]
@@ -244,8 +244,8 @@ def capture_steps(
             "training.cuda_graph: expected a GPU that captures a step as a CUDA graph, "
             f"found: {error}. Run it again with --training.cuda_graph false."
         ) from error
-    # Capturing uses a stream of its own. Newer versions of PyTorch wait for it, and
-    # warn, in every backward pass.
+    # Capturing uses a separate stream. Newer versions of PyTorch wait for it, and warn,
+    # in every backward pass.
     silence = getattr(graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
     if silence is not None:
         silence(False)

@@ -13,17 +13,17 @@ from ..bilm.backends import cpu as kernels
 from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax
-from ..files import hash_files, recover_folder
-from ..formats import load_bilm
+from ..files import recover_folder
 from .callbacks import Callback
 from .data.batches import Batch, Batches
 from .data.corpus import Corpus, load_corpus
 from .data.lanes import Lanes
 from .data.noise import Noise
 from .data.prefetch import stream_batches
-from .data.random_streams import DROPOUT, WEIGHTS, make_generator
+from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
+from .initialize import hash_weights, make_bilm
 from .language_model import LanguageModel, make_softmax
 from .lock import lock_folder
 from .optimizers import Optimizer, clip
@@ -86,13 +86,13 @@ def pretrain(
 
 
 class Trainer:
-    """A pretraining run: what it trains, on which text, and how far it is.
+    """A pretraining run: its model, its text and its progress.
 
     settings (PretrainSettings): Settings of the run.
     output (Path): Folder of the run. A run that is in it is resumed. `pretrain` also
         locks the folder; Trainer does not.
-    group (Optional[Group]): The processes that train together; by default this one
-        alone, on the CPU.
+    group (Optional[Group]): The processes that train together. By default a single one,
+        on the CPU.
     show (bool): Show progress on stderr.
     callbacks (Sequence[Callback]): Hooks into the run.
     """
@@ -115,7 +115,7 @@ class Trainer:
 
         # The random state must be the same whether or not text has to be tokenized, and
         # loading a tokenizer may draw random numbers.
-        bilm = self.make_bilm()
+        bilm = make_bilm(settings)
         with torch.random.fork_rng(devices=[]):
             self.corpus = self.load_corpus(bilm)
         self.model = self.make_model(bilm)
@@ -124,6 +124,7 @@ class Trainer:
         self.average = WeightAverage(self.model, training.ema_decay)
 
         self.own = self.group.own(training.batch_size, training.accumulate_gradient)
+        self.n_own = self.own.stop - self.own.start
         self.lanes = Lanes(
             self.corpus.train.shards,
             training.batch_size,
@@ -135,8 +136,9 @@ class Trainer:
         self.n_steps = total_steps(
             training.max_steps, training.max_epochs, self.lanes.steps_per_epoch
         )
-        self.state = self.model.zero_state(self.own.stop - self.own.start)
-        self.progress = Progress.new(settings, self.identity())
+        self.state = self.model.zero_state(self.n_own)
+        identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
+        self.progress = Progress.new(settings, identity)
         self.resume()
         self.results = ResultQueue(self.group.device)
         self.signals = StopSignals()
@@ -150,23 +152,6 @@ class Trainer:
             show=show,
             active=self.group.is_first,
         )
-
-    def make_bilm(self) -> BiLM:
-        """A new network, or the one of `initialize.weights`."""
-        weights = self.settings.initialize.weights
-        generator = make_generator(self.training.seed, WEIGHTS)
-        torch.manual_seed(generator.initial_seed())
-        if weights is None:
-            assert self.settings.bilm is not None, "checked by the settings"
-            return BiLM(self.settings.bilm)
-        bilm = load_bilm(*weights)
-        if self.settings.export.hdf5 and bilm.config.characters != "bytes":
-            raise TrainingError(
-                "export.hdf5: expected weights that encode words as bytes, found "
-                f"{', '.join(weights)}, which use a vocabulary of characters. The "
-                "published format cannot represent them: remove the setting."
-            )
-        return bilm
 
     def load_corpus(self, bilm: BiLM) -> Corpus:
         """The texts and the output vocabulary. The first process prepares them."""
@@ -209,16 +194,6 @@ class Trainer:
             n_parts=self.training.accumulate_gradient,
         )
 
-    def identity(self) -> Dict[str, Any]:
-        """Hashes of the texts and of the initial weights, which a resumed run must
-        find unchanged."""
-        paths = [Path(path) for path in self.settings.initialize.weights or ()]
-        files = [path for path in paths if path.is_file()]
-        for folder in paths:
-            files += sorted(path for path in folder.rglob("*") if path.is_file())
-        initial = {"initialize.weights": hash_files(files)} if files else {}
-        return {**self.corpus.identity(), **initial}
-
     # The loop
 
     def run(self) -> None:
@@ -227,7 +202,7 @@ class Trainer:
 
         RAISES: Interrupted after such a signal, when everything is written.
         """
-        # Until here a signal ends the process at once: there is nothing to save.
+        # Until here a signal ends the process at once, as nothing has to be saved.
         with self.reporter, self.signals, closing(self.steps()) as steps:
             self.start()
             for parts in steps:
@@ -246,7 +221,7 @@ class Trainer:
             self.draw_curves()
 
     def start(self) -> None:
-        """Report what was found while loading, and capture steps on a GPU."""
+        """Report the notes from loading, and capture steps on a GPU."""
         for name in ("model-best", "model-last"):
             if self.group.is_first:
                 recover_folder(self.output / name)
@@ -254,8 +229,7 @@ class Trainer:
             self.reporter.say(note)
         device = self.group.device
         if self.training.cuda_graph and device.type == "cuda":
-            n_lanes = self.own.stop - self.own.start
-            missing = capture_steps(self.model, self.training, n_lanes, self.dtype)
+            missing = capture_steps(self.model, self.training, self.n_own, self.dtype)
             if missing:
                 self.reporter.say(missing)
         missing = kernels.why_absent() if device.type == "cpu" else None
@@ -282,7 +256,7 @@ class Trainer:
         for either."""
         step = self.progress.step
         if step % self.lanes.steps_per_epoch == 0:
-            self.state = self.model.zero_state(self.own.stop - self.own.start)
+            self.state = self.model.zero_state(self.n_own)
         self.notify("before_step")
         rate = learn_rate(
             self.training.optimizer.learn_rate,
@@ -337,11 +311,11 @@ class Trainer:
             self.stop_requested |= result.stop_requests > 0
             self.notify("after_step", result)
 
-    # What is due
+    # Schedule of evaluations and checkpoints
 
     def is_finished(self) -> bool:
-        # Patience may only run out where an evaluation was due, not when a run is
-        # resumed between two of them.
+        # Patience may only run out after an evaluation, not when a run is resumed
+        # between two evaluations.
         patience = self.training.patience
         evaluated = _is_due(self.progress.step, self.training.eval_frequency)
         return self.progress.is_finished(self.n_steps, patience if evaluated else 0)
@@ -412,7 +386,7 @@ class Trainer:
             )
 
     def save(self) -> None:
-        """Write a checkpoint and remove old ones."""
+        """Write a checkpoint, and remove old checkpoints."""
         tensors = self.state_dict()
         if not self.group.is_first:
             return

@@ -1,1 +1,1 @@
-"""What a training run writes: checkpoints, model folders, logs, curves."""
+"""Files of a training run: checkpoints, model folders, logs, curves."""

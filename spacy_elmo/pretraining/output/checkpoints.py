@@ -24,7 +24,7 @@ _LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, SafetensorError)
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds.
+    """A checkpoint in memory.
 
     step (int): Number of steps done.
     tensors (Dict[str, Tensor]): Tensors by name, on the CPU.
@@ -42,9 +42,9 @@ def save(
     """Write a checkpoint, replacing one of the same step.
 
     folder (Path): The folder of all checkpoints.
-    RETURNS (Path): The folder of this one.
+    RETURNS (Path): The folder of this checkpoint.
     RAISES: OSError if the disk is full or cannot be written. Earlier checkpoints are
-        unchanged, and nothing is left of this one.
+        unchanged, and no partial checkpoint is left.
     """
     target = folder / f"{_PREFIX}{step:08}"
     with replace_folder(target) as part:
@@ -71,7 +71,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
     """Load the newest intact checkpoint, or None if there are no checkpoints.
 
     say (Callable[[str], None]): Called with a warning for each damaged checkpoint that
-        is skipped. These are renamed, so that they are not mistaken for intact ones.
+        is skipped. Damaged checkpoints are renamed.
     RAISES: ValueError if all checkpoints are damaged: starting over would lose the run.
     """
     paths = _all(folder)
@@ -114,7 +114,7 @@ def prune(folder: Path, keep: int, best: Optional[int]) -> None:
     """Remove old checkpoints, and what killed processes left.
 
     keep (int): Number of newest checkpoints to keep.
-    best (Optional[int]): Step of another one to keep.
+    best (Optional[int]): Step of another checkpoint to keep.
     """
     paths = _all(folder)
     for path in paths[:-keep]:

@@ -80,17 +80,17 @@ class DevRecord(NamedTuple):
 
 
 class Log:
-    """Appends to a log, one JSON object per line, each flushed at once.
+    """Appends lines to a log, each a JSON object, and flushes them.
 
     * "train" and "dev": the fields of a record. "train" also has "sampled".
     * "message": "step" and "message".
     * "resume": "step", at which a run was resumed.
 
-    Opening a log makes it that of one uninterrupted run: records after `first_step` are
-    removed, because those steps are about to be repeated, and so is a truncated last
-    line. If `first_step` is 0, all records are removed. The other lines are kept, byte
-    for byte. This requires that the records of a step are written before its
-    checkpoint; otherwise they would be repeated or missing.
+    Opening a log makes it equal to the log of an uninterrupted run: records after
+    `first_step` are removed, because their steps are about to be repeated, and so is a
+    truncated last line. If `first_step` is 0, all records are removed. Other lines are
+    kept, byte for byte. The records of a step must be written before its checkpoint;
+    otherwise they would be repeated or missing.
 
     path (Path): The file; its folder is created if needed.
     first_step (int): Number of steps done by earlier runs.

@@ -1,4 +1,4 @@
-"""What a run reports: to its log, to a progress bar and to a spaCy logger."""
+"""Reports a run in its log, on a progress bar and to a spaCy logger."""
 
 import math
 import sys
@@ -17,7 +17,7 @@ _BAR = (
     "[{elapsed}<{remaining}{postfix}]"
 )
 _SECONDS_BETWEEN_LINES = 30.0
-"""In a file or a pipe, where the bar cannot overwrite itself."""
+"""Interval for files and pipes, in which the bar cannot overwrite itself."""
 
 
 class Reporter:
@@ -213,8 +213,7 @@ class ProgressBar:
 
 
 class _Lines:
-    """A stream in which each state of the bar is a line, for files, which keep what a
-    terminal overwrites."""
+    """A stream that prints each state of the bar as a line, for files and pipes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

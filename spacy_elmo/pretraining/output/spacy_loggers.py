@@ -16,8 +16,8 @@ _ANY_STEP = re.compile(
     r"spacy\.((Chain|Lookup|PyTorch|Cupy)Logger\.v1|WandbLogger\.v5|"
     r"(MLflow|ClearML)Logger\.v2)"
 )
-"""Loggers of spacy-loggers that accept a score of None. All others, including those of
-users, may rely on what `spacy train` does: between evaluations it passes no info."""
+"""Loggers of spacy-loggers that accept a score of None. Any other logger may rely on
+`spacy train` passing no info between evaluations."""
 
 _ANY_FOLDER = re.compile(
     r"spacy\.((Chain|Lookup|PyTorch|Cupy|Console|Wandb|ClearML)Logger\.v\d+)"
@@ -39,8 +39,8 @@ class RecordLogger:
       "oov_rate".
     * "losses": "forward" and "backward", in nats per word, averaged over the training
       records since the last info; {} if there are none.
-    * "learn_rate", "grad_norm", "words_per_second": Those of the last training record,
-      if any, for the loggers' `log_custom_stats`.
+    * "learn_rate", "grad_norm", "words_per_second": From the last training record, if
+      there is one, for the loggers' `log_custom_stats`.
     * "checkpoints": (score, step) of each evaluation of this process.
     * "output_path": OUTPUT/model-last, for loggers that do not load it as a pipeline.
 
@@ -93,7 +93,7 @@ class RecordLogger:
         self._log_step(info)
 
     def close(self) -> None:
-        """Let the logger upload what is left. Must be called after an error, too."""
+        """Let the logger finish its uploads. Must be called after an error, too."""
         finalize, self._finalize = self._finalize, None
         if finalize is not None:
             finalize()

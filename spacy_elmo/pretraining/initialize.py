@@ -1,0 +1,46 @@
+"""The network at the start of a run: random, or from pretrained weights."""
+
+from pathlib import Path
+from typing import Dict
+
+import torch
+
+from ..bilm import BiLM
+from ..files import hash_files
+from ..formats import load_bilm
+from .data.random_streams import WEIGHTS, make_generator
+from .settings import InitializeSettings, PretrainSettings
+from .step import TrainingError
+
+
+def make_bilm(settings: PretrainSettings) -> BiLM:
+    """Create or load the network, and seed PyTorch for the output layer.
+
+    RAISES: TrainingError if the weights cannot be exported as configured.
+    """
+    weights = settings.initialize.weights
+    generator = make_generator(settings.training.seed, WEIGHTS)
+    torch.manual_seed(generator.initial_seed())
+    if weights is None:
+        assert settings.bilm is not None, "checked by the settings"
+        return BiLM(settings.bilm)
+    bilm = load_bilm(*weights)
+    if settings.export.hdf5 and bilm.config.characters != "bytes":
+        raise TrainingError(
+            "export.hdf5: expected weights that encode words as bytes, found "
+            f"{', '.join(weights)}, which use a vocabulary of characters. The "
+            "published format cannot represent them: remove the setting."
+        )
+    return bilm
+
+
+def hash_weights(settings: InitializeSettings) -> Dict[str, str]:
+    """Hash the initial weights, which a resumed run must find unchanged.
+
+    RETURNS (Dict[str, str]): The hash by the name of the setting; {} without weights.
+    """
+    paths = [Path(path) for path in settings.weights or ()]
+    files = [path for path in paths if path.is_file()]
+    for folder in paths:
+        files += sorted(path for path in folder.rglob("*") if path.is_file())
+    return {"initialize.weights": hash_files(files)} if files else {}
