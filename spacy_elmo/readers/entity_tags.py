@@ -1,14 +1,24 @@
 """Per-word entity tags (IOB1, IOB2, BIOES or BILUO) -> entity spans."""
 
+import re
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-IOB1, IOB2, BIOES, BILUO = "IOB1", "IOB2", "BIOES", "BILUO"
+IOB1, IOB2, IOB, BIOES, BILUO = "IOB1", "IOB2", "IOB", "BIOES", "BILUO"
 PREFIXES = {
     IOB1: ("I", "B"),
     IOB2: ("B", "I"),
+    IOB: ("B", "I"),
     BIOES: ("B", "I", "E", "S"),
     BILUO: ("B", "I", "L", "U"),
 }
+"""Prefixes of each scheme. IOB is what IOB1 and IOB2 allow together, as conlleval reads
+it: B- starts an entity, and so does I- unless it continues one of its type."""
+
+ALIASES = {"BIO": IOB2, "IOBES": BIOES, "BIOUL": BILUO}
+LAST = {BIOES: "E", BILUO: "L"}
+"""Prefix of the last word of an entity of more than one."""
+
+_TAG = re.compile(r"O|[BIELSU]-.+")
 
 
 class Entity(NamedTuple):
@@ -43,6 +53,11 @@ class MixedTagsError(ValueError):
         self.iob1, self.iob2 = iob1, iob2
 
 
+def is_tag(text: str) -> bool:
+    """Check whether a text is an entity tag of any scheme."""
+    return _TAG.fullmatch(text) is not None
+
+
 def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
     """Detect the tagging scheme of a corpus.
 
@@ -52,15 +67,17 @@ def find_scheme(sentences: Iterable[Sequence[str]]) -> str:
 
     sentences (Iterable[Sequence[str]]): The tags of each sentence.
     RETURNS (str): The scheme.
-    RAISES: MixedTagsError if, without such tags, some entities start with I- and
-        others with a B- that IOB1 does not allow.
+    RAISES: MixedTagsError if, in IOB tags, some entities start with I- and others with
+        a B- that IOB1 does not allow.
     """
     starts: Dict[str, Tuple[int, int]] = {}
     for number, tags in enumerate(sentences):
         for index, (previous, tag) in enumerate(zip(["O", *tags], tags)):
             prefix, label = tag[:2], tag[2:]
-            if prefix in ("E-", "S-", "L-", "U-"):
-                return BIOES if prefix in ("E-", "S-") else BILUO
+            if prefix in ("E-", "S-"):
+                return BIOES
+            if prefix in ("L-", "U-"):
+                return BILUO
             if prefix in ("I-", "B-") and previous[2:] != label:
                 starts.setdefault(prefix, (number, index))
     if len(starts) == 2:
@@ -72,7 +89,7 @@ def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:
     """Convert the tags of a sentence to entity spans.
 
     tags (Sequence[str]): One tag per word.
-    scheme (str): "IOB1", "IOB2", "BIOES" or "BILUO".
+    scheme (str): "IOB1", "IOB2", "IOB", "BIOES" or "BILUO".
     RETURNS (List[Entity]): The entities, in order.
     RAISES: TagError if the scheme does not allow a tag, or not in its position.
     """
@@ -83,17 +100,18 @@ def read_entities(tags: Sequence[str], scheme: str) -> List[Entity]:
         open_label = open_entity[1] if open_entity else None
         continues = prefix in "IEL" and label == open_label
         if open_entity and not continues:
-            if scheme in (BIOES, BILUO):
-                expected = f"{PREFIXES[scheme][2]}-{open_label}"
+            if scheme in LAST:
                 raise TagError(
-                    index - 1, f"expected {expected} next ({scheme}), found {tag}"
+                    index - 1,
+                    f"expected {LAST[scheme]}-{open_label} next ({scheme}), found "
+                    f"{tag}",
                 )
             entities.append(Entity(open_entity[0], index, open_entity[1]))
             open_entity = None
         if prefix != "O" and not continues:
             _check_start(prefix, label, index, scheme, entities)
             open_entity = index, label
-        if open_entity and prefix in "ESLU":
+        if open_entity and prefix in "ELSU":
             entities.append(Entity(open_entity[0], index + 1, label))
             open_entity = None
     return entities
@@ -112,7 +130,7 @@ def _check_start(
 ) -> None:
     """Check whether a tag may start an entity after the preceding entities."""
     follows_same_type = bool(entities) and entities[-1][1:] == (index, label)
-    if prefix in "IEL" and scheme != IOB1:
+    if prefix in "IEL" and scheme not in (IOB1, IOB):
         raise TagError(
             index,
             f"expected {prefix}-{label} inside an entity of its type ({scheme}), found "

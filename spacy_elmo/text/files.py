@@ -28,6 +28,10 @@ TEXT_FIELD = "text"
 """Key of the text in JSON lines."""
 
 
+DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
+"""Errors of files that are damaged, or not compressed as their extension says."""
+
+
 class CorpusError(ValueError):
     """A corpus that is missing, damaged or not as expected. The message names the file
     and the line."""
@@ -109,6 +113,13 @@ def read_chunks(
             yield Chunk(lines, raw.tell() - n_bytes)
 
 
+def decompress(raw: IO[bytes], path: Path) -> Any:
+    """Open the content of a binary file: decompressed, if the extension of its name is
+    that of a compression, or else the file itself."""
+    opener = _openers().get(path.suffix.lower())
+    return opener(raw) if opener else raw
+
+
 def is_json_lines(path: Path) -> bool:
     """Check whether a file is JSON lines or plain text, by its extension or, if it has
     none that tells, by its first line."""
@@ -149,10 +160,9 @@ def read_lines(path: Path) -> Iterator[Tuple[int, str]]:
 
 def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
     """Decompress and decode lines, and number them from 1."""
-    opener = _openers().get(path.suffix.lower())
     number = 0
     try:
-        for number, data in enumerate(opener(raw) if opener else raw, start=1):
+        for number, data in enumerate(decompress(raw, path), start=1):
             if number == 1 and _is_tar(data):
                 raise _archive_error(path, "a tar archive")
             line = data.decode("utf8")
@@ -162,7 +172,7 @@ def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
             f"{path}, line {number}: expected UTF-8, found {error}. Convert the file "
             "first."
         ) from error
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except DAMAGE as error:
         raise CorpusError(
             f"{path}, after line {number}: expected a file that can be read to its "
             f"end, found {error}. It is damaged or truncated, or not compressed as its "

@@ -90,6 +90,32 @@ def test_learning_rate_follows_max_steps(
         assert schedule["total_steps"] == 3
 
 
+def test_conll_files_with_ner_cfg(tmp_path: Path, weights: Path) -> None:
+    """With the sections that are commented out in place of the others."""
+    text = (ROOT / "configs" / "ner.cfg").read_text(encoding="utf8")
+    before, rest = text.split("# [corpora.train]\n")
+    block, rest = rest.split("\n\n[corpora.train]\n")
+    _, after = rest.split("[training.before_to_disk]\n")
+    lines = [line.removeprefix("#").removeprefix(" ") for line in block.split("\n")]
+    config, corpus = tmp_path / "ner.cfg", tmp_path / "train.conll"
+    config.write_text(
+        "\n".join(
+            [before, "[corpora.train]", *lines, "[training.before_to_disk]", after]
+        ),
+        encoding="utf8",
+    )
+    corpus.write_text("# id 1\n1 Ann B-PER\n2 sang O\n", encoding="utf8")
+    overrides = _overrides(config, tmp_path, weights)[4:]
+    overrides += ["--paths.train", str(corpus), "--paths.dev", str(corpus)]
+    overrides += ["--corpora.train.columns", '["_", "TEXT", "NER"]']
+    overrides += ["--training.max_steps", "2", "--training.eval_frequency", "1"]
+    result = spacy_command("train", config, "--output", tmp_path / "out", *overrides)
+    assert result.exit_code == 0, (result.output, result.exception)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.get_pipe("ner").labels == ("PER",)
+    assert nlp.config.interpolate()["corpora"]["dev"]["columns"] == ["_", "TEXT", "NER"]
+
+
 def test_textcat_learns_and_accepts_empty_docs(tmp_path: Path, weights: Path) -> None:
     path = ROOT / "configs" / "textcat.cfg"
     overrides = [*_overrides(path, tmp_path, weights), "--training.max_steps", "120"]

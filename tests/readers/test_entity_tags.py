@@ -1,4 +1,4 @@
-"""Entity tags in three schemes -> spans."""
+"""Entity tags in each scheme -> spans."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from spacy_elmo.readers.entity_tags import (
     BILUO,
     BIOES,
+    IOB,
     IOB1,
     IOB2,
     MixedTagsError,
@@ -34,10 +35,9 @@ def to_tags(plan: list[tuple[int, int, str]], scheme: str) -> list[str]:
         elif scheme == IOB2:
             prefixes = ["B"] + ["I"] * (length - 1)
         else:
-            inside = ["B"] + ["I"] * (length - 2) + ["E"]
-            prefixes = ["S"] if length == 1 else inside
-        if scheme == BILUO:
-            prefixes = [{"E": "L", "S": "U"}.get(prefix, prefix) for prefix in prefixes]
+            last, single = "ES" if scheme == BIOES else "LU"
+            inside = ["B"] + ["I"] * (length - 2) + [last]
+            prefixes = [single] if length == 1 else inside
         tags += [f"{prefix}-{label}" for prefix in prefixes]
     return tags
 
@@ -55,6 +55,14 @@ def to_spans(plan: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
 @given(plan=PLANS)
 def test_round_trip(scheme: str, plan: list[tuple[int, int, str]]) -> None:
     assert read_entities(to_tags(plan, scheme), scheme) == to_spans(plan)
+
+
+@pytest.mark.parametrize("scheme", [IOB1, IOB2])
+@given(plan=PLANS)
+def test_iob_reads_both_of_its_schemes(
+    plan: list[tuple[int, int, str]], scheme: str
+) -> None:
+    assert read_entities(to_tags(plan, scheme), IOB) == to_spans(plan)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,9 @@ def test_tags_of_two_schemes() -> None:
         (["B-PER", "I-PER"], BIOES, 1, "expected E-PER next"),
         (["B-PER", "S-PER"], BIOES, 0, "expected E-PER next"),
         (["S-PER", "E-PER"], BIOES, 1, "at the start of one"),
+        (["B-PER", "O"], BILUO, 0, "expected L-PER next"),
+        (["U-PER", "E-PER"], BILUO, 1, "expected O, B-TYPE, I-TYPE, L-TYPE"),
+        (["E-PER"], IOB, 0, "expected O, B-TYPE, I-TYPE"),
     ],
 )
 def test_invalid_tags(tags: list[str], scheme: str, index: int, message: str) -> None:
