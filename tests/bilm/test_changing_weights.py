@@ -175,7 +175,7 @@ def test_training_alternates_with_encoding(bilm: BiLM) -> None:
 def test_reused_memory_is_not_mistaken_for_the_same_weights(
     tiny_config: BiLMConfig, size: dict[str, int], precision: str
 ) -> None:
-    """New weights may be allocated where earlier ones were freed."""
+    """New weights may reuse the addresses of freed weights."""
     torch.manual_seed(0)
     bilm = BiLM(tiny_config.replace(n_layers=1, **size))
     for name in names(bilm):

@@ -37,7 +37,7 @@ def test_layer_0_is_the_word_twice(tiny_bilm: BiLM) -> None:
 
 
 def test_each_direction_sees_one_side_of_the_context(tiny_bilm: BiLM) -> None:
-    """Forward halves ignore following words, backward halves preceding ones."""
+    """Forward halves ignore following words, backward halves preceding words."""
     one = tiny_bilm.encode([["a", "b", "c", "d"]])[0][1:]
     other = tiny_bilm.encode([["a", "b", "X", "d"]])[0][1:]
     same = np.isclose(one, other, atol=1e-6).all(axis=(0, 2))

@@ -43,7 +43,7 @@ def response(characters: Tensor, weight: Tensor, lengths: list[int]) -> Tensor:
     return char_cnn(characters, weight, FILTERS, lengths, torch.float64)
 
 
-# In the last two words, wide filters have fewer positions than narrow ones.
+# In the last two words, wide filters have fewer positions than narrow filters.
 LENGTHS = [[3, 3, 4, 7], [1, 2, 8, 9, 11, 12]]
 
 
