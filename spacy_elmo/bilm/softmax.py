@@ -6,7 +6,7 @@ Each variant has its training loss (`forward`) and the exact negative log likeli
 """
 
 import math
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -273,3 +273,34 @@ class AdaptiveSoftmax(nn.Module):
 def _exact_backend(hidden: Tensor, weight: Tensor) -> Backend:
     """Return the backend for logits in the dtype of the hidden values."""
     return select_backend(hidden.device, hidden.dtype, state_dtype=weight.dtype)
+
+
+OutputLayer = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]
+
+
+def make_output_layer(
+    n_words: int,
+    width: int,
+    *,
+    type: str,
+    n_samples: int,
+    cutoffs: Sequence[int],
+    div_value: float,
+) -> OutputLayer:
+    """Create an output layer with random weights.
+
+    n_words (int): Size of the vocabulary.
+    width (int): Width of the top LSTM layer, projection_dim.
+    type (str): "sampled", "full" or "adaptive".
+    n_samples (int): For `SampledSoftmax`.
+    cutoffs (Sequence[int]): For `AdaptiveSoftmax`.
+    div_value (float): For `AdaptiveSoftmax`.
+    RAISES: ValueError if the type is unknown.
+    """
+    if type == "sampled":
+        return SampledSoftmax(n_words, width, n_samples)
+    if type == "adaptive":
+        return AdaptiveSoftmax(n_words, width, cutoffs, div_value)
+    if type == "full":
+        return FullSoftmax(n_words, width)
+    raise ValueError(f"type: expected sampled, full or adaptive, found {type!r}.")

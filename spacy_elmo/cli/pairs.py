@@ -55,17 +55,12 @@ def pairs_cli(
 
     from ..files import write_json
     from ..pretraining.distributed import Group
-    from ..pretraining.output.model_folder import read_model
     from ..scoring.minimal_pairs import DIRECTIONS, read_pairs, score_pairs, table_rows
     from ..scoring.scorer import Scorer
 
     with command():
-        trained = read_model(model)
-        device = Group.join(gpu_id).device
-        language_model = trained.model.to(device)
-        scorer = Scorer(
-            language_model.bilm, language_model.softmax, trained.vocabulary.words
-        )
+        scorer = Scorer.load(model)
+        scorer.to(Group.join(gpu_id).device)
         tokenization = choose_tokenization([str(model)], tokenizer, "lines")
         tokenizer_of_lines = tokenization.make_tokenizer()
         is_shown = sys.stderr.isatty()

@@ -7,11 +7,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 import numpy as np
 import torch
 
+from ..text.vocabulary import Vocabulary
 from .data.batches import Batches
 from .data.lanes import Lanes
 from .data.prefetch import stream_batches
 from .data.shards import Shards
-from .data.vocabulary import Vocabulary
 from .data.word_table import WordTable
 from .distributed import Group
 from .language_model import LanguageModel

@@ -1,7 +1,7 @@
 """The biLM with its output layer, whose loss pretraining minimizes (Peters et al. 2018,
 section 3.1)."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +9,10 @@ from torch.nn import functional as F
 
 from ..bilm import BiLM
 from ..bilm.backends import Backend, LSTMState
-from ..bilm.softmax import (
-    AdaptiveSoftmax,
-    FullSoftmax,
-    SampledSoftmax,
-    sampled_loss,
-)
+from ..bilm.softmax import OutputLayer, SampledSoftmax, sampled_loss
 from ..bilm.stack import apply_dropout, run_stack
 from .data.batches import Batch, Sample
-from .settings import SoftmaxSettings
 
-Softmax = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]
 State = List[LSTMState]
 """For each layer: hidden (2, n_lanes, projection_dim) and cell (2, n_lanes, dim). Index
 0 is the forward LM."""
@@ -61,10 +54,10 @@ class LanguageModel(nn.Module):
     """Forward and backward LM, which share the character encoder and the softmax.
 
     bilm (BiLM): The network.
-    softmax (Softmax): The output layer.
+    softmax (OutputLayer): The output layer.
     """
 
-    def __init__(self, bilm: BiLM, softmax: Softmax) -> None:
+    def __init__(self, bilm: BiLM, softmax: OutputLayer) -> None:
         super().__init__()
         self.bilm = bilm
         self.softmax = softmax
@@ -217,17 +210,3 @@ class _Stack(nn.Module):
         )
         top = apply_dropout(outputs[-1], self.dropout)
         return (top, *(tensor for layer in after for tensor in layer))
-
-
-def make_softmax(settings: SoftmaxSettings, n_words: int, width: int) -> Softmax:
-    """Create an output layer of the configured type.
-
-    settings (SoftmaxSettings): Its type and hyperparameters.
-    n_words (int): Size of the vocabulary.
-    width (int): Width of the top LSTM layer, projection_dim.
-    """
-    if settings.type == "sampled":
-        return SampledSoftmax(n_words, width, settings.n_samples)
-    if settings.type == "adaptive":
-        return AdaptiveSoftmax(n_words, width, settings.cutoffs, settings.div_value)
-    return FullSoftmax(n_words, width)

@@ -12,7 +12,7 @@ from ..bilm import BiLM
 from ..bilm.backends import cpu as kernels
 from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
-from ..bilm.softmax import FullSoftmax, SampledSoftmax
+from ..bilm.softmax import FullSoftmax, SampledSoftmax, make_output_layer
 from ..files import recover_folder
 from .callbacks import Callback
 from .data.batches import Batch, Batches
@@ -24,7 +24,7 @@ from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .initialize import hash_weights, make_bilm
-from .language_model import LanguageModel, make_softmax
+from .language_model import LanguageModel
 from .lock import lock_folder
 from .optimizers import Optimizer, clip
 from .output import checkpoints
@@ -168,7 +168,9 @@ class Trainer:
     def make_model(self, bilm: BiLM) -> LanguageModel:
         """The network with a new output layer, on this process's device."""
         vocabulary, width = self.corpus.vocabulary, bilm.config.projection_dim
-        softmax = make_softmax(self.settings.softmax, len(vocabulary), width)
+        softmax = make_output_layer(
+            len(vocabulary), width, **self.settings.softmax.to_dict()
+        )
         if isinstance(softmax, FullSoftmax):
             softmax.start_from(vocabulary.counts)
         return LanguageModel(bilm, softmax).to(self.group.device)

@@ -1,14 +1,12 @@
 """Log-probabilities and entropies of next-word distributions, in bounded memory."""
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..bilm.softmax import AdaptiveSoftmax, FullSoftmax
-
-OutputLayer = Union[FullSoftmax, AdaptiveSoftmax]
+from ..bilm.softmax import AdaptiveSoftmax, OutputLayer
 
 _BLOCK_LOGITS = 1 << 24
 """Logits per block: 64 MiB in float32. Larger blocks were no faster."""

@@ -3,7 +3,18 @@
 import math
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, TypeVar
+from pathlib import Path
+from typing import (
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -12,11 +23,15 @@ from torch import Tensor
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
 from ..bilm.precision import resolve_precision
-from .distributions import OutputLayer, score_targets
+from ..bilm.softmax import OutputLayer
+from ..formats import load_bilm
+from ..formats.output_layer import check_output_layer, read_output_layer
+from ..text.tokenization import weights_folder
+from ..text.vocabulary import BEGIN, END, UNKNOWN
+from .distributions import score_targets
 
 Item = TypeVar("Item")
 
-BEGIN, END, UNKNOWN = "<S>", "</S>", "<UNK>"
 _SENTENCES_PER_PORTION = 1000
 
 
@@ -125,6 +140,26 @@ class Scorer:
         self.output_layer = output_layer
         self.words = list(words)
         self._index = index
+
+    @classmethod
+    def load(cls, path: Union[str, Path]) -> "Scorer":
+        """Load a language model that pretraining wrote: model-best or model-last.
+
+        path (Union[str, Path]): The folder.
+        RAISES: WeightsError if it has no output layer, as is the case for published
+            weights, or if a file is damaged.
+        """
+        folder = weights_folder(path)
+        check_output_layer(folder)
+        bilm = load_bilm(folder)
+        stored = read_output_layer(folder, bilm.config.projection_dim)
+        return cls(bilm, stored.softmax, stored.vocabulary.words)
+
+    def to(self, device: torch.device) -> "Scorer":
+        """Move the model to a device, and return the scorer."""
+        self.bilm.to(device)
+        self.output_layer.to(device)
+        return self
 
     def log_probs(
         self,

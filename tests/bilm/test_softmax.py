@@ -8,7 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from spacy_elmo.bilm import softmax as softmax_module
-from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from spacy_elmo.bilm.softmax import (
+    AdaptiveSoftmax,
+    FullSoftmax,
+    SampledSoftmax,
+    make_output_layer,
+)
 
 N_WORDS, WIDTH = 40, 6
 
@@ -177,3 +182,19 @@ def test_narrowest_cluster_has_width_1() -> None:
 def test_invalid_sizes_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_make_output_layer() -> None:
+    settings = {"n_samples": 9, "cutoffs": (4, 9), "div_value": 2.0}
+    full = make_output_layer(30, 4, type="full", **settings)
+    assert type(full) is FullSoftmax
+    assert full.weight.shape == (30, 4)
+    sampled = make_output_layer(30, 4, type="sampled", **settings)
+    assert isinstance(sampled, SampledSoftmax)
+    assert (sampled.n_words, sampled.n_samples) == (30, 9)
+    adaptive = make_output_layer(30, 4, type="adaptive", **settings)
+    assert isinstance(adaptive, AdaptiveSoftmax)
+    assert adaptive.softmax.cutoffs == [4, 9, 30]
+    assert adaptive.softmax.div_value == 2.0
+    with pytest.raises(ValueError, match="found 'hierarchical'"):
+        make_output_layer(30, 4, type="hierarchical", **settings)

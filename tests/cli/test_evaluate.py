@@ -12,7 +12,6 @@ from helpers.commands import assert_refused, complete, invoke
 from helpers.corpora import contents
 
 from spacy_elmo import BiLM, save_bilm
-from spacy_elmo.pretraining.output.model_folder import read_model
 from spacy_elmo.scoring.scorer import Scorer, perplexity
 from spacy_elmo.text.tokenization import Tokenization
 
@@ -176,12 +175,11 @@ def test_help() -> None:
 def test_sentences_by_themselves(texts: Path, output: Path, tmp_path: Path) -> None:
     """The mean of the scores of `Scorer`, which has no context beyond a sentence."""
     model, text = output / "model-last", texts / "dev.txt"
-    trained = read_model(model)
-    scorer = Scorer(trained.model.bilm, trained.model.softmax, trained.vocabulary.words)
+    scorer = Scorer.load(model)
     sentences = list(Tokenization().read_sentences([text]))
     expected = perplexity(scorer.log_probs(sentences))
     assert figures(tmp_path, model, text, "--context", "sentence") == pytest.approx(
-        {**expected._asdict(), "n_vocabulary": len(trained.vocabulary)}
+        {**expected._asdict(), "n_vocabulary": len(scorer.words)}
     )
     one = tmp_path / "one.txt"
     one.write_text(" ".join(sentences[0]), encoding="utf8")

@@ -10,7 +10,6 @@ from helpers import runs
 from helpers.commands import assert_refused, complete, invoke
 
 from spacy_elmo import BiLM, save_bilm
-from spacy_elmo.pretraining.output.model_folder import read_model
 from spacy_elmo.scoring.scorer import Scorer
 
 PAIRS = [("the dog sees a cat", "dog the sees cat a"), ("it runs", "runs it")] * 3
@@ -37,8 +36,7 @@ def test_accuracy_of_each_direction(model: Path, pairs: Path, tmp_path: Path) ->
     output = tmp_path / "accuracy.json"
     lines = complete("pairs", model, pairs, "--output", output)
     results = json.loads(output.read_text(encoding="utf8"))
-    trained = read_model(model)
-    scorer = Scorer(trained.model.bilm, trained.model.softmax, trained.vocabulary.words)
+    scorer = Scorer.load(model)
     texts = [text.split() for pair in PAIRS[:2] for text in pair]
     scores = scorer.log_probs(texts)
     for direction in ("forward", "backward"):

@@ -12,12 +12,13 @@ from torch import nn
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.characters import ByteCharacters, Characters, VocabularyCharacters
+from spacy_elmo.bilm.softmax import make_output_layer
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter
-from spacy_elmo.pretraining.data.vocabulary import Vocabulary
 from spacy_elmo.pretraining.data.word_table import WordTable
-from spacy_elmo.pretraining.language_model import LanguageModel, make_softmax
+from spacy_elmo.pretraining.language_model import LanguageModel
 from spacy_elmo.pretraining.settings import SoftmaxSettings
 from spacy_elmo.text.tokenizers import tokenize_whitespace
+from spacy_elmo.text.vocabulary import Vocabulary
 
 Sentences = list[list[str]]
 
@@ -113,7 +114,9 @@ def make_model(
     """A model with random weights, large enough that every part matters."""
     torch.manual_seed(seed)
     bilm = BiLM(config, characters)
-    layer = make_softmax(SOFTMAXES[softmax], n_words, config.projection_dim)
+    layer = make_output_layer(
+        n_words, config.projection_dim, **SOFTMAXES[softmax].to_dict()
+    )
     model = LanguageModel(bilm, layer)
     for name, parameter in model.named_parameters():
         nn.init.normal_(parameter, std=0.5 if name.endswith("bias") else 0.8)

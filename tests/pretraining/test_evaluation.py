@@ -25,10 +25,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import Perplexities, evaluate, prefix
 from spacy_elmo.pretraining.language_model import LanguageModel
+from spacy_elmo.text.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 
 ALONE = Group(0, 1, torch.device("cpu"))
 UNROLL_STEPS = 32

@@ -23,16 +23,15 @@ from torch import Tensor
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState
-from spacy_elmo.bilm.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
+from spacy_elmo.bilm.softmax import SampledSoftmax
 from spacy_elmo.pretraining.data.batches import Batch, Batches
 from spacy_elmo.pretraining.data.lanes import Lanes, Window
 from spacy_elmo.pretraining.data.random_streams import NEGATIVES, make_generator
-from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
 from spacy_elmo.pretraining.language_model import (
     LanguageModel,
     SampledRows,
-    make_softmax,
 )
+from spacy_elmo.text.vocabulary import BEGIN, END, UNKNOWN
 
 N_LANES, UNROLL_STEPS = 3, 4
 DOUBLE = torch.float64
@@ -359,22 +358,6 @@ def test_a_sampled_batch_needs_its_rows(text: Text) -> None:
     (batch,) = make_batches(text, model)[0]
     with pytest.raises(ValueError, match=r"rows: expected the sampled rows.*None"):
         model(batch, model.zero_state(N_LANES))
-
-
-def test_make_softmax() -> None:
-    full = make_softmax(SOFTMAXES["full"], 30, 4)
-    assert type(full) is FullSoftmax
-    assert full.weight.shape == (30, 4)
-    sampled = make_softmax(
-        SOFTMAXES["sampled"].model_copy(update={"n_samples": 9}), 30, 4
-    )
-    assert isinstance(sampled, SampledSoftmax)
-    assert (sampled.n_words, sampled.n_samples) == (30, 9)
-    adaptive = make_softmax(SOFTMAXES["adaptive"], 30, 4)
-    assert isinstance(adaptive, AdaptiveSoftmax)
-    assert adaptive.n_words == 30
-    assert adaptive.softmax.cutoffs == [4, 9, 30]
-    assert adaptive.softmax.div_value == 2.0
 
 
 def test_the_configs_cover_both_projections() -> None:

@@ -13,7 +13,7 @@ from helpers.project_copies import copy_project, refused, script
 
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import Shards
-from spacy_elmo.pretraining.data.vocabulary import Vocabulary
+from spacy_elmo.text.vocabulary import Vocabulary
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...bilm.softmax import SampledSoftmax
+from ...text.vocabulary import BEGIN, Vocabulary
 from .lanes import Lanes, Window
 from .noise import Noise, NoisePlan
 from .random_streams import NEGATIVES, NOISE, make_generator
-from .vocabulary import BEGIN, Vocabulary
 from .word_table import WordTable
 
 

@@ -10,11 +10,11 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from ...bilm.characters import Characters
 from ...text.files import CorpusError
 from ...text.tokenization import Tokenization
+from ...text.vocabulary import Vocabulary, read_word_list
 from ..distributed import Group
 from ..settings import CorpusSettings, VocabularySettings
 from .prepare import prepare
 from .shards import META, Shards
-from .vocabulary import Vocabulary, read_word_list
 from .word_table import WordTable
 
 

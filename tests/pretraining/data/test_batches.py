@@ -21,7 +21,7 @@ from spacy_elmo.bilm.softmax import SampledSoftmax
 from spacy_elmo.pretraining.data.batches import Batch, Batches
 from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.data.random_streams import NEGATIVES, make_generator
-from spacy_elmo.pretraining.data.vocabulary import BEGIN, END, UNKNOWN
+from spacy_elmo.text.vocabulary import BEGIN, END, UNKNOWN
 
 N_LANES, UNROLL_STEPS = 6, 5
 

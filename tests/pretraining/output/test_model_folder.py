@@ -21,18 +21,11 @@ from helpers.refusals import refused
 from safetensors.torch import load_file, save_file
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.formats import WeightsError, options, published
-from spacy_elmo.pretraining.data.vocabulary import Vocabulary
+from spacy_elmo.formats import WeightsError, options, output_layer, published
+from spacy_elmo.formats.output_layer import META, SOFTMAX, VOCABULARY
 from spacy_elmo.pretraining.language_model import LanguageModel
-from spacy_elmo.pretraining.output import model_folder
-from spacy_elmo.pretraining.output.model_folder import (
-    HDF5,
-    META,
-    SOFTMAX,
-    VOCABULARY,
-    read_model,
-    write_model,
-)
+from spacy_elmo.pretraining.output.model_folder import HDF5, read_model, write_model
+from spacy_elmo.text.vocabulary import Vocabulary
 
 WORDS = ["the", "</S>", "<S>", "é", "<UNK>", *(f"w{i}" for i in range(15))]
 VOCAB = Vocabulary(WORDS, range(40, 40 - len(WORDS), -1))
@@ -146,7 +139,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_folder, "save_file", fail)
+        patch.setattr(output_layer, "save_file", fail)
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path / "model", seed=2)
     assert_same(read_model(tmp_path / "model").model, model)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from spacy_elmo.pretraining.data.corpus import load_vocabulary
 from spacy_elmo.pretraining.data.prepare import prepare
-from spacy_elmo.pretraining.data.vocabulary import SPECIALS, Coverage, Vocabulary
 from spacy_elmo.pretraining.settings import VocabularySettings
+from spacy_elmo.text.vocabulary import SPECIALS, Coverage, Vocabulary
 
 TYPES = ["cat", "dog", "sees", "ant", "bee"]
 COUNTS = np.array([2, 5, 9, 2, 1])

@@ -7,8 +7,8 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
-from ...files import write_bytes
-from ...text.files import CorpusError
+from ..files import write_bytes
+from .files import CorpusError
 
 BEGIN, END, UNKNOWN = "<S>", "</S>", "<UNK>"
 SPECIALS = (BEGIN, END, UNKNOWN)
