@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import srsly
+import torch
 from helpers.benchmark_project import MARKS, PROJECT, SCRIPTS, importable
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
@@ -27,6 +28,28 @@ TREES = """\
 # sent_id = 2
 1\tRome\tRome\tPROPN\tNNP\t_\t0\troot\t_\t_
 """
+
+
+# weights.py
+
+
+def test_random_weights_use_the_clips() -> None:
+    from weights import clipped, fit
+
+    torch.manual_seed(0)
+    config = BiLMConfig(
+        filters=((1, 8), (2, 8)), n_highway=1, dim=64, projection_dim=32
+    )
+    bilm = BiLM(config)
+    sentences = [f"{n} dogs see the {n % 3} cats .".split() for n in range(8)]
+    fit(bilm, sentences)
+    words = sorted({word for sentence in sentences for word in sentence})
+    vectors = bilm.encode_words(words).detach()
+    assert float(vectors.mean(dim=0).abs().max()) < 1e-3
+    assert float(vectors.std(dim=0).mean()) == pytest.approx(1, abs=1e-3)
+    shares = clipped(bilm, sentences)
+    assert list(shares) == ["cells", "outputs"]
+    assert all(0 <= share < 0.5 for share in shares.values())
 
 
 # treebank.py

@@ -67,9 +67,9 @@ def fit(bilm: BiLM, sentences: List[Sentence]) -> None:
 def clipped(bilm: BiLM, sentences: List[Sentence]) -> Dict[str, float]:
     """Compute the share of clipped values among the memory cells after each sentence,
     and among the outputs of the first LSTM layers."""
-    layers, state = bilm.encode_batch(sentences)
+    layers, states = bilm.encode_batch(sentences)
     config = bilm.config
-    cells = torch.cat([layer.cell for part in state for layer in part])
+    cells = torch.cat([state.cell for state in states])
     return {
         "cells": float((cells.abs() >= (config.cell_clip or 0)).float().mean()),
         "outputs": float((layers[1].abs() >= (config.proj_clip or 0)).float().mean()),
