@@ -64,7 +64,7 @@ class Group:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def own(self, n_lanes: int, n_parts: int = 1) -> slice:
+    def own_lanes(self, n_lanes: int, n_parts: int = 1) -> slice:
         """The lanes of this process.
 
         n_lanes (int): Number of lanes of all processes.

@@ -76,18 +76,18 @@ def evaluate(
     n_ids = prefix(shards, n_words)
     n_lanes = max(1, min(_MOST_LANES, n_ids // _LANE_IDS))
     lanes = Lanes(shards, n_lanes, min(_UNROLL_STEPS, n_ids), n_ids=n_ids)
-    own = slice(
+    own_lanes = slice(
         group.rank * n_lanes // group.size, (group.rank + 1) * n_lanes // group.size
     )
     # Negative log likelihoods of both directions, and how many.
     sums = torch.zeros(3, dtype=torch.float64)
-    if own.stop > own.start:
-        batches = Batches(lanes, own, table, vocabulary)
-        state = model.zero_state(own.stop - own.start)
+    if own_lanes.stop > own_lanes.start:
+        batches = Batches(lanes, own_lanes, table, vocabulary)
+        state = model.zero_state(own_lanes.stop - own_lanes.start)
         for (batch,) in stream_batches(
             batches.__getitem__, 0, lanes.steps_per_epoch, model.device
         ):
-            counted = torch.from_numpy(_counted(lanes, batch.window.step, own))
+            counted = torch.from_numpy(_counted(lanes, batch.window.step, own_lanes))
             batch = batch.to(model.device)
             hidden, state = model.contextualize(batch, state, dtype=dtype)
             losses = model.softmax.nll(hidden.flatten(0, 2), batch.targets.flatten())
@@ -127,11 +127,11 @@ def prefix(shards: Shards, n_words: Optional[int]) -> int:
     return int(within[-1]) if len(within) else start or int(ends[0])
 
 
-def _counted(lanes: Lanes, step: int, own: slice) -> np.ndarray:
+def _counted(lanes: Lanes, step: int, own_lanes: slice) -> np.ndarray:
     """Mask of the targets that count, (2, U, B) bool. The last ids that a lane reads
     may be the first ids of the next lane, which counts them."""
     starts = np.append(lanes.lane_starts(0), lanes.n_ids)
-    sizes = np.diff(starts)[own]
+    sizes = np.diff(starts)[own_lanes]
     read = step * lanes.unroll_steps + np.arange(lanes.unroll_steps)[:, None]
     length = lanes.steps_per_epoch * lanes.unroll_steps
     return np.stack([read < sizes, length - 1 - read < sizes])

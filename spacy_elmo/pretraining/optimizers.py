@@ -73,17 +73,18 @@ class Optimizer:
         # PyTorch's fused AdamW counts steps on the device, its Adagrad on the host.
         on_host = self.settings.name == "adagrad"
         for name, parameter in self.names.items():
-            own = self.dense.state[parameter]
+            buffers = self.dense.state[parameter]
             prefix = name + "."
             keys = {
                 key[len(prefix) :]
                 for key in state
                 if key.startswith(prefix) and "." not in key[len(prefix) :]
             }
-            for key in sorted({*own, *keys}):
+            for key in sorted({*buffers, *keys}):
                 value = state[prefix + key].clone()
-                stays = key == "step" and on_host
-                own[key] = value if stays else value.to(parameter.device)
+                if key != "step" or not on_host:
+                    value = value.to(parameter.device)
+                buffers[key] = value
         for name, part in self.rows.items():
             for key in part.state:
                 part.state[key].copy_(state[f"{name}.{key}"])

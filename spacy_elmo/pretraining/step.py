@@ -184,11 +184,11 @@ class ResultQueue:
             )
 
 
-def check_finite(result: StepResult, lanes: Lanes, own: slice) -> None:
+def check_finite(result: StepResult, lanes: Lanes, own_lanes: slice) -> None:
     """Check the losses and the gradient of a step.
 
     lanes (Lanes): The text, which the message quotes.
-    own (slice): The lanes of this process.
+    own_lanes (slice): The lanes of this process.
     RAISES: TrainingError if one is NaN or infinite.
     """
     figures = (result.forward_loss, result.backward_loss, result.grad_norm)
@@ -198,11 +198,11 @@ def check_finite(result: StepResult, lanes: Lanes, own: slice) -> None:
     where = "the gradient alone; each loss of this process is finite"
     if len(bad):
         direction, lane = bad[0].tolist()
-        place = int(result.window.starts[direction, own.start + lane])
+        place = int(result.window.starts[direction, own_lanes.start + lane])
         first = place if direction == 0 else place - lanes.unroll_steps + 1
         name = ("forward", "backward")[direction]
         text = lanes.describe(first % lanes.n_ids, lanes.unroll_steps)
-        where = f"lane {own.start + lane}, {name} LM, from {text}"
+        where = f"lane {own_lanes.start + lane}, {name} LM, from {text}"
     raise TrainingError(
         f"step {result.step + 1} (batch {result.window.step} of epoch "
         f"{result.window.epoch}): expected finite losses and gradients, found "

@@ -123,8 +123,10 @@ class Trainer:
         self.optimizer = Optimizer(self.model, training.optimizer)
         self.average = WeightAverage(self.model, training.ema_decay)
 
-        self.own = self.group.own(training.batch_size, training.accumulate_gradient)
-        self.n_own = self.own.stop - self.own.start
+        self.own_lanes = self.group.own_lanes(
+            training.batch_size, training.accumulate_gradient
+        )
+        self.n_own_lanes = self.own_lanes.stop - self.own_lanes.start
         self.lanes = Lanes(
             self.corpus.train.shards,
             training.batch_size,
@@ -136,7 +138,7 @@ class Trainer:
         self.n_steps = total_steps(
             training.max_steps, training.max_epochs, self.lanes.steps_per_epoch
         )
-        self.state = self.model.zero_state(self.n_own)
+        self.state = self.model.zero_state(self.n_own_lanes)
         identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
         self.progress = Progress.new(settings, identity)
         self.resume()
@@ -187,7 +189,7 @@ class Trainer:
             )
         return Batches(
             self.lanes,
-            self.own,
+            self.own_lanes,
             text.table,
             self.corpus.vocabulary,
             softmax if isinstance(softmax, SampledSoftmax) else None,
@@ -231,7 +233,9 @@ class Trainer:
             self.reporter.say(note)
         device = self.group.device
         if self.training.cuda_graph and device.type == "cuda":
-            missing = capture_steps(self.model, self.training, self.n_own, self.dtype)
+            missing = capture_steps(
+                self.model, self.training, self.n_own_lanes, self.dtype
+            )
             if missing:
                 self.reporter.say(missing)
         missing = kernels.why_absent() if device.type == "cpu" else None
@@ -258,7 +262,7 @@ class Trainer:
         for either."""
         step = self.progress.step
         if step % self.lanes.steps_per_epoch == 0:
-            self.state = self.model.zero_state(self.n_own)
+            self.state = self.model.zero_state(self.n_own_lanes)
         self.notify("before_step")
         rate = learn_rate(
             self.training.optimizer.learn_rate,
@@ -304,7 +308,7 @@ class Trainer:
         """
         n_words = self.training.batch_size * self.training.unroll_steps
         for result in self.results.pop(wait=wait):
-            check_finite(result, self.lanes, self.own)
+            check_finite(result, self.lanes, self.own_lanes)
             self.progress.add(result, n_words)
             if self.progress.unlogged_steps >= self.training.log_frequency:
                 steps_per_epoch = self.lanes.steps_per_epoch
@@ -506,7 +510,9 @@ class Trainer:
         self.state = [
             LSTMState(
                 *(
-                    state[f"{number}.{name}"][:, self.own].clone().to(self.model.device)
+                    state[f"{number}.{name}"][:, self.own_lanes]
+                    .clone()
+                    .to(self.model.device)
                     for name in ("hidden", "cell")
                 )
             )

@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
     group = Group.join()
     found: dict[str, Any] = {
         "group": [group.rank, group.size, group.device.type, group.is_first],
-        "own": [group.own(8).start, group.own(8).stop],
+        "own": [group.own_lanes(8).start, group.own_lanes(8).stop],
     }
 
     sums = numbers(group.rank)

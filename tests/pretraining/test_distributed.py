@@ -39,7 +39,7 @@ def _no_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_lanes_are_divided_evenly(size: int, n_parts: int, lanes_a_part: int) -> None:
     n_lanes = size * n_parts * lanes_a_part
-    dealt = [Group(rank, size, CPU).own(n_lanes, n_parts) for rank in range(size)]
+    dealt = [Group(rank, size, CPU).own_lanes(n_lanes, n_parts) for rank in range(size)]
     lanes = [lane for own in dealt for lane in range(n_lanes)[own]]
     assert lanes == list(range(n_lanes))
     assert {own.stop - own.start for own in dealt} == {n_parts * lanes_a_part}
@@ -51,7 +51,7 @@ def test_lanes_are_divided_evenly(size: int, n_parts: int, lanes_a_part: int) ->
 def test_lanes_that_cannot_be_divided(n_lanes: int, size: int, n_parts: int) -> None:
     for rank in range(size):
         with pytest.raises(ValueError, match="expected a multiple of") as caught:
-            Group(rank, size, CPU).own(n_lanes, n_parts)
+            Group(rank, size, CPU).own_lanes(n_lanes, n_parts)
         message = str(caught.value)
         assert "training.batch_size" in message
         assert f"{size} processes times accumulate_gradient ({n_parts})" in message
