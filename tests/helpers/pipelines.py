@@ -1,4 +1,4 @@
-"""Small pipelines around the tiny biLM, and a few sentences to train their heads on."""
+"""Small pipelines with the tiny biLM, and a few sentences to train their heads on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def loader(weights: Path) -> dict[str, Any]:
 
 
 def own_bilm(weights: Path | None, **settings: Any) -> dict[str, Any]:
-    """The config of an ElmoTok2Vec."""
+    """Build the config of an ElmoTok2Vec."""
     return {
         "@architectures": "spacy_elmo.ElmoTok2Vec.v1",
         "model": {"@architectures": "spacy_elmo.ElmoModel.v1"},
@@ -82,7 +82,7 @@ def own_bilm(weights: Path | None, **settings: Any) -> dict[str, Any]:
 
 
 def head(name: str, tok2vec: dict[str, Any]) -> dict[str, Any]:
-    """The config of a tagger, an ner or a textcat_multilabel."""
+    """Build the config of a tagger, an NER or a text classifier."""
     models: dict[str, dict[str, Any]] = {
         "tagger": {"@architectures": "spacy.Tagger.v2"},
         "ner": {
@@ -110,12 +110,14 @@ def config(
     elmo: dict[str, Any] | None = NO_SETTINGS,
     **training: Any,
 ) -> Config:
-    """A config of these components by name, in this order.
+    """Build a config of components.
 
-    components: tagger, ner and textcat_multilabel as the tok2vec of the head, anything
-        else as its own config.
-    weights: for [initialize.components.elmo.weights].
-    elmo: settings of the elmo component, which comes first; None: there is none.
+    components (Dict[str, Dict]): By name and in order, the config of each component, or
+        of its tok2vec for a tagger, ner or textcat_multilabel.
+    weights (Optional[Path]): Path for [initialize.components.elmo.weights].
+    elmo (Optional[Dict]): Settings of the elmo component, which comes first. None omits
+        the component.
+    training: Settings of [training].
     """
     blocks: dict[str, dict[str, Any]] = {}
     if elmo is not None:
@@ -134,12 +136,12 @@ def config(
 
 
 def blank(*args: Any, **settings: Any) -> Language:
-    """The pipeline of such a `config`, not yet initialised."""
+    """Create a pipeline from the arguments of `config`, without initializing it."""
     return load_model_from_config(config(*args, **settings), auto_fill=True)
 
 
 def trainable(*args: Any, **settings: Any) -> Language:
-    """The pipeline of such a `config`, initialised on the corpus."""
+    """Create a pipeline from the arguments of `config`, initialized on the corpus."""
     fix_random_seed(0)
     nlp = blank(*args, **settings)
     nlp.initialize(lambda: examples(nlp))
@@ -147,7 +149,7 @@ def trainable(*args: Any, **settings: Any) -> Language:
 
 
 def examples(nlp: Language) -> list[Example]:
-    """CORPUS with tags, entities, sentence starts and categories."""
+    """Create examples with tags, entities, sentence starts and categories."""
     made = []
     for text, tags, entities in CORPUS:
         words = text.split()
@@ -168,7 +170,7 @@ def examples(nlp: Language) -> list[Example]:
 def train(
     nlp: Language, steps: int, rate: float = 0.02, **settings: Any
 ) -> list[dict[str, float]]:
-    """RETURNS: the losses of each step."""
+    """Update the pipeline on the whole corpus. RETURNS: The losses of each step."""
     sgd = nlp.create_optimizer()
     sgd.learn_rate = rate
     every = examples(nlp)
@@ -181,12 +183,12 @@ def train(
 
 
 def docs_of(nlp: Language, *texts: str) -> list[Doc]:
-    """Docs of words with a space between."""
+    """Create docs from texts whose words are separated by spaces."""
     return [Doc(nlp.vocab, words=text.split()) for text in texts]
 
 
 def expected_layers(bilm: BiLM, *sentences: Iterable[str]) -> np.ndarray:
-    """BiLM.encode of sentences that follow each other in one doc."""
+    """Compute the layers of consecutive sentences of one doc with BiLM.encode."""
     return np.concatenate(bilm.encode([list(s) for s in sentences]), axis=1)
 
 
@@ -199,13 +201,13 @@ def parameters(bilm: BiLM) -> dict[str, np.ndarray]:
 
 
 def same_numbers(one: BiLM, other: BiLM) -> dict[str, bool]:
-    """Of each parameter, whether both models have the same."""
+    """Compare the parameters of two models, by name."""
     left, right = parameters(one), parameters(other)
     return {name: bool(np.array_equal(left[name], right[name])) for name in left}
 
 
 def spied(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
-    """The function, which writes down with what it is called."""
+    """Wrap a function to record the arguments of its calls."""
 
     def spy(*args: Any, **kwargs: Any) -> Any:
         calls.append((args, kwargs))
@@ -215,7 +217,7 @@ def spied(function: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
 
 
 def embedder(bilm: BiLM, **elmo: Any) -> Language:
-    """A pipeline of the elmo component alone, with these weights and settings."""
+    """Create a pipeline with only an elmo component."""
     nlp = blank({}, elmo=elmo)
     nlp.get_pipe("elmo").set_bilm(bilm)
     return nlp
@@ -223,17 +225,17 @@ def embedder(bilm: BiLM, **elmo: Any) -> Language:
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Warnings are errors. As for a user who runs Python with -W error, filters that
-    the elmo component adds when it is made come before: make the pipeline within."""
+    """Turn warnings into errors, as python -W error does. The filters of a new elmo
+    component take precedence, so create the pipeline inside."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # PyTorch imports parts of itself late, and these warn of each other.
+        # PyTorch imports some of its modules late, with warnings about each other.
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
         yield
 
 
 def write_corpus(path: Path) -> Path:
-    """CORPUS as a .spacy file, with the annotation of every kind of head."""
+    """Write the corpus as a .spacy file with annotations for all kinds of heads."""
     vocab = Vocab()
     docs = []
     for text, tag_text, entities in CORPUS:
@@ -257,7 +259,7 @@ def write_corpus(path: Path) -> Path:
 
 
 def spacy_command(*arguments: str | Path) -> Result:
-    """Run `python -m spacy ...` in this process. RETURNS: its output and status."""
+    """Run `python -m spacy ...` in this process. RETURNS: Its output and status."""
     for load in registry.cli.get_all().values():
         assert load
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
