@@ -201,229 +201,299 @@ template <class Isa> class InputSums {
   }
 };
 
+// The steps of a forward pass, as one member of a team runs them.
+template <class Isa> class ForwardSteps {
+ public:
+  ForwardSteps(const Forward& pass, int64_t first, int64_t last, const Team& team,
+               float* scratch)
+      : pass(pass),
+        first(first),
+        last(last),
+        team(team),
+        input_sums(pass, first, last, team, scratch),
+        hidden(pass.hidden + first * P),
+        cell(pass.cell + first * D),
+        hidden_operands(static_cast<Operand*>(pass.hidden_operands) + first * P),
+        copies_hidden(pass.hidden_operands != pass.hidden) {}
+
+  ELMO_INLINE void run() {
+    if (copies_hidden && team.rank == 0)
+      for (int64_t k = 0; k < pass.running(0, first, last) * P; k += W)
+        store_operands<Isa>(hidden_operands + k, load<Isa>(hidden + k), pass.rounds);
+    team.wait();
+    row = first;
+    for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
+      const int64_t n = pass.running(step, first, last);
+      if (n == 0) break;
+      rows = static_cast<Operand*>(pass.rows) + (pass.cells ? row : first) * D;
+      outputs = pass.outputs + row * P;
+      const float* const prepared = input_sums.prepare(step, row, n);
+      const Share of_gates = share_of(team, n, 4 * D / columns, columns);
+      in_row_blocks(of_gates, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
+        compute_gates(of_gates, b, n_own, prepared);
+      });
+      team.wait();
+      const Share of_outputs = share_of(team, n, P / columns, columns);
+      in_row_blocks(of_outputs, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
+        if (pass.projection_panels)
+          project(of_outputs, b, n_own);
+        else
+          copy_outputs(of_outputs, b, n_own);
+      });
+      team.wait();
+    }
+  }
+
+ private:
+  typedef typename Isa::Float Float;
+  typedef typename Isa::Operand Operand;
+  static constexpr int W = Isa::width, columns = kColumns<Isa>;
+  const Forward& pass;
+  const int64_t D = pass.dim, P = pass.width;
+  const int64_t first, last;
+  const Team& team;
+  InputSums<Isa> input_sums;
+  float *const hidden, *const cell;
+  Operand* const hidden_operands;
+  const bool copies_hidden;
+  int64_t row = 0;            // the step's first row
+  Operand* rows = nullptr;    // its part of pass.rows
+  float* outputs = nullptr;   // its part of pass.outputs
+
+  // Here and below: of n rows of the step from b on, the columns of a share.
+  ELMO_INLINE void compute_gates(const Share& share, int64_t b, int64_t n,
+                                 const float* prepared) {
+    const auto begin = [&](auto number, int64_t r, int64_t column,
+                           auto& sums) ELMO_INLINE_LAMBDA {
+      input_sums.begin(prepared, b + r, column, decltype(number)::value, sums);
+    };
+    const auto done = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
+      activate(b, n, column, results);
+    };
+    const Factors<Operand> of_hidden{hidden_operands + b * P, P, pass.depth,
+                                     static_cast<const Operand*>(pass.hidden_panels)};
+    const Factors<Operand> of_inputs{
+        static_cast<const Operand*>(pass.inputs) + (row + b) * P, P, pass.depth,
+        static_cast<const Operand*>(pass.input_panels)};
+    if (prepared)
+      multiply<Isa>(n, share.first_column, share.last_column, {of_hidden}, begin, done);
+    else
+      multiply<Isa>(n, share.first_column, share.last_column, {of_inputs, of_hidden},
+                    begin, done);
+  }
+
+  // results: the gates of some units, before activation, (n, 4 gates, W).
+  ELMO_INLINE void activate(int64_t b, int64_t n, int64_t column, float* results) {
+    const int64_t unit = column / kVectors;
+    // Separate from the next loop, so that vectors do not wait for one another.
+    for (int64_t v = 0; v < n * kVectors; ++v) {
+      // tanh(x) = 2 sigmoid(2 x) - 1
+      const float scale = v % kVectors == 2 ? 2.0f : 1.0f;
+      const Float squashed = sigmoid<Isa>(scale * load<Isa>(results + v * W));
+      store<Isa>(results + v * W, scale * squashed + (1.0f - scale));
+    }
+    for (int64_t r = 0; r < n; ++r) {
+      const float* const gate = results + r * columns;
+      const Float i = load<Isa>(gate), f = load<Isa>(gate + W);
+      const Float g = load<Isa>(gate + 2 * W), o = load<Isa>(gate + 3 * W);
+      const int64_t place = (b + r) * D + unit;
+      const Float c = clamp<Isa>(f * load<Isa>(cell + place) + i * g, -pass.cell_clip,
+                                 pass.cell_clip);
+      store<Isa>(cell + place, c);
+      const Float output = o * tanh<Isa>(c);
+      if (pass.projection_panels)
+        store_operands<Isa>(rows + place, output, pass.rounds);
+      else
+        store<Isa>(outputs + place, output);
+      if (pass.cells) {
+        store<Isa>(pass.cells + row * D + place, c);
+        float* const gates = pass.gates + (row + b + r) * 4 * D + unit;
+        for (int v = 0; v < 4; ++v) store<Isa>(gates + v * D, load<Isa>(gate + v * W));
+      }
+    }
+  }
+
+  ELMO_INLINE void project(const Share& share, int64_t b, int64_t n) {
+    const auto* const panels = static_cast<const Operand*>(pass.projection_panels);
+    const float bound = pass.projection_clip;
+    multiply<Isa>(n, share.first_column, share.last_column,
+                  {{rows + b * D, D, pass.cell_depth, panels}}, FromZero<Isa>(),
+                  [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
+                    for (int64_t r = 0; r < n; ++r)
+                      for (int v = 0; v < kVectors; ++v) {
+                        const int64_t place = (b + r) * P + column + v * W;
+                        const Float output = clamp<Isa>(
+                            load<Isa>(results + r * columns + v * W), -bound, bound);
+                        store<Isa>(outputs + place, output);
+                        put_hidden(place, output);
+                      }
+                  });
+  }
+
+  ELMO_INLINE void copy_outputs(const Share& share, int64_t b, int64_t n) {
+    for (int64_t r = b; r < b + n; ++r)
+      for (int64_t c = share.first_column; c < share.last_column; c += W)
+        put_hidden(r * P + c, load<Isa>(outputs + r * P + c));
+  }
+
+  ELMO_INLINE void put_hidden(int64_t place, Float output) {
+    store<Isa>(hidden + place, output);
+    if (copies_hidden)
+      store_operands<Isa>(hidden_operands + place, output, pass.rounds);
+  }
+};
+
 template <class Isa>
 ELMO_INLINE void Forward::run(int64_t first, int64_t last, const Team& team,
                               float* scratch) const {
+  ForwardSteps<Isa>(*this, first, last, team, scratch).run();
+}
+
+// The steps of a backward pass, last step first, as one member of a team runs them.
+template <class Isa> class BackwardSteps {
+ public:
+  BackwardSteps(const Backward& pass, int64_t first, int64_t last, const Team& team)
+      : pass(pass),
+        first(first),
+        last(last),
+        team(team),
+        d_hidden(pass.d_hidden + first * P),
+        d_cell(pass.d_cell + first * D) {}
+
+  ELMO_INLINE void run() {
+    row = first;
+    for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
+    int64_t n_waiting = 0;  // rows whose inputs' gradient is yet to be computed
+    for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
+      row -= pass.batch_sizes[step];
+      const int64_t n = pass.running(step, first, last);
+      cells_before = step == 0 ? pass.first_cell + first * D
+                               : pass.cells + (row - pass.batch_sizes[step - 1]) * D;
+      if (pass.projection_panels) {
+        clip_gradient(n);
+        team.wait();
+      }
+      const Share of_cells = share_of(team, n, D / columns, columns);
+      in_row_blocks(of_cells, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
+        if (pass.projection_panels)
+          compute_gates(of_cells, b, n_own);
+        else
+          compute_unprojected_gates(of_cells, b, n_own);
+      });
+      team.wait();
+      multiply_gates(pass.hidden_panels, d_hidden, n);
+      // No step waits for the inputs' gradients: those of several are computed at a time.
+      n_waiting += n;
+      if (step == 0 || !pass.are_all(step - 1, first, last) ||
+          n_waiting + pass.batch_sizes[step - 1] > kRowBlock) {
+        multiply_gates(pass.input_panels, pass.d_inputs + row * P, n_waiting);
+        n_waiting = 0;
+      }
+      team.wait();
+    }
+  }
+
+ private:
   typedef typename Isa::Float Float;
   typedef typename Isa::Operand Operand;
-  constexpr int W = Isa::width, columns = kColumns<Isa>;
-  const Forward& pass = *this;
+  static constexpr int W = Isa::width, columns = kColumns<Isa>;
+  const Backward& pass;
   const int64_t D = pass.dim, P = pass.width;
-  float* const hidden = pass.hidden + first * P;
-  float* const cell = pass.cell + first * D;
-  auto* const hidden_operands = static_cast<Operand*>(pass.hidden_operands) + first * P;
-  const bool copies = pass.hidden_operands != pass.hidden;
-  const auto* const input_panels = static_cast<const Operand*>(pass.input_panels);
-  const auto* const hidden_panels = static_cast<const Operand*>(pass.hidden_panels);
-  const auto* const projection_panels = static_cast<const Operand*>(pass.projection_panels);
-  const auto* const all_inputs = static_cast<const Operand*>(pass.inputs);
-  InputSums<Isa> input_sums(pass, first, last, team, scratch);
+  const int64_t first, last;
+  const Team& team;
+  float *const d_hidden, *const d_cell;
+  int64_t row = 0;                       // the step's first row
+  const float* cells_before = nullptr;   // the cells that it started from
 
-  const auto put_hidden = [&](int64_t place, Float output) ELMO_INLINE_LAMBDA {
-    store<Isa>(hidden + place, output);
-    if (copies) store_operands<Isa>(hidden_operands + place, output, pass.rounds);
-  };
-  if (copies && team.rank == 0)
-    for (int64_t k = 0; k < pass.running(0, first, last) * P; k += W)
-      store_operands<Isa>(hidden_operands + k, load<Isa>(hidden + k), pass.rounds);
-  team.wait();
-
-  int64_t row = first;
-  for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
-    const int64_t n = pass.running(step, first, last);
-    if (n == 0) break;
-    float* const gates = pass.gates ? pass.gates + row * 4 * D : nullptr;
-    float* const cells = pass.cells ? pass.cells + row * D : nullptr;
-    Operand* const rows = static_cast<Operand*>(pass.rows) + (cells ? row : first) * D;
-    float* const outputs = pass.outputs + row * P;
-    const float* const prepared = input_sums.prepare(step, row, n);
-
-    const Share of_gates = share_of(team, n, 4 * D / columns, columns);
-    in_row_blocks(of_gates, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
-      const auto begin = [&](auto number, int64_t r, int64_t column,
-                             auto& sums) ELMO_INLINE_LAMBDA {
-        input_sums.begin(prepared, b + r, column, decltype(number)::value, sums);
-      };
-      const auto activate = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
-        const int64_t unit = column / kVectors;
-        // Separate from the next loop, so that vectors do not wait for one another.
-        for (int64_t v = 0; v < n_own * kVectors; ++v) {
-          // tanh(x) = 2 sigmoid(2 x) - 1
-          const float scale = v % kVectors == 2 ? 2.0f : 1.0f;
-          const Float squashed = sigmoid<Isa>(scale * load<Isa>(results + v * W));
-          store<Isa>(results + v * W, scale * squashed + (1.0f - scale));
-        }
-        for (int64_t r = 0; r < n_own; ++r) {
-          const float* const gate = results + r * columns;
-          const Float i = load<Isa>(gate), f = load<Isa>(gate + W);
-          const Float g = load<Isa>(gate + 2 * W), o = load<Isa>(gate + 3 * W);
-          const int64_t place = (b + r) * D + unit;
-          const Float c = clamp<Isa>(f * load<Isa>(cell + place) + i * g, -pass.cell_clip,
-                                     pass.cell_clip);
-          store<Isa>(cell + place, c);
-          const Float output = o * tanh<Isa>(c);
-          if (projection_panels)
-            store_operands<Isa>(rows + place, output, pass.rounds);
-          else
-            store<Isa>(outputs + place, output);
-          if (cells) {
-            store<Isa>(cells + place, c);
-            for (int v = 0; v < 4; ++v)
-              store<Isa>(gates + (b + r) * 4 * D + v * D + unit, load<Isa>(gate + v * W));
-          }
-        }
-      };
-      const Factors<Operand> of_hidden{hidden_operands + b * P, P, pass.depth,
-                                       hidden_panels};
-      const Factors<Operand> of_inputs{all_inputs + (row + b) * P, P, pass.depth,
-                                       input_panels};
-      if (prepared)
-        multiply<Isa>(n_own, of_gates.first_column, of_gates.last_column, {of_hidden},
-                      begin, activate);
-      else
-        multiply<Isa>(n_own, of_gates.first_column, of_gates.last_column,
-                      {of_inputs, of_hidden}, begin, activate);
-    });
-    team.wait();
-
-    const Share of_outputs = share_of(team, n, P / columns, columns);
-    in_row_blocks(of_outputs, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
-      if (!projection_panels) {
-        for (int64_t r = b; r < b + n_own; ++r)
-          for (int64_t c = of_outputs.first_column; c < of_outputs.last_column; c += W)
-            put_hidden(r * P + c, load<Isa>(outputs + r * P + c));
-        return;
-      }
-      multiply<Isa>(
-          n_own, of_outputs.first_column, of_outputs.last_column,
-          {{rows + b * D, D, pass.cell_depth, projection_panels}}, FromZero<Isa>(),
-          [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
-            for (int64_t r = 0; r < n_own; ++r)
-              for (int v = 0; v < kVectors; ++v) {
-                const int64_t place = (b + r) * P + column + v * W;
-                const Float output = clamp<Isa>(load<Isa>(results + r * columns + v * W),
-                                                -pass.projection_clip,
-                                                pass.projection_clip);
-                store<Isa>(outputs + place, output);
-                put_hidden(place, output);
-              }
-          });
-    });
-    team.wait();
+  ELMO_INLINE Operand* d_projected() const {
+    return static_cast<Operand*>(pass.d_projected) + row * P;
   }
-}
+
+  ELMO_INLINE Operand* d_gates() const {
+    return static_cast<Operand*>(pass.d_gates) + row * 4 * D;
+  }
+
+  // The gradient of the projection, zero where the output was clipped.
+  ELMO_INLINE void clip_gradient(int64_t n) {
+    const int64_t n_vectors = n * P / W;
+    const int64_t from = team.rank * n_vectors / team.size * W;
+    const int64_t to = (team.rank + 1) * n_vectors / team.size * W;
+    for (int64_t k = from; k < to; k += W) {
+      const Float sum =
+          load<Isa>(d_hidden + k) + load<Isa>(pass.d_outputs + row * P + k);
+      const Float output = load<Isa>(pass.outputs + row * P + k);
+      store_operands<Isa>(d_projected() + k,
+                          if_within<Isa>(output, pass.projection_clip, sum), pass.rounds);
+    }
+  }
+
+  // Here and below: of n rows of the step from b on, the columns of a share.
+  ELMO_INLINE void compute_gates(const Share& share, int64_t b, int64_t n) {
+    const auto* const panels = static_cast<const Operand*>(pass.projection_panels);
+    multiply<Isa>(n, share.first_column, share.last_column,
+                  {{d_projected() + b * P, P, pass.depth, panels}}, FromZero<Isa>(),
+                  [&](int64_t column, const float* d_rows) ELMO_INLINE_LAMBDA {
+                    deactivate(b, n, column, d_rows);
+                  });
+  }
+
+  ELMO_INLINE void compute_unprojected_gates(const Share& share, int64_t b, int64_t n) {
+    alignas(64) float d_rows[kRowBlock * columns];
+    for (int64_t c = share.first_column; c < share.last_column; c += columns) {
+      for (int64_t r = 0; r < n; ++r)
+        for (int64_t v = 0; v < columns; v += W) {
+          const int64_t place = (b + r) * P + c + v;
+          store<Isa>(d_rows + r * columns + v,
+                     load<Isa>(d_hidden + place) +
+                         load<Isa>(pass.d_outputs + row * P + place));
+        }
+      deactivate(b, n, c, d_rows);
+    }
+  }
+
+  // d_rows: the gradient of o · tanh(c), (n, columns).
+  ELMO_INLINE void deactivate(int64_t b, int64_t n, int64_t column, const float* d_rows) {
+    for (int64_t r = 0; r < n; ++r)
+      for (int v = 0; v < kVectors; ++v) {
+        const int64_t place = (b + r) * D + column + v * W;
+        const float* const gate = pass.gates + (row + b + r) * 4 * D + column + v * W;
+        Operand* const d_gate = d_gates() + (b + r) * 4 * D + column + v * W;
+        const Float i = load<Isa>(gate), f = load<Isa>(gate + D);
+        const Float g = load<Isa>(gate + 2 * D), o = load<Isa>(gate + 3 * D);
+        const Float c = load<Isa>(pass.cells + row * D + place);
+        const Float squashed = tanh<Isa>(c);
+        const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
+        Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
+        d_c = if_within<Isa>(c, pass.cell_clip, d_c);
+        const auto put = [&](int number, Float d) ELMO_INLINE_LAMBDA {
+          store_operands<Isa>(d_gate + number * D, d, pass.rounds);
+        };
+        put(0, d_c * g * i * (1.0f - i));
+        put(1, d_c * load<Isa>(cells_before + place) * f * (1.0f - f));
+        put(2, d_c * i * (1.0f - g * g));
+        put(3, d_row * squashed * o * (1.0f - o));
+        store<Isa>(d_cell + place, d_c * f);
+      }
+  }
+
+  // to (n, P) = the gradients of the gates, from the step's first row on, · a weight.
+  ELMO_INLINE void multiply_gates(const void* panels, float* to, int64_t n_rows) {
+    const Share share = share_of(team, n_rows, P / columns, columns);
+    const auto* const right = static_cast<const Operand*>(panels);
+    in_row_blocks(share, [&](int64_t b, int64_t n) ELMO_INLINE_LAMBDA {
+      multiply<Isa>(n, share.first_column, share.last_column,
+                    {{d_gates() + b * 4 * D, 4 * D, 4 * D, right}}, FromZero<Isa>(),
+                    [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
+                      copy_panel<Isa>(results, n, to + b * P + column, P, columns);
+                    });
+    });
+  }
+};
 
 template <class Isa>
 ELMO_INLINE void Backward::run(int64_t first, int64_t last, const Team& team,
                                float*) const {
-  typedef typename Isa::Float Float;
-  typedef typename Isa::Operand Operand;
-  constexpr int W = Isa::width, columns = kColumns<Isa>;
-  const Backward& pass = *this;
-  const int64_t D = pass.dim, P = pass.width;
-  float* const d_hidden = pass.d_hidden + first * P;
-  float* const d_cell = pass.d_cell + first * D;
-  const auto* const input_panels = static_cast<const Operand*>(pass.input_panels);
-  const auto* const hidden_panels = static_cast<const Operand*>(pass.hidden_panels);
-  const auto* const projection_panels = static_cast<const Operand*>(pass.projection_panels);
-  int64_t row = first;
-  for (int64_t step = 0; step < pass.n_steps; ++step) row += pass.batch_sizes[step];
-  int64_t n_waiting = 0;  // rows whose inputs' gradient is yet to be computed
-  for (int64_t step = pass.n_steps - 1; step >= 0; --step) {
-    row -= pass.batch_sizes[step];
-    const int64_t n = pass.running(step, first, last);
-    const float* const gates = pass.gates + row * 4 * D;
-    const float* const cells = pass.cells + row * D;
-    const float* const before = step == 0
-                                    ? pass.first_cell + first * D
-                                    : pass.cells + (row - pass.batch_sizes[step - 1]) * D;
-    const float* const d_outputs = pass.d_outputs + row * P;
-    Operand* const d_gates = static_cast<Operand*>(pass.d_gates) + row * 4 * D;
-    Operand* const d_projected =
-        projection_panels ? static_cast<Operand*>(pass.d_projected) + row * P : nullptr;
-
-    const Share of_cells = share_of(team, n, D / columns, columns);
-    const auto deactivate = [&](int64_t b, int64_t n_own, int64_t column,
-                                const float* d_rows) ELMO_INLINE_LAMBDA {
-      for (int64_t r = 0; r < n_own; ++r)
-        for (int v = 0; v < kVectors; ++v) {
-          const int64_t place = (b + r) * D + column + v * W;
-          const float* const gate = gates + (b + r) * 4 * D + column + v * W;
-          Operand* const d_gate = d_gates + (b + r) * 4 * D + column + v * W;
-          const Float i = load<Isa>(gate), f = load<Isa>(gate + D);
-          const Float g = load<Isa>(gate + 2 * D), o = load<Isa>(gate + 3 * D);
-          const Float c = load<Isa>(cells + place);
-          const Float squashed = tanh<Isa>(c);
-          const Float d_row = load<Isa>(d_rows + (r * kVectors + v) * W);
-          Float d_c = load<Isa>(d_cell + place) + d_row * o * (1.0f - squashed * squashed);
-          d_c = if_within<Isa>(c, pass.cell_clip, d_c);
-          const auto put = [&](int gate, Float d) ELMO_INLINE_LAMBDA {
-            store_operands<Isa>(d_gate + gate * D, d, pass.rounds);
-          };
-          put(0, d_c * g * i * (1.0f - i));
-          put(1, d_c * load<Isa>(before + place) * f * (1.0f - f));
-          put(2, d_c * i * (1.0f - g * g));
-          put(3, d_row * squashed * o * (1.0f - o));
-          store<Isa>(d_cell + place, d_c * f);
-        }
-    };
-    if (projection_panels) {
-      const float bound = pass.projection_clip;
-      const int64_t n_vectors = n * P / W;
-      const int64_t from = team.rank * n_vectors / team.size * W;
-      const int64_t to = (team.rank + 1) * n_vectors / team.size * W;
-      for (int64_t k = from; k < to; k += W) {
-        const Float sum = load<Isa>(d_hidden + k) + load<Isa>(d_outputs + k);
-        const Float output = load<Isa>(pass.outputs + row * P + k);
-        store_operands<Isa>(d_projected + k, if_within<Isa>(output, bound, sum),
-                            pass.rounds);
-      }
-      team.wait();
-      in_row_blocks(of_cells, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
-        multiply<Isa>(n_own, of_cells.first_column, of_cells.last_column,
-                      {{d_projected + b * P, P, pass.depth, projection_panels}},
-                      FromZero<Isa>(),
-                      [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
-                        deactivate(b, n_own, column, results);
-                      });
-      });
-    } else {
-      in_row_blocks(of_cells, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
-        alignas(64) float d_rows[kRowBlock * columns];
-        for (int64_t c = of_cells.first_column; c < of_cells.last_column; c += columns) {
-          for (int64_t r = 0; r < n_own; ++r)
-            for (int64_t v = 0; v < columns; v += W) {
-              const int64_t place = (b + r) * P + c + v;
-              store<Isa>(d_rows + r * columns + v,
-                         load<Isa>(d_hidden + place) + load<Isa>(d_outputs + place));
-            }
-          deactivate(b, n_own, c, d_rows);
-        }
-      });
-    }
-    team.wait();
-
-    const auto multiply_gates = [&](const Operand* panels, float* to,
-                                    int64_t n_rows) ELMO_INLINE_LAMBDA {
-      const Share share = share_of(team, n_rows, P / columns, columns);
-      in_row_blocks(share, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
-        multiply<Isa>(n_own, share.first_column, share.last_column,
-                      {{d_gates + b * 4 * D, 4 * D, 4 * D, panels}}, FromZero<Isa>(),
-                      [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
-                        copy_panel<Isa>(results, n_own, to + b * P + column, P, columns);
-                      });
-      });
-    };
-    multiply_gates(hidden_panels, d_hidden, n);
-    // No step waits for the inputs' gradients: those of several are computed at a time.
-    n_waiting += n;
-    if (step == 0 || !pass.are_all(step - 1, first, last) ||
-        n_waiting + pass.batch_sizes[step - 1] > kRowBlock) {
-      multiply_gates(input_panels, pass.d_inputs + row * P, n_waiting);
-      n_waiting = 0;
-    }
-    team.wait();
-  }
+  BackwardSteps<Isa>(*this, first, last, team).run();
 }
 
 // The passes of a team, as a kernel whose parts are sequences.
