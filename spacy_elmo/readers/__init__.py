@@ -1,1 +1,1 @@
-"""Corpus readers, registered for [corpora] in a config. They only need spaCy."""
+"""Corpus readers, registered for [corpora] in a config."""

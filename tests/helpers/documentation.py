@@ -32,6 +32,7 @@ SHORT_RUN = {
 """Settings that make training with any of the configs a matter of seconds."""
 
 SENTENCES = "We sat on the bank .\nThe bank gave her a loan .\nHe robbed the bank .\n"
+CONLL = "Ann NNP I-NP I-PER\nsang VBD I-VP O\n"
 
 
 def name(path: Path) -> str:
@@ -55,6 +56,7 @@ def write_examples(folder: Path, bilm: BiLM) -> Path:
         (folder / name).write_text(SENTENCES, encoding="utf8")
     for name in ("train.spacy", "dev.spacy"):
         write_corpus(folder / name)
+    (folder / "eng.testb").write_text(CONLL, encoding="utf8")
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo").set_bilm(bilm)  # type: ignore[attr-defined]
     nlp.to_disk(folder / "trained_pipeline")
