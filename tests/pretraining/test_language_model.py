@@ -1,4 +1,5 @@
-"""Losses, gradients and states equal those of a reference that reads word by word."""
+"""Losses, gradients and states equal a reference implementation, which reads word by
+word."""
 
 from __future__ import annotations
 

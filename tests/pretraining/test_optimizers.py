@@ -20,7 +20,7 @@ from spacy_elmo.pretraining.settings import OptimizerSettings
 
 N_WORDS = 30
 RATES = [0.3, 0.1, 0.25, 0.0, 0.2, 0.05]
-"""Learning rates of the steps, which differ from that of the settings."""
+"""Learning rates of the steps. None equals the configured learning rate."""
 
 SETTINGS = {
     "adagrad": OptimizerSettings(name="adagrad", initial_accumulator=0.5),

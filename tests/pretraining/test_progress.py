@@ -1,4 +1,4 @@
-"""Progress: what a checkpoint restores, records of the log, the best evaluation."""
+"""Progress: resuming from a checkpoint, records of the log, the best evaluation."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) 
 
 
 def test_a_changed_run_is_refused(progress: Progress) -> None:
-    """All changes are reported at once."""
+    """The message lists all changes."""
     training = SETTINGS.training.model_copy(update={"dropout": 0.2, "seed": 3})
     identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
     new = Progress.new(SETTINGS.model_copy(update={"training": training}), identity)

@@ -136,7 +136,7 @@ def test_a_gradient_that_is_not_finite(lanes: Lanes) -> None:
     assert "gradient norm nan" in str(caught.value)
 
 
-# CUDA graphs, on a CPU that stands for a GPU
+# CUDA graphs, with a fake model on a CPU
 
 TRAINING = TrainingSettings(max_steps=1, dropout=0.1)
 

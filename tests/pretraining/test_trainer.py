@@ -1,4 +1,4 @@
-"""What a run writes, and which texts and settings it refuses."""
+"""The output of a run, and the texts and settings that are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-# What it writes
+# Output
 
 
 def test_files_of_a_run(
@@ -232,7 +232,7 @@ def test_callbacks(texts: Path, plain: Path, tmp_path: Path) -> None:
     assert runs.losses(tmp_path / "out") == runs.losses(plain)[:2]
 
 
-# What it refuses
+# Errors
 
 
 def test_a_text_without_words(texts: Path, tmp_path: Path) -> None:

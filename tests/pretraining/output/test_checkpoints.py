@@ -1,5 +1,5 @@
-"""Checkpoints load bit for bit, damaged ones are skipped, and a full disk does not harm
-earlier ones."""
+"""Checkpoints load bit for bit, damaged checkpoints are skipped, and a full disk does
+not harm earlier checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log of an interrupted and resumed run equals that of an uninterrupted one."""
+"""The log of an interrupted and resumed run equals the log of an uninterrupted run."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ def test_a_best_model_that_cannot_be_written(
 def test_the_best_model_is_the_best_that_was_written(
     texts: Path, tmp_path: Path
 ) -> None:
-    """Step 8 is the best, but fails to export its model; step 12 replaces that of 4."""
+    """Step 8 is best, but fails to export; step 12 replaces the model of step 4."""
     output = runs.run(
         texts,
         tmp_path,

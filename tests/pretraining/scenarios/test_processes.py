@@ -164,7 +164,7 @@ def test_a_missing_text(texts: Path, tmp_path: Path) -> None:
     status, printed = finish(process)
     assert status == 1
     assert str(none) in printed
-    # torchrun prints a traceback of its own.
+    # torchrun prints its own traceback.
     assert "trainer.py" not in printed
 
 
