@@ -13,7 +13,7 @@ from .config import BiLMConfig
 from .lstm import Packing, ProjectedLSTM, zero_state
 from .operations import LayerPair, Operations, bind
 from .precision import resolve_precision
-from .prepared import Fingerprint, Prepared, fingerprint, new_stamp
+from .prepared_weights import Fingerprint, Prepared, fingerprint, new_stamp
 from .stack import run_stack
 
 DEFAULT_BATCH_TOKENS = 4096

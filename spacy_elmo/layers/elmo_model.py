@@ -11,9 +11,9 @@ from thinc.types import Floats3d
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
+from .bilm_layer import NO_WEIGHTS, BiLMShim, build_torch_bilm
 from .layer_cache import LayerCache, key_of, narrow
 from .sentences import group_docs, split_sentences
-from .torch_bilm import NO_WEIGHTS, BiLMShim, build_torch_bilm
 
 DocLayers = List[Floats3d]
 

@@ -11,7 +11,7 @@ from typing import IO, Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..bilm.prepared import Fingerprint
+from ..bilm.prepared_weights import Fingerprint
 
 FileEntry = Tuple[int, Tuple[int, ...], np.dtype]
 """Offset, shape and dtype."""

@@ -36,7 +36,7 @@ from pydantic_core import PydanticCustomError
 
 from ..bilm.config import BiLMConfig
 from .config import read_config
-from .section import Section, invalid
+from .settings_base import Section, invalid
 
 
 def _read_paths(value: Any) -> Tuple[str, ...]:

@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 from thinc.api import Adam, Model
 
 from spacy_elmo import BiLM
-from spacy_elmo.layers import torch_bilm
+from spacy_elmo.layers import bilm_layer
 from spacy_elmo.layers.elmo_model import (
     build_elmo_model_v1,
     frozen_layers,
@@ -29,7 +29,7 @@ SENTENCES = [["She", "sat", "on", "the", "bank"], ["He"], ["robbed", "it"]]
 
 @pytest.fixture
 def model(bilm: BiLM) -> Model:
-    made = torch_bilm.build_torch_bilm(100, "float32", 1.0)
+    made = bilm_layer.build_torch_bilm(100, "float32", 1.0)
     made.shims[0].bilm = bilm
     return made
 
@@ -168,7 +168,7 @@ def test_weights_are_restored_after_an_error(model: Model) -> None:
 def test_bytes(model: Model, is_used: bool) -> None:
     """Into a layer that has none, or has cached words with other weights."""
     expected = check_predict(model)
-    other = torch_bilm.build_torch_bilm(100, "float32", 2.0)
+    other = bilm_layer.build_torch_bilm(100, "float32", 2.0)
     if is_used:
         bilm = copy.deepcopy(model.shims[0].bilm)
         with torch.no_grad():
@@ -182,7 +182,7 @@ def test_bytes(model: Model, is_used: bool) -> None:
 
 
 def test_bytes_without_weights(model: Model) -> None:
-    model.from_bytes(torch_bilm.build_torch_bilm(1, "float32", 1.0).to_bytes())
+    model.from_bytes(bilm_layer.build_torch_bilm(1, "float32", 1.0).to_bytes())
     assert model.shims[0].bilm is None
 
 

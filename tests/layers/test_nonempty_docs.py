@@ -6,7 +6,7 @@ import numpy as np
 import spacy
 from thinc.api import Linear, Model
 
-from spacy_elmo.layers.nonempty import build_nonempty_tok2vec_v1
+from spacy_elmo.layers.nonempty_docs import build_nonempty_tok2vec_v1
 
 NLP = spacy.blank("en")
 DOCS = [NLP("a b"), NLP(""), NLP("c")]
