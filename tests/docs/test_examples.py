@@ -96,7 +96,7 @@ def run_commands(example: Example) -> None:
 
 def run_command(command: list[str]) -> None:
     """Run a command in this process, or check it if it installs something, runs a
-    project (which tests/projects do) or needs a process of its own."""
+    project (which tests/projects do) or needs a separate process."""
     program, *arguments = command
     if program == "torchrun" or arguments[:2] == ["-m", "spacy_elmo.pretraining"]:
         return

@@ -1,4 +1,4 @@
-"""Figures in the README and docs are those of the committed results."""
+"""Figures in the README and docs match the committed results."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_variables_are_used(project: Path) -> None:
 
 @projects
 def test_weasel_fills_the_variables(project: Path) -> None:
-    """Weasel joins neighbouring entries of a list that are nothing but a variable."""
+    """Weasel joins neighbouring entries of a list that consist of a single variable."""
     for command in load_project_config(project)["commands"]:
         for text in (*command["script"], *command.get("deps", [])):
             assert "${" not in text

@@ -165,7 +165,7 @@ def test_senses_with_random_weights(project: Path, weights: Path) -> None:
     scores = json.loads((project / "metrics/senses.json").read_text(encoding="utf8"))
     assert len(scores["all"]["layers"]) == 3
     assert len(scores["words"]) == 6
-    # Of 24 sentences, 11 of the 23 others have the same sense; "Bank" does not occur.
+    # With 24 sentences, 11 of 23 neighbours have the same sense; "Bank" does not occur.
     assert scores["words"]["bank"]["layers"][0] == pytest.approx(11 / 23)
 
 
