@@ -58,8 +58,8 @@ def char_cnn(
     workspace (Optional[Workspace]): Memory for large arrays.
     RETURNS (Tensor): Maximum responses without bias, (n, F), float32.
     """
-    given = characters, weight, filters, lengths, workspace
-    return cast(Tensor, _Response.apply(*given))
+    arguments = characters, weight, filters, lengths, workspace
+    return cast(Tensor, _Response.apply(*arguments))
 
 
 class _PackedFilters:

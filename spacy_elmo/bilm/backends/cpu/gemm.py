@@ -51,8 +51,9 @@ def pack(
         n_in, n_out = n_out, n_in
     shape = arithmetic.panel_shape(n_in, n_out)
     panels = empty(workspace, *shape, dtype=arithmetic.dtype)
-    given = weight.detach().contiguous()
-    _gemm.pack(given, panels, transposed, gates, arithmetic, torch.get_num_threads())
+    contiguous = weight.detach().contiguous()
+    n_threads = torch.get_num_threads()
+    _gemm.pack(contiguous, panels, transposed, gates, arithmetic, n_threads)
     return PackedWeight(panels, n_in, n_out, arithmetic)
 
 
@@ -97,8 +98,8 @@ def linear(
     workspace (Optional[Workspace]): Memory for large arrays.
     RETURNS (Tensor): Rows, (n, n_out), float32.
     """
-    own = arithmetic(dtype)
-    return cast(Tensor, _Linear.apply(inputs, weight, bias, own, workspace))
+    arguments = inputs, weight, bias, arithmetic(dtype), workspace
+    return cast(Tensor, _Linear.apply(*arguments))
 
 
 class _Linear(torch.autograd.Function):
@@ -162,9 +163,9 @@ def _multiply(
 ) -> Tensor:
     """bias: padded."""
     outputs = empty(workspace, len(operands), weight.n_out)
-    own = weight.arithmetic
+    arithmetic = weight.arithmetic
     n_threads = torch.get_num_threads()
-    _gemm.linear(operands, weight.panels, bias, outputs, own, n_threads)
+    _gemm.linear(operands, weight.panels, bias, outputs, arithmetic, n_threads)
     return outputs
 
 

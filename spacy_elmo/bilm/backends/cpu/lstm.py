@@ -82,14 +82,16 @@ class Panels(NamedTuple):
         cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
     ) -> "Panels":
         """Pack weights for the forward pass."""
+        arithmetic, projection = sizes.arithmetic, None
 
         def gates(weight: Tensor) -> Tensor:
             padded = sizes.pad_gates(weight)
-            return pack(padded, own, gates=True, workspace=workspace).panels
+            return pack(padded, arithmetic, gates=True, workspace=workspace).panels
 
-        own, projection = sizes.arithmetic, None
         if weights.projection is not None:
-            projection = pack(weights.projection, own, workspace=workspace).panels
+            projection = pack(
+                weights.projection, arithmetic, workspace=workspace
+            ).panels
         return cls(gates(weights.input), gates(weights.hidden), projection)
 
     @classmethod
@@ -97,11 +99,11 @@ class Panels(NamedTuple):
         cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
     ) -> "Panels":
         """Pack weights for the backward pass."""
+        arithmetic, projection = sizes.arithmetic, None
 
         def transposed(weight: Tensor) -> Tensor:
-            return pack(weight, own, transposed=True, workspace=workspace).panels
+            return pack(weight, arithmetic, transposed=True, workspace=workspace).panels
 
-        own, projection = sizes.arithmetic, None
         if weights.projection is not None:
             projection = transposed(weights.projection)
         gates = sizes.pad_gates(weights.input), sizes.pad_gates(weights.hidden)
@@ -120,7 +122,7 @@ class PreparedLSTM:
         self, weights: Sequence[LSTMWeights], clips: Clips, dtype: torch.dtype
     ) -> None:
         self._sizes = Sizes.of(weights[0], arithmetic(dtype))
-        self._panels = [Panels.forward(own, self._sizes) for own in weights]
+        self._panels = [Panels.forward(each, self._sizes) for each in weights]
         self._bias = _padded_bias(weights, self._sizes)
         self._clips = clips
 
@@ -157,7 +159,7 @@ def lstm(
     RETURNS (Tuple[Tensor, LSTMState]): Clipped outputs, (G, R, P), and the state of
         each sequence after its own last step.
     """
-    flat = [weight for own in weights for weight in own]
+    flat = [tensor for each in weights for tensor in each]
     if not torch.is_grad_enabled() or not any(
         tensor is not None and tensor.requires_grad
         for tensor in (inputs, *state, *flat)
@@ -207,13 +209,13 @@ class _Run:
         keep (bool): Whether a backward pass follows.
         RETURNS (Tuple[Tensor, Tensor, Tensor]): Outputs, and the last state.
         """
-        own = self.sizes.arithmetic
+        arithmetic = self.sizes.arithmetic
         inputs, hidden, cell = self._pad(inputs, hidden, cell)
         n_lstms, n_rows, _ = inputs.shape
         hidden, cell = hidden.clone(), cell.clone()
         outputs = torch.empty_like(inputs)
-        operands = own.operands(inputs)
-        is_exact = own.dtype == torch.float32 and not own.rounds
+        operands = arithmetic.operands(inputs)
+        is_exact = arithmetic.dtype == torch.float32 and not arithmetic.rounds
         gates: Any = None
         cells: Any = None
         if keep:
@@ -223,7 +225,7 @@ class _Run:
         rows = None
         if panels[0].projection is not None:
             shape = n_lstms, n_projected, cell.shape[2]
-            rows = self._empty(*shape, dtype=own.dtype)
+            rows = self._empty(*shape, dtype=arithmetic.dtype)
         if cell.shape[1] and self.batch_sizes:
             self._call(
                 _lstm.forward,
@@ -237,7 +239,9 @@ class _Run:
                 hidden=hidden,
                 cell=cell,
                 hidden_operands=(
-                    hidden if is_exact else torch.empty_like(hidden, dtype=own.dtype)
+                    hidden
+                    if is_exact
+                    else torch.empty_like(hidden, dtype=arithmetic.dtype)
                 ),
             )
         if keep:
@@ -266,15 +270,15 @@ class _Run:
         RETURNS (Tuple[Optional[Tensor], ...]): Gradients of inputs, hidden, cell, and
             of the weights of each LSTM.
         """
-        own, has_projection = self.sizes.arithmetic, self.rows is not None
+        arithmetic, has_projection = self.sizes.arithmetic, self.rows is not None
         outputs, hidden, cell = self._pad(outputs, hidden, cell)
         d_outputs, d_hidden, d_cell = self._pad(d_outputs, d_hidden, d_cell)
         d_hidden, d_cell = d_hidden.clone(), d_cell.clone()
         d_inputs = torch.empty_like(outputs)
-        d_gates = self._empty(*self.gates.shape, dtype=own.dtype)
+        d_gates = self._empty(*self.gates.shape, dtype=arithmetic.dtype)
         d_projected = None
         if has_projection:
-            d_projected = torch.empty_like(outputs, dtype=own.dtype)
+            d_projected = torch.empty_like(outputs, dtype=arithmetic.dtype)
         if cell.shape[1] and self.batch_sizes:
             self._call(
                 _lstm.backward,
@@ -290,18 +294,20 @@ class _Run:
                 d_hidden=d_hidden,
                 d_cell=d_cell,
             )
-        before = own.operands(self._before(outputs, hidden))
+        before = arithmetic.operands(self._before(outputs, hidden))
         gradients: List[Optional[Tensor]] = []
-        for index, own_gates in enumerate(d_gates):
+        for index, d_gates_of in enumerate(d_gates):
             lefts = [Left(self.inputs[index]), Left(before[index])]
-            d_weights = outer_products(lefts, own_gates, own, True, self.workspace)
+            d_weights = outer_products(
+                lefts, d_gates_of, arithmetic, True, self.workspace
+            )
             gradients += map(self.sizes.unpad_gates, d_weights)
             gradients.append(None)
             if self.rows is not None and d_projected is not None:
                 (d_projection,) = outer_products(
                     [Left(d_projected[index], transposed=True)],
                     self.rows[index],
-                    own,
+                    arithmetic,
                     workspace=self.workspace,
                 )
                 dim, width = self.sizes[:2]
@@ -314,15 +320,15 @@ class _Run:
         """Call a kernel with the arrays of each LSTM by name."""
         lstms = [
             {
-                "input_panels": own.input,
-                "hidden_panels": own.hidden,
-                "projection_panels": own.projection,
+                "input_panels": each.input,
+                "hidden_panels": each.hidden,
+                "projection_panels": each.projection,
                 **{
                     name: None if tensor is None else tensor[index]
                     for name, tensor in tensors.items()
                 },
             }
-            for index, own in enumerate(panels)
+            for index, each in enumerate(panels)
         ]
         run(
             self.batch_sizes,
@@ -375,9 +381,9 @@ class _LSTM(torch.autograd.Function):
             for first in range(0, len(flat), n)
         ]
         sizes, workspace = run.sizes, run.workspace
-        panels = [Panels.forward(own, sizes, workspace) for own in weights]
+        panels = [Panels.forward(each, sizes, workspace) for each in weights]
         # Packed now: the weights may change before the backward pass.
-        run.panels = [Panels.backward(own, sizes, workspace) for own in weights]
+        run.panels = [Panels.backward(each, sizes, workspace) for each in weights]
         outputs, *last = run.forward(
             inputs, hidden, cell, panels, _padded_bias(weights, sizes), keep=True
         )
@@ -393,7 +399,7 @@ class _LSTM(torch.autograd.Function):
 
 def _padded_bias(weights: Sequence[LSTMWeights], sizes: Sizes) -> Tensor:
     """Biases of each LSTM, (G, 4 D)."""
-    biases = [sizes.pad_gates(own.bias.detach()) for own in weights]
+    biases = [sizes.pad_gates(each.bias.detach()) for each in weights]
     return torch.stack(biases).contiguous()
 
 

@@ -43,8 +43,8 @@ def sampled_loss(
     workspace (Optional[Workspace]): Memory for large arrays.
     RETURNS (Tensor): Loss per target, (n,), float32.
     """
-    given = hidden, true_logits, rows, bias, columns, arithmetic(dtype), workspace
-    return cast(Tensor, _Loss.apply(*given))
+    arguments = hidden, true_logits, rows, bias, columns, arithmetic(dtype), workspace
+    return cast(Tensor, _Loss.apply(*arguments))
 
 
 class _Loss(torch.autograd.Function):
@@ -94,10 +94,10 @@ class _Loss(torch.autograd.Function):
         forward = pack(rows, arithmetic, workspace=workspace).panels
         back = pack(rows, arithmetic, transposed=True, workspace=workspace).panels
         for part in _parts(len(hidden), n_padded):
-            own = hidden[part]
-            d_logits = empty(workspace, len(own), n_padded, dtype=arithmetic.dtype)
+            operands = hidden[part]
+            d_logits = empty(workspace, len(operands), n_padded, dtype=arithmetic.dtype)
             _softmax.logit_gradients(
-                own,
+                operands,
                 forward,
                 bias,
                 columns[part],
@@ -111,7 +111,7 @@ class _Loss(torch.autograd.Function):
                 torch.get_num_threads(),
             )
             more_rows, more_bias = outer_products(
-                [Left(own)], d_logits, arithmetic, True, workspace
+                [Left(operands)], d_logits, arithmetic, True, workspace
             )
             d_rows += more_rows[:n_samples, :width]
             d_bias += more_bias

@@ -19,7 +19,7 @@ FILTERS = [
     Filters(((3, 1),)),
 ]
 WITH_FILTERS = pytest.mark.parametrize("filters", FILTERS, ids=["whole", "odd", "one"])
-# In long words, wide filters have fewer windows than narrow ones.
+# A long word has fewer windows of a wide filter.
 LENGTHS = pytest.mark.parametrize(
     "lengths",
     [[3, 3, 4, 5], [1, 2, 8, 9, 11, 12], [0, 0, 1], sorted(range(1, 12)) * 9],
