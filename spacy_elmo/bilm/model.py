@@ -1,6 +1,19 @@
 """The biLM: sentences -> all layers of each token."""
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, cast
+from contextlib import suppress
+from typing import (
+    AbstractSet,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -143,14 +156,14 @@ class BiLM(nn.Module):
     @torch.no_grad()
     def encode(
         self,
-        sentences: Sequence[Sentence],
+        sentences: Iterable[Sentence],
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> List[np.ndarray]:
         """Compute all layers for each sentence, independently of its neighbours: the
         vectors are the same, up to rounding, alone and in any batch.
 
-        sentences (Sequence[Sequence[str]]): Tokenized sentences; empty ones are
+        sentences (Iterable[Iterable[str]]): Tokenized sentences; empty ones are
             allowed.
         batch_tokens (int): Maximum number of tokens per batch, boundary tokens
             included. Bounds the memory; a longer sentence gets its own batch.
@@ -161,9 +174,10 @@ class BiLM(nn.Module):
             vector from its characters alone, twice; the LSTM layers follow, with the
             forward half first.
         RAISES: ValueError if `batch_tokens` is less than 1 or `precision` is unknown;
-            TypeError if a sentence is a string.
+            TypeError if a sentence is a string or has items that are not strings.
         """
         dtype = resolve_precision(precision, self.device)
+        sentences = list_sentences(sentences)
         shape = (self.config.n_layers + 1, 0, self.config.width)
         results = [np.zeros(shape, dtype=np.float32) for _ in sentences]
         for numbers in group_by_length(sentences, batch_tokens):
@@ -176,7 +190,7 @@ class BiLM(nn.Module):
 
     def forward(
         self,
-        sentences: Sequence[Sentence],
+        sentences: Iterable[Sentence],
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> Tensor:
@@ -187,6 +201,7 @@ class BiLM(nn.Module):
             2 * projection_dim), the tokens in input order.
         """
         dtype = resolve_precision(precision, self.device)
+        sentences = list_sentences(sentences)
         lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
         starts = np.cumsum(lengths) - lengths
         layers = self.character_encoder.char_embedding.weight.new_empty(
@@ -343,6 +358,36 @@ def _select(state: LSTMState, order: Tensor) -> LSTMState:
     return LSTMState(state.hidden[:, order], state.cell[:, order])
 
 
+def list_sentences(sentences: Iterable[Iterable[str]]) -> List[List[str]]:
+    """Read sentences once, in the order of iteration, into lists of words.
+
+    sentences (Iterable[Iterable[str]]): Any iterables, also generators and a pandas
+        Series, whose labels are ignored.
+    RAISES: TypeError, with its position, if a sentence is a string, a set or a mapping,
+        or has items that are not strings.
+    """
+    if isinstance(sentences, (str, bytes)):
+        raise TypeError(_NOT_A_SENTENCE.format(what="sentences", found=repr(sentences)))
+    lists: List[List[str]] = []
+    for number, sentence in enumerate(sentences):
+        words: Optional[List[str]] = None
+        if not isinstance(sentence, (str, bytes, AbstractSet, Mapping)):
+            with suppress(TypeError):  # not iterable
+                words = list(sentence)
+        if words is None or not all(isinstance(word, str) for word in words):
+            found = f"{type(sentence).__name__} {sentence!r:.60}"
+            what = f"sentences, item {number}"
+            raise TypeError(_NOT_A_SENTENCE.format(what=what, found=found))
+        lists.append(words)
+    return lists
+
+
+_NOT_A_SENTENCE = (
+    "{what}: expected a list of words (strings) per sentence, found {found}. Split "
+    "text into words first; of a spaCy Doc, use [token.text for token in doc]."
+)
+
+
 def group_by_length(
     sentences: Sequence[Sentence], batch_tokens: int
 ) -> Iterator[List[int]]:
@@ -353,17 +398,11 @@ def group_by_length(
         sentence. A longer sentence gets its own batch.
     YIELDS (List[int]): Indices of the sentences of a batch, longest first. Empty
         sentences are left out.
-    RAISES: ValueError if `batch_tokens` is less than 1; TypeError if a sentence is a
-        string.
+    RAISES: ValueError if `batch_tokens` is less than 1.
     """
     if batch_tokens < 1:
         raise ValueError(
             f"batch_tokens: expected a whole number from 1, found {batch_tokens}."
-        )
-    if isinstance(sentences, str) or any(isinstance(s, str) for s in sentences):
-        raise TypeError(
-            "sentences: expected a list of lists of words, found a string. Split it "
-            "into words first, or put it into a list."
         )
     lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
     batch: List[int] = []

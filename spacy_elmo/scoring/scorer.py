@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..bilm import BiLM
-from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length
+from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import OutputLayer
 from ..formats import load_bilm
@@ -178,20 +178,20 @@ class Scorer:
         RAISES: ValueError if `precision` is unknown or `batch_tokens` is less than 1;
             TypeError if a sentence is a string.
         """
-        sentences = list(sentences)
+        words = list_sentences(sentences)
         dtype = resolve_precision(precision, self.bilm.device)
         results: Dict[int, SentenceScores] = {}
         with torch.no_grad():
-            for numbers in group_by_length(sentences, batch_tokens):
-                batch = [list(sentences[number]) for number in numbers]
+            for numbers in group_by_length(words, batch_tokens):
+                batch = [words[number] for number in numbers]
                 top, lengths = self._top_layer(batch, dtype)
                 results.update(zip(numbers, self.score_top_layer(batch, top, lengths)))
-            empty = [n for n, sentence in enumerate(sentences) if not len(sentence)]
+            empty = [n for n, sentence in enumerate(words) if not sentence]
             if empty:
                 top, lengths = self._top_layer([[]], dtype)
                 (scores,) = self.score_top_layer([[]], top, lengths)
                 results.update((number, scores) for number in empty)
-        return [results[number] for number in range(len(sentences))]
+        return [results[number] for number in range(len(words))]
 
     def log_probs_stream(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from spacy.lang.en import English
 from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
@@ -246,12 +247,55 @@ def test_wrong_arguments(tiny_bilm: BiLM, method: str, sentences: list) -> None:
         run(sentences, precision="half")
 
 
+class Labelled(list):
+    """Iterates by position, but looks up by label, as a pandas Series does."""
+
+    def __getitem__(self, label: Any) -> Any:
+        raise KeyError(label)
+
+
 @pytest.mark.parametrize("method", ["encode", "forward"])
-@pytest.mark.parametrize("sentences", ["She sat", ["She", "sat"], [["She"], "sat"]])
-def test_strings_are_refused_as_sentences(
-    tiny_bilm: BiLM, method: str, sentences: Any
+@pytest.mark.parametrize(
+    "make",
+    [
+        iter,
+        lambda sentences: (iter(sentence) for sentence in sentences),
+        Labelled,
+        lambda sentences: dict(enumerate(sentences)).values(),
+        lambda sentences: tuple(np.array(sentence) for sentence in sentences),
+    ],
+    ids=["iterator", "generators", "labelled", "dict view", "arrays"],
+)
+def test_any_iterables_are_read_once_and_by_position(
+    tiny_bilm: BiLM, method: str, make: Any
 ) -> None:
-    with pytest.raises(TypeError, match="expected a list of lists of words"):
+    sentences = [["She", "sat"], ["Rain"], ["the", "river", "bank"]]
+    run = getattr(tiny_bilm, method)
+    expected, result = run(sentences), run(make(sentences))
+    for left, right in zip(expected, result):
+        np.testing.assert_allclose(
+            torch.as_tensor(right).detach(), torch.as_tensor(left).detach(), atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("method", ["encode", "forward"])
+@pytest.mark.parametrize(
+    ("sentences", "found"),
+    [
+        ("She sat", "sentences: expected a list of words"),
+        (["She", "sat"], "item 0: expected a list of words.*found str 'She'"),
+        ([["She"], "sat"], "item 1: expected a list of words.*found str 'sat'"),
+        ([["She"], {"sat"}], "item 1: .*found set"),
+        ([{"She": 1}], "item 0: .*found dict"),
+        ([["She", None]], "item 0: .*found list"),
+        ([["She"], 3], "item 1: .*found int 3"),
+        ([English()("She sat")], "item 0: .*found Doc She sat.*token.text"),
+    ],
+)
+def test_what_is_no_sentence_is_refused(
+    tiny_bilm: BiLM, method: str, sentences: Any, found: str
+) -> None:
+    with pytest.raises(TypeError, match=found):
         getattr(tiny_bilm, method)(sentences)
 
 

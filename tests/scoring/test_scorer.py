@@ -125,7 +125,7 @@ def test_empty_input() -> None:
 
 def test_bad_input_is_refused() -> None:
     scorer = make_scorer()
-    with pytest.raises(TypeError, match="found a string"):
+    with pytest.raises(TypeError, match="found str"):
         scorer.log_probs(["not a list"])
     with pytest.raises(ValueError, match="precision"):
         scorer.log_probs([["w1"]], precision="float31")
