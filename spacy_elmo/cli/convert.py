@@ -2,12 +2,15 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, List, Optional, Tuple
+from typing import TYPE_CHECKING, Annotated, List, Optional, Tuple
 
 import typer
 from wasabi import msg
 
 from ._util import WEIGHTS_HELP, ForceOption, command, split_pair, stored_tokenization
+
+if TYPE_CHECKING:
+    from ..bilm import BiLM
 
 
 class Format(str, Enum):
@@ -40,9 +43,9 @@ def convert_cli(
     Convert weights between formats.
 
     Reads HDF5 weights as published (bilm-tf, AllenNLP), NLPL archives, ELMoForManyLangs
-    folders, and spacy-elmo's own folders. Writes spacy-elmo's own format (safetensors)
-    or HDF5 with options.json. A folder in spacy-elmo's format also stores how the
-    training text was tokenized, if known.
+    folders, spacy-elmo's own folders, and spaCy pipelines with an elmo component.
+    Writes spacy-elmo's own format (safetensors) or HDF5 with options.json. A folder in
+    spacy-elmo's format also stores how the training text was tokenized, if known.
     """
     from ..formats import load_bilm, published, save_bilm
     from ..text.tokenization import weights_folder, write_tokenization
@@ -63,7 +66,7 @@ def convert_cli(
                     "does. Choose another, or overwrite it with --force."
                 )
         paths = split_pair(source)
-        bilm = load_bilm(*paths)
+        bilm = _bilm_of_pipeline(source) or load_bilm(*paths)
         if folder is None:
             published.write(bilm, *outputs)
         else:
@@ -74,6 +77,28 @@ def convert_cli(
             if not is_published and not in_place:
                 write_tokenization(folder, tokenization)
         msg.good(f"Converted {source}", ", ".join(map(str, outputs)))
+
+
+def _bilm_of_pipeline(source: str) -> Optional["BiLM"]:
+    """The biLM of a spaCy pipeline's elmo component. None if no pipeline is there.
+
+    RAISES: ValueError if the pipeline has no such component.
+    """
+    folder = Path(source)
+    if not all((folder / name).is_file() for name in ("config.cfg", "meta.json")):
+        return None
+    import spacy
+
+    from ..pipeline.elmo import Elmo
+
+    nlp = spacy.load(folder)
+    for _, component in nlp.components:
+        if isinstance(component, Elmo):
+            return component.bilm
+    raise ValueError(
+        f"{folder}: expected a pipeline with an elmo component, found "
+        f"{', '.join(nlp.component_names) or 'no components'}."
+    )
 
 
 def _output_paths(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:

@@ -162,7 +162,8 @@ def _folder_advice(path: Path, names: Set[str]) -> str:
     if {"config.cfg", "meta.json"} <= names:
         return (
             "\nThis is a spaCy pipeline. If it has an elmo component, its biLM is "
-            f'spacy.load("{path}").get_pipe("elmo").bilm.'
+            f'spacy.load("{path}").get_pipe("elmo").bilm; save it with '
+            f"`python -m spacy elmo convert {path} OUT`."
         )
     weights = (native.WEIGHTS, manylangs.ENCODER, "*.hdf5")
     models = sorted({f.parent for name in weights for f in path.glob(f"*/{name}")})

@@ -6,11 +6,11 @@ from spacy.language import Language
 
 
 def interpolate_optimizer_v1() -> Callable[[Language], Language]:
-    """Make a callback for `[training] before_to_disk` that resolves references in
+    """Make a callback for `[initialize] before_init` that resolves references in
     [training.optimizer], such as `${training.max_steps}`.
 
-    `Language.create_optimizer` reads that section alone, so a pipeline that was saved
-    with a reference in it could not be trained further from Python.
+    `Language.create_optimizer` reads that section alone: without the callback,
+    `nlp.initialize`, `spacy debug data` and `nlp.resume_training` fail on a reference.
     """
 
     def interpolate_optimizer(nlp: Language) -> Language:

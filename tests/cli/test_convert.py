@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spacy
 import torch
 from click.testing import Result
 from helpers import runs
@@ -200,3 +201,16 @@ def test_as_a_spacy_command(weights: Path, tmp_path: Path) -> None:
     command = ("-m", "spacy", "elmo", "convert", weights, tmp_path / "out")
     assert "Converted" in runs.complete(*command)
     assert load_bilm(tmp_path / "out").config.n_layers == 2
+
+
+def test_bilm_of_a_pipeline(weights: Path, tmp_path: Path) -> None:
+    nlp = spacy.blank("xx")
+    nlp.to_disk(tmp_path / "blank")
+    assert_refused(refuse(tmp_path / "blank", tmp_path / "out"), "elmo component")
+    nlp.add_pipe("sentencizer")
+    nlp.add_pipe("elmo").set_bilm(load_bilm(weights))
+    nlp.to_disk(tmp_path / "pipeline")
+    convert(tmp_path / "pipeline", tmp_path / "out")
+    state = load_bilm(tmp_path / "out").state_dict()
+    for name, tensor in load_bilm(weights).state_dict().items():
+        assert torch.equal(state[name], tensor), name

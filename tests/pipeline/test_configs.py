@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import spacy
 from helpers.pipelines import examples, spacy_command, write_corpus
-from spacy.util import load_config
+from spacy.training import Corpus
+from spacy.util import load_config, load_model_from_config
 
 from spacy_elmo import load_bilm
 from spacy_elmo.layers import weights as loaders
@@ -95,13 +96,11 @@ def test_conll_files_with_ner_cfg(tmp_path: Path, weights: Path) -> None:
     text = (ROOT / "configs" / "ner.cfg").read_text(encoding="utf8")
     before, rest = text.split("# [corpora.train]\n")
     block, rest = rest.split("\n\n[corpora.train]\n")
-    _, after = rest.split("[training.before_to_disk]\n")
+    _, after = rest.split("[training.optimizer]\n")
     lines = [line.removeprefix("#").removeprefix(" ") for line in block.split("\n")]
     config, corpus = tmp_path / "ner.cfg", tmp_path / "train.conll"
     config.write_text(
-        "\n".join(
-            [before, "[corpora.train]", *lines, "[training.before_to_disk]", after]
-        ),
+        "\n".join([before, "[corpora.train]", *lines, "[training.optimizer]", after]),
         encoding="utf8",
     )
     corpus.write_text("# id 1\n1 Ann B-PER\n2 sang O\n", encoding="utf8")
@@ -114,6 +113,18 @@ def test_conll_files_with_ner_cfg(tmp_path: Path, weights: Path) -> None:
     nlp = spacy.load(tmp_path / "out" / "model-last")
     assert nlp.get_pipe("ner").labels == ("PER",)
     assert nlp.config.interpolate()["corpora"]["dev"]["columns"] == ["_", "TEXT", "NER"]
+
+
+@_each(OURS)
+def test_initialized_from_python(path: Path, tmp_path: Path, weights: Path) -> None:
+    """`nlp.initialize` creates an optimizer from the config."""
+    config = load_config(path, {"paths.elmo": str(weights)}, interpolate=False)
+    nlp = load_model_from_config(config)
+    corpus = list(Corpus(write_corpus(tmp_path / "corpus.spacy"), limit=4)(nlp))
+    nlp.initialize(lambda: corpus)
+    assert nlp.update(corpus)
+    nlp.to_disk(tmp_path / "pipeline")
+    spacy.load(tmp_path / "pipeline").resume_training()
 
 
 def test_textcat_learns_and_accepts_empty_docs(tmp_path: Path, weights: Path) -> None:
