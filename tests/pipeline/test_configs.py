@@ -120,7 +120,9 @@ def test_initialized_from_python(path: Path, tmp_path: Path, weights: Path) -> N
     """`nlp.initialize` creates an optimizer from the config."""
     config = load_config(path, {"paths.elmo": str(weights)}, interpolate=False)
     nlp = load_model_from_config(config)
-    corpus = list(Corpus(write_corpus(tmp_path / "corpus.spacy"), limit=4)(nlp))
+    corpus = list(
+        Corpus(write_corpus(tmp_path / "corpus.spacy"), gold_preproc=True)(nlp)
+    )
     nlp.initialize(lambda: corpus)
     assert nlp.update(corpus)
     nlp.to_disk(tmp_path / "pipeline")
