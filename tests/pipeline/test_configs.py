@@ -120,9 +120,9 @@ def test_initialized_from_python(path: Path, tmp_path: Path, weights: Path) -> N
     """`nlp.initialize` creates an optimizer from the config."""
     config = load_config(path, {"paths.elmo": str(weights)}, interpolate=False)
     nlp = load_model_from_config(config)
-    corpus = list(
-        Corpus(write_corpus(tmp_path / "corpus.spacy"), gold_preproc=True)(nlp)
-    )
+    gold_preproc = config["corpora"]["train"]["gold_preproc"]
+    reader = Corpus(write_corpus(tmp_path / "a.spacy"), gold_preproc=gold_preproc)
+    corpus = list(reader(nlp))
     nlp.initialize(lambda: corpus)
     assert nlp.update(corpus)
     nlp.to_disk(tmp_path / "pipeline")
