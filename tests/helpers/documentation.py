@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def write_examples(folder: Path, bilm: BiLM) -> Path:
     for name in ("train.spacy", "dev.spacy"):
         write_corpus(folder / name)
     (folder / "eng.testb").write_text(CONLL, encoding="utf8")
+    pair = {"sentence_good": "He robbed the bank .", "sentence_bad": "Robbed he bank ."}
+    (folder / "pairs.jsonl").write_text(json.dumps(pair), encoding="utf8")
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo").set_bilm(bilm)  # type: ignore[attr-defined]
     nlp.to_disk(folder / "trained_pipeline")
