@@ -29,6 +29,10 @@ from .precision import resolve_precision
 from .prepared_weights import Fingerprint, Prepared, fingerprint, new_stamp
 from .stack import run_stack
 
+NOT_FINITE = (
+    "expected vectors of finite numbers, found infinity or NaN: the weights are "
+    "damaged, or their values are too large. Load the weights again, or use others."
+)
 DEFAULT_BATCH_TOKENS = 4096
 DEFAULT_WORD_CACHE_MB = 64
 
@@ -173,8 +177,9 @@ class BiLM(nn.Module):
             2 * projection_dim) per sentence, in input order. Layer 0 is the token's
             vector from its characters alone, twice; the LSTM layers follow, with the
             forward half first.
-        RAISES: ValueError if `batch_tokens` is less than 1 or `precision` is unknown;
-            TypeError if a sentence is a string or has items that are not strings.
+        RAISES: ValueError if `batch_tokens` is less than 1, if `precision` is unknown,
+            or if a vector is not finite; TypeError if a sentence is a string or has
+            items that are not strings.
         """
         dtype = resolve_precision(precision, self.device)
         sentences = list_sentences(sentences)
@@ -183,6 +188,8 @@ class BiLM(nn.Module):
         for numbers in group_by_length(sentences, batch_tokens):
             batch = [sentences[number] for number in numbers]
             layers = self.encode_batch(batch, dtype=dtype)[0].float().cpu().numpy()
+            if not np.isfinite(layers).all():
+                raise ValueError(NOT_FINITE)
             ends = np.cumsum([len(sentence) for sentence in batch])[:-1]
             for number, array in zip(numbers, np.split(layers, ends, axis=1)):
                 results[number] = array.copy() if len(numbers) > 1 else array

@@ -29,6 +29,7 @@ from ._util import (
 )
 
 if TYPE_CHECKING:
+    from ..bilm import BiLM
     from ..embedding.neighbors import Neighbors, Occurrence, Occurrences
     from ..text.tokenization import Tokenization
 
@@ -93,7 +94,6 @@ def neighbors_cli(
     Without --at or --sentence, list the sentences of the text that contain the word,
     with their numbers, starting from 0.
     """
-    from ..embedding.neighbors import find_neighbors, list_occurrences
     from ..files import write_json
 
     with command():
@@ -103,46 +103,68 @@ def neighbors_cli(
         tokenization = choose_tokenization(paths, tokenizer, sentences, text_field)
         figures: Dict[str, Any] = {"word": word, **tokenization.to_json()}
         if at is None and number is None:
-            with read_text(text, tokenization) as stream:
-                listed = list_occurrences(word, stream, n)
-            if not listed.first:
-                raise ValueError(
-                    f"{word!r}: expected a word of the text, found it in none of the "
-                    f"{listed.n_sentences:,} sentences ({_describe(tokenization)}). "
-                    "Give a word as the tokenizer splits it."
-                )
-            figures["n_occurrences"] = listed.n_occurrences
-            figures["occurrences"] = [found.to_json() for found in listed.first]
-            _print_occurrences(word, listed)
+            figures.update(_list_occurrences(word, text, tokenization, n))
         else:
             query = _find_query(word, text, tokenization, at, number, nth)
             bilm = load_model(paths, gpu_id)
-            with read_text(text, tokenization) as stream:
-                result = find_neighbors(
-                    bilm,
-                    query,
-                    stream,
-                    n=n,
-                    layer=layer,
-                    among=among.value,
-                    batch_tokens=batch_tokens,
-                    precision=precision.value,
-                )
-            figures.update(
-                model=",".join(paths),
-                layer=layer,
-                among=among.value,
-                query=query.to_json(),
-                n_sentences=result.n_sentences,
-                n_compared=result.n_compared,
-                neighbors=[
-                    {"cosine": cosine, **occurrence.to_json()}
-                    for cosine, occurrence in result.nearest
-                ],
-            )
-            _print_neighbors(query, result, layer, tokenization)
+            settings = {
+                "n": n,
+                "layer": layer,
+                "among": among.value,
+                "batch_tokens": batch_tokens,
+                "precision": precision.value,
+            }
+            figures["model"] = ",".join(paths)
+            figures.update(_find_neighbors(bilm, query, text, tokenization, settings))
         if output is not None:
             write_json(output, figures)
+
+
+def _list_occurrences(
+    word: str, text: List[str], tokenization: "Tokenization", n: int
+) -> Dict[str, Any]:
+    """Print the first sentences with the word, and return the figures."""
+    from ..embedding.neighbors import list_occurrences
+
+    with read_text(text, tokenization) as stream:
+        listed = list_occurrences(word, stream, n)
+    if not listed.first:
+        raise ValueError(
+            f"{word!r}: expected a word of the text, found it in none of the "
+            f"{listed.n_sentences:,} sentences ({_describe(tokenization)}). Give a "
+            "word as the tokenizer splits it."
+        )
+    _print_occurrences(word, listed)
+    return {
+        "n_occurrences": listed.n_occurrences,
+        "occurrences": [found.to_json() for found in listed.first],
+    }
+
+
+def _find_neighbors(
+    bilm: "BiLM",
+    query: "Occurrence",
+    text: List[str],
+    tokenization: "Tokenization",
+    settings: Dict[str, Any],
+) -> Dict[str, Any]:
+    """Print the nearest words, and return the figures."""
+    from ..embedding.neighbors import find_neighbors
+
+    with read_text(text, tokenization) as stream:
+        result = find_neighbors(bilm, query, stream, **settings)
+    _print_neighbors(query, result, settings["layer"], tokenization)
+    return {
+        "layer": settings["layer"],
+        "among": settings["among"],
+        "query": query.to_json(),
+        "n_sentences": result.n_sentences,
+        "n_compared": result.n_compared,
+        "neighbors": [
+            {"cosine": cosine, **occurrence.to_json()}
+            for cosine, occurrence in result.nearest
+        ],
+    }
 
 
 def _find_query(

@@ -22,6 +22,7 @@ from thinc.util import torch2xp, xp2torch
 from torch import nn
 
 from ..bilm import BiLM
+from ..bilm.model import NOT_FINITE
 from ..formats import native
 
 Sentences = List[List[str]]
@@ -122,7 +123,11 @@ class BiLMShim(PyTorchShim):
         if self._mixed_precision or torch.is_autocast_enabled("cuda"):
             autocast = torch.autocast("cuda", enabled=self._mixed_precision)
         with torch.no_grad(), autocast:
-            return cast(torch.Tensor, self._model(*inputs.args, **inputs.kwargs))
+            layers = cast(torch.Tensor, self._model(*inputs.args, **inputs.kwargs))
+        # On a GPU the check would wait for the result.
+        if not layers.is_cuda and not torch.isfinite(layers).all():
+            raise ValueError(NOT_FINITE)
+        return layers
 
     def finish_update(self, optimizer: Optimizer) -> None:
         super().finish_update(optimizer)

@@ -315,3 +315,14 @@ def test_n_parameters(tiny_bilm: BiLM) -> None:
     highway, projection = 2 * (20 * 20 + 20), 20 * 8 + 8
     lstm = 4 * 24 * (8 + 8) + 4 * 24 + 24 * 8
     assert tiny_bilm.n_parameters == cnn + highway + projection + 4 * lstm
+
+
+def test_vectors_that_are_not_finite_are_refused(
+    tiny_config: BiLMConfig,
+) -> None:
+    """Finite weights may still overflow."""
+    bilm = BiLM(tiny_config)
+    with torch.no_grad():
+        bilm.character_encoder.projection.weight.fill_(3e38)
+    with pytest.raises(ValueError, match=r"found infinity or NaN: the weights"):
+        bilm.encode([["a", "b"]])
