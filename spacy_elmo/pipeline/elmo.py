@@ -201,12 +201,15 @@ class Elmo(ListenerRegistry, TrainablePipe):
         """Load the weights.
 
         get_examples (Callable): Only validated.
-        nlp (Optional[Language]): Not used.
+        nlp (Optional[Language]): The pipeline, whose listeners are checked.
         weights (Optional[Loader]): Loader from [initialize.components.elmo.weights].
         RAISES: ValueError if there is no loader, no biLM was set before, and there are
-            no default weights for the language.
+            no default weights for the language, or if a component listens to a tok2vec
+            component that the pipeline lacks.
         """
         validate_get_examples(get_examples, "Elmo.initialize")
+        if nlp is not None:
+            self._check_upstreams(nlp)
         if weights is not None:
             self.set_bilm(weights())
         get_bilm(self.model)

@@ -2,6 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
+from spacy.language import Language
 from spacy.pipeline import EntityLinker
 from spacy.pipeline.legacy.entity_linker import EntityLinker_v1
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
@@ -128,6 +129,23 @@ class ListenerRegistry:
             if listener in linked
             or listener.attrs["state"].compute == self.compute_layers
         ]
+
+    def _check_upstreams(self, nlp: Language) -> None:
+        """Check that components which listen to a tok2vec component have one.
+
+        RAISES: ValueError if the pipeline has none: the likeliest slip when tok2vec is
+            replaced by elmo in a config.
+        """
+        tok2vecs = [name for name, each in nlp.components if isinstance(each, Tok2Vec)]
+        for reader, upstream in self._tensor_readers:
+            if upstream not in tok2vecs and not (upstream == "*" and tok2vecs):
+                raise ValueError(
+                    f"{reader!r} listens to a tok2vec component: expected "
+                    f"{'one' if upstream == '*' else repr(upstream)} in the pipeline, "
+                    f"found {', '.join(nlp.component_names)}. If {reader!r} should use "
+                    "ELMo, replace spacy.Tok2VecListener.v1 by "
+                    "spacy_elmo.ElmoListener.v1 and remove its width."
+                )
 
     def _check_tensor(self) -> None:
         """Check that no later component would mistake our doc.tensor for the output of

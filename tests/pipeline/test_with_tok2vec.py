@@ -32,6 +32,17 @@ def test_tok2vec_enabled_after_loading(weights: Path, tmp_path: Path) -> None:
     assert_array_equal(doc.tensor, tensor)
 
 
+@pytest.mark.parametrize("set_tensor", [True, False])
+def test_listener_to_a_tok2vec_that_was_replaced(
+    weights: Path, set_tensor: bool
+) -> None:
+    """The error names the architecture to use."""
+    spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
+    elmo = {"factory": "elmo", "set_tensor": set_tensor}
+    with pytest.raises(ValueError, match=r"found elmo, tagger\..*ElmoListener\.v1"):
+        trainable({"elmo": elmo, "tagger": spacys}, weights, elmo=None)
+
+
 def test_set_tensor_with_an_earlier_tok2vec(weights: Path) -> None:
     """Components that listen to it need set_tensor = false."""
     spacys = {"@architectures": "spacy.Tok2VecListener.v1", "width": 12}
