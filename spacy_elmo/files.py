@@ -34,7 +34,12 @@ def replace_file(path: PathLike) -> Iterator[Path]:
     _remove_stale_parts(path)
     part = part_path(path)
     try:
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        # safetensors replaces the file by one that only its owner may read.
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         with part.open("r+b") as file:  # Windows only flushes files open for writing
             os.fsync(file.fileno())
         os.replace(part, path)

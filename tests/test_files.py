@@ -148,3 +148,15 @@ def test_hashes_depend_on_contents_and_order(tmp_path: Path) -> None:
     ab, c, a, bc = files
     orders = [(ab, c), (c, ab), (a, bc), (ab,), (ab, ab), (ab, c, c)]
     assert len({hash_files(order) for order in orders}) == len(orders)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_permissions_are_those_of_a_new_file(tmp_path: Path) -> None:
+    """Even if the writer puts a private file in place, as safetensors does."""
+    expected = tmp_path / "expected"
+    expected.touch()
+    with replace_file(tmp_path / "target") as part:
+        part.unlink(missing_ok=True)
+        part.write_bytes(b"content")
+        part.chmod(0o600)
+    assert (tmp_path / "target").stat().st_mode == expected.stat().st_mode
