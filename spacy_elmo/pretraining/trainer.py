@@ -14,6 +14,7 @@ from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax, make_output_layer
 from ..files import recover_folder
+from ..lock import lock_folder
 from .callbacks import Callback
 from .data.batches import Batch, Batches
 from .data.corpus import Corpus, load_corpus
@@ -25,7 +26,6 @@ from .distributed import Group
 from .evaluation import Perplexities, evaluate
 from .initialize import hash_weights, make_bilm
 from .language_model import LanguageModel
-from .lock import lock_folder
 from .optimizers import Optimizer, clip
 from .output import checkpoints
 from .output.curves import plot_curves

@@ -9,7 +9,7 @@ from typing import Callable
 import pytest
 from helpers import kills, runs
 
-from spacy_elmo.pretraining.lock import lock_folder
+from spacy_elmo.lock import lock_folder
 from spacy_elmo.pretraining.trainer import pretrain
 
 SECTIONS: runs.Values = {"training": {"max_steps": 14, "dropout": 0.2}}

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from spacy_elmo.pretraining.lock import OWNER, lock_folder
+from spacy_elmo.lock import OWNER, lock_folder
 
 IN_USE = "expected a folder without a run in progress"
 HOLD = """
 import sys
 from pathlib import Path
-from spacy_elmo.pretraining.lock import lock_folder
+from spacy_elmo.lock import lock_folder
 with lock_folder(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
@@ -36,7 +36,7 @@ def test_lock_is_exclusive_and_released_when_its_process_is_killed(
         [sys.executable, "-c", HOLD, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert other.stdout is not None
     assert other.stdout.readline() == b"locked\n"

@@ -1,4 +1,4 @@
-"""A lock on the output folder: two runs in it would overwrite each other's files."""
+"""A lock on an output folder: two runs in it would overwrite each other's files."""
 
 import errno
 import os

@@ -1,0 +1,210 @@
+"""Output written in parts, so that a run that was killed resumes where it was.
+
+The parts are in the folder OUTPUT.parts until they are joined. Each is written
+atomically, and state.json lists those that are complete, with the number of input items
+in them and a hash of these items: an input that has changed is noticed.
+"""
+
+import hashlib
+import json
+import shutil
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Generic,
+    Iterable,
+    Iterator,
+    List,
+    Sequence,
+    TypeVar,
+)
+
+from .files import replace_file, write_json
+from .lock import lock_folder
+
+Item = TypeVar("Item")
+
+STATE = "state.json"
+
+
+class Parts(Generic[Item]):
+    """The parts of an output file. Made by `open_parts`.
+
+    folder (Path): Folder of the parts.
+    settings (Dict[str, Any]): What the output depends on besides the input, as JSON can
+        represent it.
+    key (Callable[[Item], bytes]): What identifies an item of the input.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Dict[str, Any], key: Callable[[Item], bytes]
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._key = key
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._n_items: List[int] = []
+        self._stored_hash = ""
+        self._inode = 0  # of the joined output
+        self._advice = f"To start over, remove {folder}."
+
+    @property
+    def paths(self) -> List[Path]:
+        """The files of the complete parts, in order."""
+        return [self._path(number) for number in range(len(self._n_items))]
+
+    @property
+    def n_items(self) -> int:
+        """Number of input items in the complete parts."""
+        return sum(self._n_items)
+
+    def remaining(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Skip the items of the complete parts.
+
+        items (Iterable[Item]): The input, from its beginning.
+        YIELDS (Item): The items that no complete part contains.
+        RAISES: ValueError if the skipped items are not those of the parts.
+        """
+        iterator = iter(items)
+        for item in islice(iterator, self.n_items):
+            self._update_hash(item)
+        if self._n_items and self._hash.hexdigest() != self._stored_hash:
+            raise ValueError(
+                f"{self._folder}: expected parts of the same input, found that the "
+                f"first {self.n_items:,} items of this input are not those that the "
+                f"parts were made from. Restore the input. {self._advice}"
+            )
+        yield from iterator
+
+    @contextmanager
+    def add(self, items: Sequence[Item]) -> Iterator[Path]:
+        """Write the next part.
+
+        items (Sequence[Item]): The items of the input that the part contains.
+        YIELDS (Path): Where to write the part. If the block raises, there is no part.
+        """
+        with replace_file(self._path(len(self._n_items))) as path:
+            yield path
+        for item in items:
+            self._update_hash(item)
+        self._n_items.append(len(items))
+        self._write_state()
+
+    @contextmanager
+    def join(self, output: Path) -> Iterator[Path]:
+        """Write the output from the parts, which are removed afterwards.
+
+        YIELDS (Path): Where to write the output, which appears when it is complete.
+        """
+        with replace_file(output) as path:
+            yield path
+            # Noted before the file gets its name, in case the process is killed then.
+            self._inode = path.stat().st_ino
+            self._write_state()
+
+    def is_joined(self, output: Path) -> bool:
+        """Whether the output was written from these parts."""
+        return output.is_file() and output.stat().st_ino == self._inode
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}"
+
+    def _update_hash(self, item: Item) -> None:
+        key = self._key(item)
+        self._hash.update(len(key).to_bytes(8, "little"))
+        self._hash.update(key)
+
+    def _write_state(self) -> None:
+        state = {
+            "settings": self._settings,
+            "n_items": self._n_items,
+            "hash": self._hash.hexdigest(),
+            "inode": self._inode,
+        }
+        write_json(self._folder / STATE, state)
+
+    def resume(self, output: Path) -> None:
+        """Take over the parts of an earlier run, if there are any.
+
+        RAISES: ValueError if its settings were others, or a file is damaged.
+        """
+        path = self._folder / STATE
+        if not path.is_file():
+            return
+        try:
+            state = json.loads(path.read_text(encoding="utf8"))
+            settings, n_items = dict(state["settings"]), list(state["n_items"])
+            self._stored_hash, self._inode = str(state["hash"]), int(state["inode"])
+            is_complete = all(self._path(n).is_file() for n in range(len(n_items)))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{path}: expected the JSON that an earlier run wrote, found {error!r}."
+                f" {self._advice}"
+            ) from error
+        if self.is_joined(output):
+            path.unlink()  # the process was killed before the folder was removed
+            return
+        if not is_complete:
+            raise ValueError(
+                f"{self._folder}: expected {len(n_items)} parts, found that some are "
+                f"missing. {self._advice}"
+            )
+        ours = json.loads(json.dumps(self._settings))
+        changes = [
+            f"{name} = {settings.get(name)} (now {ours.get(name)})"
+            for name in {**settings, **ours}
+            if settings.get(name) != ours.get(name)
+        ]
+        if changes:
+            raise ValueError(
+                f"{self._folder}: expected parts of a run with the same settings, "
+                f"found {', '.join(changes)}. Repeat the earlier command to resume it. "
+                f"{self._advice}"
+            )
+        self._n_items = n_items
+
+
+@contextmanager
+def open_parts(
+    output: Path,
+    settings: Dict[str, Any],
+    key: Callable[[Item], bytes],
+    *,
+    force: bool = False,
+) -> Iterator["Parts[Item]"]:
+    """Lock the parts of an output file, and take over those of an earlier run.
+
+    output (Path): The output file.
+    settings (Dict[str, Any]): What the output depends on besides the input, as JSON can
+        represent it.
+    key (Callable[[Item], bytes]): Identifies an item of the input.
+    force (bool): Whether an existing output file may be replaced.
+    YIELDS (Parts): The parts. Their folder is removed if they are joined in the block.
+    RAISES: OSError if the output exists, or another process writes it; ValueError if
+        the earlier run had other settings, or its files are damaged.
+    """
+    if output.is_dir():
+        raise FileExistsError(f"{output}: expected a file, found a folder. Rename one.")
+    folder = output.with_name(f"{output.name}.parts")
+    is_needed = True
+    try:
+        with lock_folder(folder):
+            parts = Parts(folder, settings, key)
+            try:
+                parts.resume(output)
+                if output.exists() and not force:
+                    raise FileExistsError(
+                        f"{output}: expected a path that does not exist, found one "
+                        "that does. Choose another, or overwrite it with --force."
+                    )
+                yield parts
+            finally:
+                is_needed = (folder / STATE).is_file() and not parts.is_joined(output)
+    finally:
+        # After the lock is released: Windows does not remove files in use.
+        if not is_needed:
+            shutil.rmtree(folder, ignore_errors=True)
