@@ -17,6 +17,8 @@ ACTIVATIONS = ("relu", "tanh")
 CHARACTER_SCHEMES = ("bytes", "vocabulary")
 MAX_SIZE = 2**31 - 1
 """Largest size: sizes are stored as 32-bit integers."""
+MAX_CHARACTERS = 10_000
+"""Most characters per token: each takes memory in every word."""
 BYTE_IDS = 262
 """Rows of the character embedding in the byte scheme: a masked position, 256 bytes and
 5 markers."""
@@ -140,6 +142,11 @@ class BiLMConfig:
                 "max_characters_per_token: expected at least "
                 f"{least} (two markers and one character, and the width of the widest "
                 f"filter), found {self.max_characters_per_token}."
+            )
+        if self.max_characters_per_token > MAX_CHARACTERS:
+            raise ValueError(
+                f"max_characters_per_token: expected at most {MAX_CHARACTERS}, found "
+                f"{self.max_characters_per_token}."
             )
         for name in ("cell_clip", "proj_clip"):
             value = getattr(self, name)

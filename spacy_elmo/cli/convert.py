@@ -46,6 +46,7 @@ def convert_cli(
     folders, spacy-elmo's own folders, and spaCy pipelines with an elmo component.
     Writes spacy-elmo's own format (safetensors) or HDF5 with options.json. A folder in
     spacy-elmo's format also stores how the training text was tokenized, if known.
+    Writing HDF5 needs h5py: pip install 'spacy-elmo[hdf5]'.
     """
     from ..formats import load_bilm, published, save_bilm
     from ..text.tokenization import weights_folder, write_tokenization

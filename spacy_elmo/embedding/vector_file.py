@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Tuple, Union
 
-import h5py
 import numpy as np
 
 from ..files import replace_file
+from ..formats.hdf5 import import_h5py
 from .encoding import select_layer
 
 SUFFIXES = (".hdf5", ".h5")
@@ -64,8 +64,10 @@ def write_vectors(
         each sentence, its words joined by spaces, to its number, or to the last one if
         it is repeated. It is held in memory until the end.
     RETURNS (Written): The number of sentences and words.
-    RAISES: ValueError if a value is too large for float16.
+    RAISES: ValueError if a value is too large for float16, ImportError if h5py is not
+        installed.
     """
+    h5py = import_h5py()
     sentence_to_index: Dict[str, str] = {}
     n_sentences = n_words = 0
     with replace_file(path) as part, h5py.File(part, "w") as file:

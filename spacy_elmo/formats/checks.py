@@ -1,7 +1,8 @@
 """Checks of what weight files contain, and the error that they raise."""
 
+import json
 from pathlib import Path
-from typing import Iterable, Mapping, Optional, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from ..bilm import BiLM, BiLMConfig, Characters
 from ..files import PathLike
+
+MAX_JSON_BYTES = 1 << 20
+"""Maximum size of a JSON file with options; published ones have less than 1 KB."""
 
 DISAGREE = (
     "The options and the weights do not belong together: get both from one source."
@@ -61,14 +65,53 @@ def check_array(
 
 def check_keys(file: PathLike, found: Iterable[str], expected: Iterable[str]) -> None:
     """RAISES: WeightsError if tensors are missing or unknown."""
-    found, expected = set(found), set(expected)
+    found, expected = set(map(str, found)), set(expected)
     problems = [f"no {key}" for key in sorted(expected - found)]
     problems += [f"also {key}" for key in sorted(found - expected)]
     if problems:
         raise WeightsError(
             f"{file}: expected the {len(expected)} tensors that the options call for, "
-            f"found {', '.join(problems)}. {DISAGREE}"
+            f"found {', '.join(problems[:20])}. {DISAGREE}"
         )
+
+
+def check_n_layers(file: PathLike, config: BiLMConfig, n_tensors: int) -> None:
+    """Check the number of layers before so many are built: each has tensors.
+
+    RAISES: WeightsError if there are fewer tensors than layers.
+    """
+    n_layers = config.n_layers + config.n_highway + len(config.filters)
+    if n_layers > n_tensors:
+        raise WeightsError(
+            f"{file}: expected the tensors of {n_layers} layers ({config.n_layers} "
+            f"LSTM layers, {config.n_highway} highways, {len(config.filters)} "
+            f"filters), found {n_tensors} tensors. {DISAGREE}"
+        )
+
+
+def read_json(path: Path, keys: str) -> Dict[str, Any]:
+    """Read a JSON object.
+
+    path (Path): The file.
+    keys (str): What error messages say about its keys.
+    RAISES: WeightsError if the file is too large, is not JSON, or is no object.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_JSON_BYTES + 1)
+    try:
+        if len(data) > MAX_JSON_BYTES:
+            raise ValueError(f"more than {MAX_JSON_BYTES} bytes")
+        value = json.loads(data.decode("utf8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{path}: expected a JSON object with {keys}, found something that is not "
+            f"JSON ({error})."
+        ) from error
+    if not isinstance(value, dict):
+        raise WeightsError(
+            f"{path}: expected a JSON object with {keys}, found {type(value).__name__}."
+        )
+    return value
 
 
 def check_is_file(path: PathLike, description: str) -> Path:
@@ -87,14 +130,24 @@ def check_is_file(path: PathLike, description: str) -> Path:
     )
 
 
-def build_empty(config: BiLMConfig, characters: Optional[Characters] = None) -> BiLM:
+def build_empty(
+    file: PathLike, config: BiLMConfig, characters: Optional[Characters] = None
+) -> BiLM:
     """Build a biLM whose parameters have shapes but no memory, to be filled by `fill`.
 
     This saves the time for random numbers, and the weights of absurd options are never
     allocated.
+
+    file (PathLike): How error messages refer to the file.
+    RAISES: WeightsError if a size is too large for any tensor.
     """
-    with torch.device("meta"):
-        return BiLM(config, characters)
+    try:
+        with torch.device("meta"):
+            return BiLM(config, characters)
+    except (RuntimeError, OverflowError) as error:
+        raise WeightsError(
+            f"{file}: expected options with sizes of tensors, found {config} ({error})."
+        ) from error
 
 
 def fill(model: BiLM, state: Mapping[str, Tensor]) -> BiLM:

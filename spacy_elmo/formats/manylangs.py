@@ -1,8 +1,8 @@
 """ELMoForManyLangs (Che et al. 2018): a folder with config.json, the two vocabularies
 and two PyTorch state dicts."""
 
-import json
 import warnings
+import zipfile
 from pathlib import Path, PureWindowsPath
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Tuple
 
@@ -18,7 +18,10 @@ from .checks import (
     check_array,
     check_is_file,
     check_keys,
+    check_n_layers,
+    check_shape,
     fill,
+    read_json,
 )
 
 NAME = "ELMoForManyLangs"
@@ -80,13 +83,17 @@ def read(folder: PathLike) -> BiLM:
         )
     except ValueError as error:
         raise WeightsError(f"{folder}: {error}") from error
+    tensors = {file: _read_pickle(folder / file) for file in (EMBEDDER, ENCODER)}
+    check_n_layers(source, config, sum(map(len, tensors.values())))
     state: Dict[str, Tensor] = {}
-    for file, entries in (
-        (folder / EMBEDDER, list(_embedder_entries(config))),
-        (folder / ENCODER, list(_encoder_entries(config))),
+    for name, entries in (
+        (EMBEDDER, list(_embedder_entries(config))),
+        (ENCODER, list(_encoder_entries(config))),
     ):
-        stored = _read_pickle(file)
+        file, stored = folder / name, tensors[name]
         check_keys(file, stored, [entry.key for entry in entries])
+        for key, shape, _ in entries:
+            check_shape(file, key, stored[key].shape, shape)
         for key, shape, names in entries:
             check_array(file, key, stored[key], shape)
             state[names[0]] = stored[key]
@@ -95,7 +102,7 @@ def read(folder: PathLike) -> BiLM:
                 # it is one minus ours: hence the sign.
                 transform, gate = stored[key].chunk(2)
                 state.update({names[0]: transform, names[1]: -gate})
-    return fill(build_empty(config, vocabulary), state)
+    return fill(build_empty(source, config, vocabulary), state)
 
 
 def _embedder_entries(config: BiLMConfig) -> Iterator[Entry]:
@@ -151,12 +158,12 @@ def _read_architecture(folder: Path) -> Tuple[Mapping[str, Any], Path]:
     file = check_is_file(
         folder / CONFIG, "the config.json of an ELMoForManyLangs model"
     )
-    named = str(_read_json(file).get("config_path") or "")
+    named = str(read_json(file, "the key config_path").get("config_path") or "")
     base = PureWindowsPath(named).name
     for path in (folder / named, folder / base, Path(named)):
         try:
             if named and path.is_file():
-                return _read_json(path), path
+                return read_json(path, "the architecture"), path
         except OSError:  # for example, a name that is too long
             pass
     if named and base != PUBLISHED_CONFIG:
@@ -238,9 +245,10 @@ def _read_vocabulary(path: Path) -> Dict[str, int]:
             continue
         if len(fields) == 1:
             fields.insert(0, "\u3000")
-        if len(fields) != 2 or not fields[1].isdecimal():
+        # Longer numbers are no ids, and from 4,300 digits on no number for int().
+        if len(fields) != 2 or not fields[1].isdecimal() or len(fields[1]) > 10:
             raise WeightsError(
-                f"{path}, line {number}: expected token<TAB>id, found {line!r}."
+                f"{path}, line {number}: expected token<TAB>id, found {line[:80]!r}."
             )
         entries[fields[0]] = int(fields[1])
     if not entries:
@@ -251,6 +259,11 @@ def _read_vocabulary(path: Path) -> Dict[str, int]:
 def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     check_is_file(path, "a PyTorch state dict of an ELMoForManyLangs model")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(info.file_size for info in archive.infolist())
+            if size > path.stat().st_size:
+                raise ValueError("compressed, which PyTorch's files are not")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise almost anything
         reason = f"{type(error).__name__}: {error}".split("\n")[0]
@@ -259,10 +272,7 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
             "file that is damaged or contains other objects, which could run code; it "
             f"was not read. ({reason})"
         ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(t, Tensor) and t.layout == torch.strided and not t.is_nested
-        for t in state.values()
-    ):
+    if not isinstance(state, Mapping) or not all(map(_is_plain, state.values())):
         raise WeightsError(
             f"{path}: expected a PyTorch state dict (names -> dense tensors), found "
             f"{type(state).__name__}."
@@ -270,13 +280,12 @@ def _read_pickle(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf8"))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: expected JSON, found {error}.") from error
-    if not isinstance(value, dict):
-        raise WeightsError(
-            f"{path}: expected a JSON object, found {type(value).__name__}."
-        )
-    return value
+def _is_plain(value: object) -> bool:
+    """Whether a value is a dense tensor of numbers in memory, each of them stored."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    )

@@ -15,18 +15,20 @@ from ..bilm import BiLM, VocabularyCharacters
 from ..files import PathLike, write_bytes
 from . import options
 from .checks import (
-    DISAGREE,
     WeightsError,
     build_empty,
     check_array,
     check_is_file,
     check_keys,
+    check_n_layers,
     fill,
 )
 
 NAME = "spacy-elmo (safetensors)"
 WEIGHTS = "model.safetensors"
 HEADER = "spacy-elmo"
+MAX_HEADER_BYTES = 100_000_000
+"""Maximum size of the header, that of the safetensors library."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -124,12 +126,8 @@ def from_bytes(data: bytes, source: PathLike = "the stored biLM") -> BiLM:
             f"{source}: expected a complete safetensors file written by spacy-elmo, "
             f"found one that cannot be read ({error})."
         ) from error
-    if config.n_layers > len(state):  # before that many layers are built
-        raise WeightsError(
-            f"{source}: expected the tensors of {config.n_layers} layers, found "
-            f"{len(state)} tensors. {DISAGREE}"
-        )
-    model = build_empty(config, characters)
+    check_n_layers(source, config, len(state))
+    model = build_empty(source, config, characters)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters()}
     check_keys(source, state, shapes)
     for name, tensor in state.items():
@@ -154,6 +152,8 @@ def _read_metadata(data: bytes, source: PathLike) -> Dict[str, str]:
     try:
         if size > len(data):
             raise ValueError(f"a header of {size} bytes in {len(data)}")
+        if size > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of more than {MAX_HEADER_BYTES} bytes")
         metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
         if not isinstance(metadata, dict):
             raise ValueError(f"a header of {type(metadata).__name__}")

@@ -1,7 +1,6 @@
 """Archives of the NLPL repository: zips with a model in the published format or in that
 of ELMoForManyLangs."""
 
-import lzma
 import tempfile
 import zipfile
 import zlib
@@ -16,6 +15,11 @@ from .checks import WeightsError
 NAME = "NLPL archive"
 META = "meta.json"
 
+MAX_MEMBERS = 1000
+MAX_RATIO = 100
+"""Maximum ratio of compression: trained weights hardly compress at all."""
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
 SUFFIXES = (".json", ".hdf5", ".dic", ".pkl")
 """Suffixes of the files that loading may need."""
 
@@ -27,8 +31,8 @@ def unpack(path: PathLike) -> Iterator[Path]:
     path (PathLike): The zip.
     YIELDS (Path): A temporary folder. In the message of a WeightsError raised by the
         block, it is replaced by the zip's path.
-    RAISES: WeightsError if the archive is damaged, has paths that lead out of it, or
-        has several files of the same name.
+    RAISES: WeightsError if the archive is damaged, has paths that lead out of it, has
+        several files of the same name, or would unpack to an absurd size.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +46,6 @@ def unpack(path: PathLike) -> Iterator[Path]:
         except (
             zipfile.BadZipFile,
             zlib.error,
-            lzma.LZMAError,
             EOFError,
             NotImplementedError,  # unknown compression method
             RuntimeError,  # encrypted member
@@ -62,16 +65,25 @@ def is_archive(path: PathLike) -> bool:
     (PyTorch's files are zips, too.)"""
     if Path(path).suffix.lower() == ".zip":
         return True
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {PurePosixPath(name).name for name in archive.namelist()}
+    except zipfile.BadZipFile:
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = {PurePosixPath(name).name for name in archive.namelist()}
-        return not names.isdisjoint((options.FILE_NAME, "config.json"))
+    return not names.isdisjoint((options.FILE_NAME, "config.json"))
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]:
     members: Dict[str, zipfile.ZipInfo] = {}
-    for info in archive.infolist():
+    infos = archive.infolist()
+    size = sum(info.file_size for info in infos)
+    if len(infos) > MAX_MEMBERS or size > MAX_RATIO * path.stat().st_size:
+        raise WeightsError(
+            f"{path}: expected a model of at most {MAX_MEMBERS} members, whose sizes "
+            f"add up to at most {MAX_RATIO} times that of the archive, found "
+            f"{len(infos)} members of {size} bytes. Do not trust this file."
+        )
+    for info in infos:
         name = PurePosixPath(info.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in info.filename:
             raise WeightsError(
@@ -83,6 +95,12 @@ def _members(archive: zipfile.ZipFile, path: Path) -> Dict[str, zipfile.ZipInfo]
                 raise WeightsError(
                     f"{path}: expected one {name.name}, found two: "
                     f"{members[name.name].filename} and {info.filename}."
+                )
+            if info.compress_type not in METHODS:
+                raise WeightsError(
+                    f"{path}: {info.filename}: expected a member that is stored or "
+                    f"deflated, found compression method {info.compress_type}. Pack "
+                    "the archive again."
                 )
             members[name.name] = info
     return members

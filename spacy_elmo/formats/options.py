@@ -1,15 +1,13 @@
 """options.json: the sizes of a biLM, in the published layout plus a few keys of our
 own. Shared by the published format and ours."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from ..bilm import BiLMConfig
 from ..bilm.config import BYTE_IDS
 from ..files import PathLike, write_json
-from .checks import WeightsError, check_is_file
+from .checks import WeightsError, check_is_file, read_json
 
 FILE_NAME = "options.json"
 
@@ -17,23 +15,11 @@ FILE_NAME = "options.json"
 def read(path: PathLike) -> BiLMConfig:
     """Read a published options.json, or one of ours.
 
-    RAISES: WeightsError if the file is missing, is not a JSON object, or does not
-        describe a biLM.
+    RAISES: WeightsError if the file is missing or too large, is not a JSON object, or
+        does not describe a biLM.
     """
-    check_is_file(path, "the options of the model (options.json)")
-    try:
-        options = json.loads(Path(path).read_text(encoding="utf8"))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"{path}: expected a JSON object with the keys lstm and char_cnn, found "
-            f"something that is not JSON ({error})."
-        ) from error
-    if not isinstance(options, dict):
-        raise WeightsError(
-            f"{path}: expected a JSON object with the keys lstm and char_cnn, found "
-            f"{type(options).__name__}."
-        )
-    return from_dict(options, str(path))
+    file = check_is_file(path, "the options of the model (options.json)")
+    return from_dict(read_json(file, "the keys lstm and char_cnn"), str(path))
 
 
 def write(config: BiLMConfig, path: PathLike) -> None:

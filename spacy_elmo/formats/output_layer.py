@@ -75,7 +75,14 @@ def read_output_layer(folder: Path, width: int) -> StoredOutputLayer:
         meta = json.loads((folder / META).read_text(encoding="utf8"))
         softmax = make_output_layer(len(vocabulary), width, **meta["softmax"])
         softmax.load_state_dict(load_file(folder / SOFTMAX))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,  # RecursionError is one
+        SafetensorError,
+    ) as error:
         raise WeightsError(
             f"{folder}: expected {META}, {VOCABULARY} and {SOFTMAX} as pretraining "
             f"wrote them, found others ({error}). Copy or train it again."

@@ -2,9 +2,8 @@
 matrices have TensorFlow's layout (in, out) and gate order i, j, f, o."""
 
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,13 +17,14 @@ from .checks import (
     build_empty,
     check_array,
     check_is_file,
-    check_shape,
     fill,
 )
+from .hdf5 import Hdf5File, import_h5py
 
 NAME = "published (bilm-tf, AllenNLP)"
 WEIGHTS = "weights.hdf5"
 
+EMBEDDING = "char_embed"
 LAYER_PREFIXES = ("CNN", "RNN_")
 
 Convert = Callable[[np.ndarray], np.ndarray]
@@ -81,45 +81,40 @@ def read(options_file: PathLike, weights_file: PathLike) -> BiLM:
     config = options.read(options_file)
     _check_expressible(config, options_file)
     weights_file = check_is_file(weights_file, "the HDF5 file of the weights")
-    # Id 0, a masked position, has no row in the file.
-    embedding = "character_encoder.char_embedding.weight"
-    state: Dict[str, Tensor] = {embedding: torch.zeros(1, config.char_dim)}
-    try:
-        with h5py.File(weights_file, "r") as file:
-            for entry in entries(config):
-                array = entry.read(_read_dataset(file, entry, weights_file))
-                arrays = [array]
-                if len(entry.names) == 2:
-                    arrays = np.split(array, [config.projection_dim], axis=1)
-                for name, part in zip(entry.names, arrays):
-                    tensor = torch.from_numpy(np.ascontiguousarray(part))
-                    if name in state:
-                        tensor = torch.cat([state[name], tensor])
-                    state[name] = tensor
-            _check_nothing_left(file, config, weights_file)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{weights_file}: expected an HDF5 file, found one that cannot be read "
-            f"({error}). It is truncated or of another format: fetch it again."
-        ) from error
-    # Built last, so that absurd options fail for lack of data before they take time.
-    return fill(build_empty(config), state)
+    state: Dict[str, Tensor] = {}
+    with Hdf5File(weights_file) as file:
+        # All of them before any is read: absurd options fail before they take time.
+        for entry in entries(config):
+            _check_dataset(file, entry)
+        _check_nothing_left(file, config)
+        for entry in entries(config):
+            array = entry.read(_read_dataset(file, entry))
+            if entry.key == EMBEDDING:
+                # Id 0, a masked position, has no row in the file.
+                array = np.pad(array, ((1, 0), (0, 0)))
+            arrays = [array]
+            if len(entry.names) == 2:
+                arrays = np.split(array, [config.projection_dim], axis=1)
+            for name, part in zip(entry.names, arrays):
+                state[name] = torch.from_numpy(np.ascontiguousarray(part))
+    return fill(build_empty(options_file, config), state)
 
 
 def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
     """Write the published pair, bit for bit what `read` reads. n_characters is written
     as 262, as for inference.
 
-    RAISES: WeightsError if the format cannot hold the model or weights are not finite.
-        Nothing is written then.
+    RAISES: WeightsError if the format cannot hold the model or weights are not finite,
+        and ImportError if h5py is not installed. Nothing is written then.
     """
+    h5py = import_h5py()
     config = model.config
     _check_expressible(config, weights_file)
     state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
     with replace_file(weights_file) as path, h5py.File(path, "w") as file:
         for entry in entries(config):
             array = np.concatenate([state[name] for name in entry.names], axis=-1)
-            if entry.key == "char_embed":
+            if entry.key == EMBEDDING:
                 array = array[1:]
             array = np.ascontiguousarray(entry.write(array))
             check_array(weights_file, entry.key, array, entry.shape)
@@ -131,7 +126,7 @@ def entries(config: BiLMConfig) -> Iterator[Entry]:
     """Iterate over all datasets of a model of these sizes."""
     encoder = "character_encoder"
     yield Entry(
-        "char_embed",
+        EMBEDDING,
         (config.n_characters - 1, config.char_dim),
         (f"{encoder}.char_embedding.weight",),
         _same,
@@ -198,56 +193,45 @@ def _matrix(key: str, shape: Tuple[int, int], name: str) -> Entry:
     return Entry(key, shape, (name,), np.transpose, np.transpose)
 
 
-def _read_dataset(file: h5py.File, entry: Entry, path: Path) -> np.ndarray:
-    dataset = file.get(entry.key)
-    if not isinstance(dataset, h5py.Dataset):
-        parent = file.get(entry.key.rsplit("/", 1)[0]) if "/" in entry.key else file
-        group = parent if isinstance(parent, h5py.Group) else file
-        keys = ", ".join(sorted(map(_to_text, group))) or "no datasets"
+def _check_dataset(file: Hdf5File, entry: Entry) -> None:
+    if entry.key not in file.keys:
+        group = entry.key.rpartition("/")[0]
+        names = _names(file, f"{group}/" if group else "") or _names(file, "")
         raise WeightsError(
-            f"{path}: expected the dataset {entry.key} of shape {entry.shape}, found "
-            f"only {keys}. {DISAGREE}"
+            f"{file.path}: expected the dataset {entry.key} of shape {entry.shape}, "
+            f"found only {', '.join(names) or 'no datasets'}. {DISAGREE}"
         )
-    if dataset.shape is None or dataset.dtype.kind != "f":
-        raise WeightsError(
-            f"{path}: {entry.key}: expected floats, found {dataset.dtype}."
-        )
-    # The shape comes first: a small file may declare a dataset that fills the memory.
-    check_shape(path, entry.key, dataset.shape, entry.shape)
-    if dataset.is_virtual or dataset.external or dataset.file != file:
-        raise WeightsError(
-            f"{path}: {entry.key}: expected the numbers in this file, found a "
-            "reference to other data. Do not trust this file."
-        )
-    array = np.asarray(dataset[...], dtype=np.float32)
-    check_array(path, entry.key, array, entry.shape)
+    file.check(entry.key, entry.shape)
+
+
+def _read_dataset(file: Hdf5File, entry: Entry) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is infinite in float32 is refused
+        array = np.asarray(file.read(entry.key), dtype=np.float32)
+    check_array(file.path, entry.key, array, entry.shape)
     return array
 
 
-def _check_nothing_left(file: h5py.File, config: BiLMConfig, path: Path) -> None:
+def _names(file: Hdf5File, prefix: str) -> List[str]:
+    """Names of the datasets and groups of a group."""
+    rests = (key[len(prefix) :] for key in file.keys if key.startswith(prefix))
+    return sorted({rest.partition("/")[0] for rest in rests})
+
+
+def _check_nothing_left(file: Hdf5File, config: BiLMConfig) -> None:
     """Check that the file has no further layers, which would be dropped silently."""
     expected = {entry.key for entry in entries(config)}
-    unexpected: List[str] = []
-
-    def visit(stored: Union[str, bytes], item: object) -> None:
-        key = _to_text(stored)
-        is_layer = isinstance(item, h5py.Dataset) and key.startswith(LAYER_PREFIXES)
-        if is_layer and key not in expected:
-            unexpected.append(key)
-
-    file.visititems(visit)
+    unexpected = sorted(
+        key
+        for key in file.keys
+        if key.startswith(LAYER_PREFIXES) and key not in expected
+    )
     if unexpected:
         raise WeightsError(
-            f"{path}: expected only the layers that the options mention "
+            f"{file.path}: expected only the layers that the options mention "
             f"({len(config.filters)} filters, {config.n_highway} highways, "
             f"{config.n_layers} LSTM layers), found "
-            f"{', '.join(sorted(unexpected)[:6])}. {DISAGREE}"
+            f"{', '.join(unexpected[:6])}. {DISAGREE}"
         )
-
-
-def _to_text(key: Union[str, bytes]) -> str:
-    """h5py returns bytes for keys that are not UTF-8."""
-    return key if isinstance(key, str) else key.decode("utf8", "backslashreplace")
 
 
 def _check_expressible(config: BiLMConfig, path: PathLike) -> None:

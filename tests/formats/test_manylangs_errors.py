@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, Callable
 
@@ -240,4 +241,51 @@ def test_config_must_be_a_json_object(
 ) -> None:
     (many_folder / name).write_bytes(content)
     with refused(many_folder / name, "JSON"):
+        load_bilm(many_folder)
+
+
+def test_compressed_pickle(many_folder: Path) -> None:
+    """PyTorch would decompress it whatever its size."""
+    path = many_folder / "encoder.pkl"
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+        file.writestr("encoder/data/99", bytes(1_000_000))
+    with refused(path, "compressed"):
+        load_bilm(many_folder)
+
+
+@pytest.mark.parametrize("kind", ["meta", "expanded"])
+def test_tensors_without_stored_numbers(many_folder: Path, kind: str) -> None:
+    path = many_folder / "encoder.pkl"
+    with changed_pickle(path) as state:
+        key = next(iter(state))
+        shape = state[key].shape
+        tensor = torch.zeros(1).expand(shape)
+        state[key] = tensor if kind == "expanded" else tensor.to("meta")
+    with refused(path, "dense tensors"):
+        load_bilm(many_folder)
+
+
+def test_keys_that_are_not_strings(many_folder: Path) -> None:
+    path = many_folder / "encoder.pkl"
+    with changed_pickle(path) as state:
+        state[3] = torch.zeros(1)
+    with refused(path, "also 3"):
+        load_bilm(many_folder)
+
+
+def test_number_of_layers_without_tensors(many_folder: Path) -> None:
+    change_architecture(many_folder, "encoder", "n_layers", 2**31 - 1)
+    with refused(many_folder / "arch.json", "2147483647 LSTM layers"):
+        load_bilm(many_folder)
+
+
+def test_id_that_is_no_number_for_python(many_folder: Path) -> None:
+    path = many_folder / "char.dic"
+    with path.open("a", encoding="utf8") as file:
+        file.write(f"\na\t{'9' * 5000}\n")
+    with refused(path, "token<TAB>id"):
         load_bilm(many_folder)

@@ -188,7 +188,7 @@ def test_absurd_number_of_layers_fails_at_once(stored: Path) -> None:
     description = description_of(stored)
     description["options"]["lstm"]["n_layers"] = 1_000_000
     describe(stored, json.dumps(description))
-    with refused(stored, "1000000 layers"):
+    with refused(stored, "1000000 LSTM layers"):
         load_bilm(stored.parent)
 
 
@@ -285,3 +285,20 @@ def test_interrupted_write_keeps_the_old_files(
         save_bilm(BiLM(tiny_config), tmp_path, format="hdf5")
     after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("lstm", "dim"), ("char_cnn", "n_highway")]
+)
+def test_absurd_sizes_fail_at_once(stored: Path, section: str, name: str) -> None:
+    description = description_of(stored)
+    description["options"][section][name] = 2**31 - 1
+    describe(stored, json.dumps(description))
+    with refused(stored):
+        load_bilm(stored.parent)
+
+
+def test_header_larger_than_the_file(stored: Path) -> None:
+    stored.write_bytes((2**40).to_bytes(8, "little") + stored.read_bytes()[8:])
+    with refused(stored, "truncated"):
+        load_bilm(stored.parent)

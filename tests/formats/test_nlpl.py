@@ -209,3 +209,18 @@ def test_damaged_lzma(archive: Path) -> None:
     archive.write_bytes(data)
     with refused(archive):
         load_bilm(archive)
+
+
+def test_zip_that_unpacks_to_an_absurd_size(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("char.dic", bytes(30_000_000))
+    with refused(archive, "100 times", "Do not trust"):
+        load_bilm(archive)
+
+
+def test_zip_with_too_many_members(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a") as file:
+        for number in range(1000):
+            file.writestr(f"{number}.txt", b"")
+    with refused(archive, "at most 1000 members", "found 1004 members"):
+        load_bilm(archive)
