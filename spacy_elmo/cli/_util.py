@@ -78,7 +78,7 @@ def command() -> Iterator[None]:
             stream.reconfigure(errors="replace")
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         # wasabi would join the lines of a multi-line message.
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error

@@ -8,6 +8,7 @@ import torch
 from ..bilm import BiLM
 from ..files import hash_files
 from ..formats import load_bilm
+from ..formats.hdf5 import import_h5py
 from .data.random_streams import WEIGHTS, make_generator
 from .settings import InitializeSettings, PretrainSettings
 from .step import TrainingError
@@ -16,8 +17,11 @@ from .step import TrainingError
 def make_bilm(settings: PretrainSettings) -> BiLM:
     """Create or load the network, and seed PyTorch for the output layer.
 
-    RAISES: TrainingError if the weights cannot be exported as configured.
+    RAISES: TrainingError if the weights cannot be exported as configured, ImportError
+        if h5py is missing to do so.
     """
+    if settings.export.hdf5:
+        import_h5py()  # raises now rather than at the first export
     weights = settings.initialize.weights
     generator = make_generator(settings.training.seed, WEIGHTS)
     torch.manual_seed(generator.initial_seed())
