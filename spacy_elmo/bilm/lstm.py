@@ -85,29 +85,16 @@ class ProjectedLSTM(nn.Module):
             dtype = self.bias.dtype
             backend = select_backend(self.bias.device, dtype, state_dtype=dtype)
         if state is None:
-            state = zero_state(self.bias, 1, batch_sizes[0], self.weight_hh.shape[1])
-        else:
-            state = LSTMState(state.hidden[None], state.cell[None])
+            sizes = self.weight_hh.shape[1], self.dim
+            state = LSTMState(*(self.bias.new_zeros(batch_sizes[0], n) for n in sizes))
         outputs, last = backend.lstm(
-            inputs[None], batch_sizes, state, [self.weights()], self.clips
+            inputs[None],
+            batch_sizes,
+            LSTMState(state.hidden[None], state.cell[None]),
+            [self.weights()],
+            self.clips,
         )
         return outputs[0], LSTMState(last.hidden[0], last.cell[0])
-
-
-def zero_state(
-    bias: Tensor, n_directions: int, n_sequences: int, width: int
-) -> LSTMState:
-    """Return the state before the first token.
-
-    bias (Tensor): Bias of a layer, (4 * dim,), which gives dim, dtype and device.
-    n_directions (int): Number of LSTMs in the layer.
-    n_sequences (int): Number of sequences.
-    width (int): projection_dim.
-    """
-    return LSTMState(
-        bias.new_zeros(n_directions, n_sequences, width),
-        bias.new_zeros(n_directions, n_sequences, len(bias) // 4),
-    )
 
 
 @dataclass(frozen=True)
@@ -148,15 +135,6 @@ class Packing:
         sequence = order[np.arange(len(step)) - first_row[step]]
         forward = starts[sequence] + step
         backward = starts[sequence] + sizes[sequence] - 1 - step
-
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        return cls(
-            batch_sizes=batch_sizes.tolist(),
-            order=tensor(order),
-            forward=tensor(forward),
-            backward=tensor(backward),
-            unpack_forward=tensor(np.argsort(forward)),
-            unpack_backward=tensor(np.argsort(backward)),
-        )
+        unpack = np.argsort(forward), np.argsort(backward)
+        indices = map(torch.from_numpy, (order, forward, backward, *unpack))
+        return cls(batch_sizes.tolist(), *(index.to(device) for index in indices))

@@ -23,7 +23,7 @@ from .backends import Backend, LSTMState, select_backend
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
-from .lstm import Packing, ProjectedLSTM, zero_state
+from .lstm import Packing, ProjectedLSTM
 from .operations import LayerPair, Operations, bind
 from .precision import resolve_precision
 from .prepared_weights import Fingerprint, Prepared, fingerprint, new_stamp
@@ -128,10 +128,6 @@ class BiLM(nn.Module):
         """Return the operations through which gradients flow to the parameters."""
         return bind(self.backend(dtype), self.character_encoder, self.layer_pairs)
 
-    def _operations(self, dtype: torch.dtype) -> Operations:
-        prepared = self._prepare(dtype)
-        return self.bind(dtype) if prepared is None else prepared.operations
-
     def _prepare(self, dtype: torch.dtype) -> Optional[Prepared]:
         """Return what inference needs. None when gradients are enabled or under
         autocast, whose dtype must not leak into the cache."""
@@ -142,7 +138,7 @@ class BiLM(nn.Module):
             prepared is None
             or prepared.dtype != dtype
             or prepared.word_cache_mb != self.word_cache_mb
-            or prepared.fingerprint != self.fingerprint()
+            or prepared.fingerprint != fingerprint(self, self._stamp)
         ):
             self._backends.clear()  # with the buffers of earlier training
             weight = self.character_encoder.char_embedding.weight
@@ -248,9 +244,10 @@ class BiLM(nn.Module):
         tokens = [word for s in sentences for word in (begin, *s, end)]
         distinct: Dict[str, int] = {}
         rows = [distinct.setdefault(word, len(distinct)) for word in tokens]
-        vectors = self.encode_words(list(distinct), dtype)
-        vectors = vectors[torch.tensor(rows, device=self.device)]
-        layers, states = self.contextualize(vectors, lengths, states, dtype)
+        prepared = self._prepare(dtype)
+        vectors = self.encode_words(list(distinct), dtype, prepared)
+        vectors = vectors[torch.tensor(rows, device=vectors.device)]
+        layers, states = self.contextualize(vectors, lengths, states, dtype, prepared)
         if len(sentences) == 1:
             return layers[:, 1:-1], states
         ends = np.cumsum(lengths)
@@ -260,10 +257,19 @@ class BiLM(nn.Module):
         return layers.index_select(1, inner), states
 
     def encode_words(
-        self, words: Sequence[str], dtype: torch.dtype = torch.float32
+        self,
+        words: Sequence[str],
+        dtype: torch.dtype = torch.float32,
+        prepared: Optional[Prepared] = None,
     ) -> Tensor:
-        """Compute word vectors from characters alone, (n_words, projection_dim)."""
-        prepared = self._prepare(dtype)
+        """Compute word vectors from characters alone, (n_words, projection_dim).
+
+        words (Sequence[str]): The words. Repeated words may be computed repeatedly.
+        dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        prepared (Optional[Prepared]): The present weights if the caller has just
+            prepared them, to save comparing fingerprints.
+        """
+        prepared = prepared or self._prepare(dtype)
         if prepared is None:
             return self._encode_words(words, self.bind(dtype))
         operations = prepared.operations
@@ -309,10 +315,13 @@ class BiLM(nn.Module):
 
     def zero_states(self, n_sequences: int) -> List[LSTMState]:
         """Return the state of each layer before the first token."""
-        width = self.config.projection_dim
-        return [
-            zero_state(pair[0].bias, 2, n_sequences, width) for pair in self.layer_pairs
-        ]
+        weight = self.character_encoder.char_embedding.weight
+        states: List[LSTMState] = []
+        for _ in range(self.config.n_layers):
+            hidden = weight.new_zeros(2, n_sequences, self.config.projection_dim)
+            cell = weight.new_zeros(2, n_sequences, self.config.dim)
+            states.append(LSTMState(hidden, cell))
+        return states
 
     def contextualize(
         self,
@@ -320,6 +329,7 @@ class BiLM(nn.Module):
         lengths: Sequence[int],
         states: Optional[Sequence[LSTMState]] = None,
         dtype: torch.dtype = torch.float32,
+        prepared: Optional[Prepared] = None,
     ) -> Tuple[Tensor, List[LSTMState]]:
         """Compute all layers from word vectors.
 
@@ -328,6 +338,7 @@ class BiLM(nn.Module):
         states (Optional[Sequence[LSTMState]]): Initial state of each layer, one row per
             sequence in their order. None for zeros.
         dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        prepared (Optional[Prepared]): As for `encode_words`.
         RETURNS (Tuple[Tensor, List[LSTMState]]): The layers, (n_layers + 1, n_tokens,
             2 * projection_dim), and the state of each layer after each sequence's last
             token (its first token in the backward direction).
@@ -344,11 +355,13 @@ class BiLM(nn.Module):
             states = self.zero_states(len(lengths))
         else:
             states = [_select(state, packing.order) for state in states]
+        prepared = prepared or self._prepare(dtype)
+        operations = self.bind(dtype) if prepared is None else prepared.operations
         n_layers, width = self.config.n_layers + 1, self.config.projection_dim
         layers = vectors.new_empty(n_layers, len(vectors), 2 * width)
         layers[0, :, :width] = layers[0, :, width:] = vectors
         outputs, states = run_stack(
-            self._operations(dtype).lstms,
+            operations.lstms,
             torch.stack([vectors[packing.forward], vectors[packing.backward]]),
             packing.batch_sizes,
             states,

@@ -3,7 +3,7 @@ fingerprint that changes with the weights."""
 
 from functools import cache
 from itertools import count
-from typing import Any, Iterator, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 from weakref import WeakSet
 
 from torch import nn
@@ -81,22 +81,17 @@ def _after_step(optimizer: Optimizer, *arguments: Any) -> None:
 def fingerprint(bilm: nn.Module, stamp: int) -> Fingerprint:
     """Return a value that changes with the weights, as far as PyTorch counts changes,
     and with the stamp."""
-    return stamp, tuple(
-        (
-            parameter.data_ptr(),
-            # Tensors made in inference mode have no version counter.
-            0 if parameter.is_inference() else parameter._version,
-        )
-        for parameter in _parameters(bilm)
-    )
-
-
-def _parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the parameters as `module.parameters()` does, possibly more than once, but
-    without building their names, which is noticeable for a short text."""
-    for parameter in module._parameters.values():
-        if parameter is not None:
-            yield parameter
-    for child in module._modules.values():
-        if child is not None:
-            yield from _parameters(child)
+    changes: List[Tuple[int, int]] = []
+    modules: List[Optional[nn.Module]] = [bilm]
+    # `bilm.parameters()` also builds their names, which is noticeable for a short text.
+    while modules:
+        module = modules.pop()
+        if module is None:
+            continue
+        modules += module._modules.values()
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                # Tensors made in inference mode have no version counter.
+                version = 0 if parameter.is_inference() else parameter._version
+                changes.append((parameter.data_ptr(), version))
+    return stamp, tuple(changes)

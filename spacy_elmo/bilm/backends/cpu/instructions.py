@@ -3,8 +3,9 @@
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Iterator, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ VARIABLE = "SPACY_ELMO_CPU"
 "none" to use PyTorch's operations."""
 
 
-class InstructionSet(NamedTuple):
+@dataclass(frozen=True)
+class InstructionSet:
     """A set of SIMD instructions that the kernels are compiled for.
 
     name (str): Name, as in SPACY_ELMO_CPU.
@@ -38,7 +40,7 @@ class InstructionSet(NamedTuple):
     width: int
     multiplies_bfloat16: bool
 
-    @property
+    @cached_property
     def panel_columns(self) -> int:
         """Columns of a panel of packed weights: four vectors."""
         return 4 * self.width
@@ -51,7 +53,8 @@ SETS = (
 )
 
 
-class Arithmetic(NamedTuple):
+@dataclass(frozen=True)
+class Arithmetic:
     """How the kernels compute matrix products that are asked for in a dtype.
 
     instructions (InstructionSet): Instruction set.
@@ -64,7 +67,7 @@ class Arithmetic(NamedTuple):
     dtype: torch.dtype
     rounds: bool
 
-    @property
+    @cached_property
     def code(self) -> int:
         """Code of the instruction set; one without bfloat16 for float32 operands."""
         code = self.instructions.code
@@ -73,7 +76,7 @@ class Arithmetic(NamedTuple):
         )
         return code - 1 if is_float32 else code
 
-    @property
+    @cached_property
     def per_unit(self) -> int:
         """Operands that are multiplied at a time: 2 in bfloat16."""
         return 2 if self.dtype == torch.bfloat16 else 1

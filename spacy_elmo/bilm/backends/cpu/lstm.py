@@ -5,6 +5,8 @@ Shapes: G LSTMs side by side, R packed rows, N sequences, D = dim, P = projectio
 
 import math
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import torch
@@ -21,7 +23,8 @@ with suppress(ImportError):  # if they were not built, nothing here is called
     from . import _lstm
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """Sizes of an LSTM, and their padded counterparts in the kernels.
 
     dim, projection_dim (int): The true sizes.
@@ -37,17 +40,17 @@ class Sizes(NamedTuple):
         n_gates, projection_dim = weights.hidden.shape
         return cls(n_gates // 4, projection_dim, arithmetic)
 
-    @property
+    @cached_property
     def padded(self) -> Tuple[int, int]:
         """dim and projection_dim in whole panels: the widths of the kernels' rows."""
         columns = self.arithmetic.instructions.panel_columns
         return _round_up(self.dim, columns), _round_up(self.projection_dim, columns)
 
-    @property
+    @cached_property
     def of_kernels(self) -> Tuple[int, int, int, int]:
         """The padded sizes, and those that are multiplied."""
         per_unit = self.arithmetic.per_unit
-        depths = (_round_up(n, per_unit) for n in self[:2])
+        depths = (_round_up(n, per_unit) for n in (self.dim, self.projection_dim))
         return (*self.padded, *depths)  # type: ignore[return-value]
 
     def pad_gates(self, weight: Tensor) -> Tensor:
@@ -188,6 +191,7 @@ class _Run:
         workspace: Optional[Workspace],
     ) -> None:
         self.sizes, self.workspace = sizes, workspace
+        self._empty = partial(empty, workspace)
         self.batch_sizes = [size for size in batch_sizes if size]
         self.bounds = tuple(math.inf if clip is None else clip for clip in clips)
         self.panels: List[Panels] = []  # for the backward pass
@@ -310,7 +314,7 @@ class _Run:
                     arithmetic,
                     workspace=self.workspace,
                 )
-                dim, width = self.sizes[:2]
+                dim, width = self.sizes.dim, self.sizes.projection_dim
                 gradients[-1] = d_projection[:width, :dim]
         return (*self._unpad(d_inputs, d_hidden, d_cell), *gradients)
 
@@ -348,19 +352,20 @@ class _Run:
             row += size
         return torch.cat(parts, dim=1)
 
-    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return empty(self.workspace, *shape, dtype=dtype)
-
     def _pad(self, *tensors: Tensor) -> List[Tensor]:
         """Pad rows (..., P), hidden (..., P) and cell (..., D) to whole panels."""
         dim, width = self.sizes.padded
-        return [
-            _pad_columns(tensor, columns)
-            for tensor, columns in zip(tensors, (width, width, dim))
-        ]
+        padded: List[Tensor] = []
+        for tensor, columns in zip(tensors, (width, width, dim)):
+            missing = columns - tensor.shape[-1]
+            tensor = tensor.detach()
+            padded.append(
+                F.pad(tensor, (0, missing)) if missing else tensor.contiguous()
+            )
+        return padded
 
     def _unpad(self, *tensors: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        dim, width, _ = self.sizes
+        dim, width = self.sizes.dim, self.sizes.projection_dim
         rows, hidden, cell = tensors
         return rows[..., :width], hidden[..., :width], cell[..., :dim]
 
@@ -401,12 +406,6 @@ def _padded_bias(weights: Sequence[LSTMWeights], sizes: Sizes) -> Tensor:
     """Biases of each LSTM, (G, 4 D)."""
     biases = [sizes.pad_gates(each.bias.detach()) for each in weights]
     return torch.stack(biases).contiguous()
-
-
-def _pad_columns(tensor: Tensor, columns: int) -> Tensor:
-    missing = columns - tensor.shape[-1]
-    tensor = tensor.detach()
-    return F.pad(tensor, (0, missing)) if missing else tensor.contiguous()
 
 
 def _round_up(number: int, multiple: int) -> int:
