@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop, and the hooks into it."""
 
 import signal
 from contextlib import closing, contextmanager, nullcontext
@@ -15,7 +15,6 @@ from ..bilm.precision import resolve_precision
 from ..bilm.softmax import FullSoftmax, SampledSoftmax, make_output_layer
 from ..files import recover_folder
 from ..lock import lock_folder
-from .callbacks import Callback
 from .data.batches import Batch, Batches
 from .data.corpus import Corpus, load_corpus
 from .data.lanes import Lanes
@@ -39,6 +38,7 @@ from .signals import Interrupted, StopSignals
 from .step import (
     ResultQueue,
     StepOutput,
+    StepResult,
     TrainingError,
     capture_steps,
     check_finite,
@@ -60,7 +60,7 @@ def pretrain(
     *,
     gpu_id: int = -1,
     show: bool = True,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence["Callback"] = (),
 ) -> None:
     """Train a biLM, or resume a run that stopped early.
 
@@ -104,7 +104,7 @@ class Trainer:
         *,
         group: Optional[Group] = None,
         show: bool = True,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence["Callback"] = (),
     ) -> None:
         training = settings.training
         self.settings, self.training = settings, training
@@ -536,6 +536,43 @@ class Trainer:
         checkpoint = loaded[0] if loaded else checkpoints.load_step(folder, step)
         self.progress = self.progress.resumed(checkpoint, self.lanes.steps_per_epoch)
         self.load_state_dict(checkpoint.tensors)
+
+
+class Callback:
+    """A hook into a run, to extend it, observe it, or inject faults in tests. Its
+    methods do nothing: override those that you need and pass an instance to
+    `pretrain(..., callbacks=[...])` or to `Trainer`.
+
+    Callbacks run in order, in every process, on the training thread. An exception ends
+    the run like a crash: run the same command again to resume from the last checkpoint.
+    A callback keeps its own state, which is not part of a checkpoint.
+    """
+
+    def before_step(self, trainer: Trainer) -> None:
+        """A step is about to start; `trainer.progress.step` steps are done."""
+
+    def after_backward(self, trainer: Trainer, output: StepOutput) -> None:
+        """Gradients are summed over all processes, but not yet clipped or applied."""
+
+    def after_step(self, trainer: Trainer, result: StepResult) -> None:
+        """The result of a step has arrived, on a GPU a few steps after that step."""
+
+    def after_evaluation(self, trainer: Trainer, perplexities: Perplexities) -> None:
+        """The held-out text has been scored; the model is not exported yet."""
+
+    def before_checkpoint(self, trainer: Trainer) -> None:
+        """A checkpoint is about to be written. Only the first process writes, and only
+        there is this called. An OSError counts as a failure to write."""
+
+    def after_checkpoint(self, trainer: Trainer, folder: Path) -> None:
+        """A checkpoint is complete, and old ones were removed (first process only)."""
+
+    def before_export(self, trainer: Trainer, name: str) -> None:
+        """`name`, "model-best" or "model-last", is about to be written (first process
+        only). An OSError counts as a failure to write."""
+
+    def after_export(self, trainer: Trainer, folder: Path) -> None:
+        """A model folder is complete (first process only)."""
 
 
 def _is_due(step: int, frequency: int) -> bool:

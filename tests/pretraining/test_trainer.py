@@ -12,11 +12,10 @@ import torch
 from helpers import runs
 
 from spacy_elmo import BiLM, load_bilm
-from spacy_elmo.pretraining.callbacks import Callback
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.step import StepOutput, StepResult
-from spacy_elmo.pretraining.trainer import Trainer, pretrain
+from spacy_elmo.pretraining.trainer import Callback, Trainer, pretrain
 from spacy_elmo.text.files import CorpusError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds"]]
