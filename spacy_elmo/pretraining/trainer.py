@@ -534,8 +534,16 @@ class Trainer:
         if step is None:
             return
         checkpoint = loaded[0] if loaded else checkpoints.load_step(folder, step)
-        self.progress = self.progress.resumed(checkpoint, self.lanes.steps_per_epoch)
-        self.load_state_dict(checkpoint.tensors)
+        try:
+            steps_per_epoch = self.lanes.steps_per_epoch
+            self.progress = self.progress.resumed(checkpoint, steps_per_epoch)
+            self.load_state_dict(checkpoint.tensors)
+        except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+            raise TrainingError(
+                f"{folder}: expected checkpoints of this run, found step {step} with "
+                f"other contents ({error!r}). Restore a copy, or name another output "
+                "folder to start over."
+            ) from error
 
 
 class Callback:

@@ -161,7 +161,7 @@ class Batches:
         distinct, index = np.unique(inputs, return_inverse=True)
         # Changed words come after the types, each of them once.
         distinct = distinct[: len(distinct) - len(changed)]
-        char_ids = self.table.char_ids[distinct].astype(np.int64)
+        char_ids = self.table.characters(distinct)
         word_ids, lengths = self.table.word_ids[distinct], self.table.lengths[distinct]
         if changed:
             char_ids = np.concatenate([char_ids, [word.char_ids for word in changed]])

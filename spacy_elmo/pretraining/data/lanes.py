@@ -9,6 +9,7 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
+from ...text.files import CorpusError
 from .shards import Shards
 
 
@@ -95,14 +96,26 @@ class Lanes:
         return offset + np.arange(self.batch_size) * self.n_ids // self.batch_size
 
     def read(self, places: np.ndarray) -> np.ndarray:
-        """Read the ids at positions of the corpus, as int64 in the same shape."""
+        """Read the ids at positions of the corpus, as int64 in the same shape.
+
+        RAISES: CorpusError if a shard has changed since it was opened, or has ids of
+            unknown types.
+        """
         shard_numbers = np.searchsorted(self._shard_starts, places, side="right") - 1
         ids = np.empty(places.shape, dtype=np.int64)
         for shard in np.unique(shard_numbers):
+            self.shards.check_unchanged(shard)
             mask = shard_numbers == shard
             ids[mask] = self.shards.tokens[shard][
                 places[mask] - self._shard_starts[shard]
             ]
+        n_types = len(self.shards.counts)
+        if ids.size and ids.max() > n_types:
+            raise CorpusError(
+                f"{self.shards.folder}: expected ids up to {n_types}, the number of "
+                f"types, found {ids.max()}. Remove the folder and prepare the corpus "
+                "again."
+            )
         return ids
 
     def describe(self, place: int, n_ids: int) -> str:

@@ -6,6 +6,9 @@ A folder contains
   counts.npy          number of occurrences of each type, (n_types,) int64
   tokens-00000.npy    type ids, with a 0 after each sentence, uint32; ends with a 0
   documents-00000.npy positions in that shard where documents end, int64
+
+meta.json also has the size and checksum of each of the others, which are compared when
+the folder is opened.
 """
 
 import hashlib
@@ -20,9 +23,13 @@ from ...files import write_json
 from ...text.files import CorpusError
 from ...text.tokenization import Tokenization
 from ...text.tokenizers import END_OF_SENTENCE, Tokenized
+from .stored_files import StoredFile, date, describe, read_descriptions
 
 META = "meta.json"
 TYPES, COUNTS = "types.txt", "counts.npy"
+TOKENS, DOCUMENTS = "tokens-{:05}.npy", "documents-{:05}.npy"
+DAMAGE = (OSError, ValueError, EOFError, SyntaxError, TokenError)
+"""Errors of NumPy for damaged files, whose header it evaluates as Python."""
 
 
 class ShardWriter:
@@ -42,6 +49,7 @@ class ShardWriter:
         self._documents: List[int] = []
         self._size = 0
         self._hash = hashlib.blake2b(digest_size=8)
+        self._stored: Dict[str, List[Any]] = {}
 
     def add(self, chunk: Tokenized) -> None:
         """Add a chunk, with its types renumbered for the whole corpus."""
@@ -76,7 +84,8 @@ class ShardWriter:
         text = "\n".join(self.types) + "\n"
         (self.folder / TYPES).write_bytes(text.encode("utf8"))
         self._hash.update(text.encode("utf8"))
-        np.save(self.folder / COUNTS, self.counts[: len(self.types)])
+        self._save(COUNTS, self.counts[: len(self.types)])
+        self._describe(TYPES)
         write_json(
             self.folder / META,
             {
@@ -87,8 +96,10 @@ class ShardWriter:
                 "n_sentences": sum(shard["n_sentences"] for shard in self.shards),
                 "n_documents": sum(shard["n_documents"] for shard in self.shards),
                 "shards": self.shards,
+                "stored": self._stored,
             },
         )
+        date(self.folder / META, self._stored)
 
     def _end_document(self, end: int) -> None:
         """End a document, unless several empty lines have ended it already."""
@@ -101,8 +112,8 @@ class ShardWriter:
         documents = np.asarray(self._documents, dtype=np.int64)
         self._hash.update(ids.tobytes())
         number = len(self.shards)
-        np.save(self.folder / f"tokens-{number:05}.npy", ids)
-        np.save(self.folder / f"documents-{number:05}.npy", documents)
+        self._save(TOKENS.format(number), ids)
+        self._save(DOCUMENTS.format(number), documents)
         self.shards.append(
             {
                 "n_ids": len(ids),
@@ -112,13 +123,25 @@ class ShardWriter:
         )
         self._ids, self._documents, self._size = [], [], 0
 
+    def _save(self, name: str, array: np.ndarray) -> None:
+        np.save(self.folder / name, array)
+        self._describe(name)
+
+    def _describe(self, name: str) -> None:
+        self._stored.update(describe(self.folder / name))
+
 
 class Shards:
     """A prepared corpus, read through memory maps. Its `identity` is a hash of all ids
     and types, wherever the folder is.
 
+    Each file is compared with its size in meta.json and, unless both were modified at
+    the same time, with its checksum. Folders of version 0.1 have only the identity,
+    which is always computed. Both take about a second per GB.
+
     folder (Union[str, Path]): A folder written by `ShardWriter`.
-    RAISES: CorpusError if the folder is incomplete, damaged, or something else.
+    RAISES: CorpusError if the folder is incomplete, damaged, changed, or something
+        else.
     """
 
     def __init__(self, folder: Union[str, Path]) -> None:
@@ -137,19 +160,23 @@ class Shards:
             ]
             n_types = self.meta["n_types"]
             self.identity: str = self.meta["identity"]
-        except (KeyError, TypeError, ValueError) as error:
+            self._files = self._stored_files(len(sizes))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CorpusError(
                 f"{meta}: expected the JSON written with the shards, found {error!r}: "
                 "prepare the corpus again."
             ) from error
-        self.counts = self._load(COUNTS, n_types)
+        self._files = {name: file.verified() for name, file in self._files.items()}
+        self.counts = self._load(COUNTS, n_types, np.int64)
         self.tokens: List[np.ndarray] = []
         self.documents: List[np.ndarray] = []
         for number, (n_ids, n_documents) in enumerate(sizes):
-            self.tokens.append(
-                self._load(f"tokens-{number:05}.npy", n_ids, mapped=True)
-            )
-            self.documents.append(self._load(f"documents-{number:05}.npy", n_documents))
+            tokens = self._load(TOKENS.format(number), n_ids, np.uint32, mapped=True)
+            documents = self._load(DOCUMENTS.format(number), n_documents, np.int64)
+            self.tokens.append(tokens)
+            self.documents.append(documents)
+        if "stored" not in self.meta:
+            self._check_identity()
 
     @property
     def tokenization(self) -> Optional[Tokenization]:
@@ -165,38 +192,80 @@ class Shards:
         """Number of words and ends of sentences."""
         return sum(len(tokens) for tokens in self.tokens)
 
+    def check_unchanged(self, number: int) -> None:
+        """Check that a shard has not changed since the folder was opened.
+
+        RAISES: CorpusError if it has, or was removed.
+        """
+        self._files[TOKENS.format(number)].check_unchanged()
+
     def types(self) -> List[str]:
         """Read the distinct words. The type i is `types()[i - 1]`."""
         try:
             text = (self.folder / TYPES).read_bytes().decode("utf8")
         except (OSError, UnicodeDecodeError) as error:
-            raise CorpusError(
-                f"{self.folder / TYPES}: expected {self.meta['n_types']} lines of "
-                f"UTF-8, found {error}: prepare the corpus again."
-            ) from error
+            expected = f"{self.meta['n_types']} lines of UTF-8"
+            raise self._damaged(TYPES, expected, error) from error
         types = text.split("\n")[:-1]
         if len(types) != self.meta["n_types"]:
-            raise CorpusError(
-                f"{self.folder / TYPES}: expected {self.meta['n_types']} lines, found "
-                f"{len(types)}. The file has changed: prepare the corpus again."
-            )
+            expected = f"{self.meta['n_types']} lines"
+            raise self._damaged(TYPES, expected, f"{len(types)}")
         return types
 
-    def _load(self, name: str, length: int, *, mapped: bool = False) -> np.ndarray:
-        path = self.folder / name
-        try:
-            array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None)
-        except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
+    def _stored_files(self, n_shards: int) -> Dict[str, StoredFile]:
+        """What meta.json says about the other files.
+
+        RAISES: ValueError if it does not speak of the files that `n_shards` have.
+        """
+        names = {TYPES, COUNTS}
+        for number in range(n_shards):
+            names |= {TOKENS.format(number), DOCUMENTS.format(number)}
+        stored = self.meta.get("stored")
+        if stored is None:  # version 0.1
+            paths = [self.folder / name for name in sorted(names)]
+            return {path.name: StoredFile.of(path) for path in paths}
+        if set(stored) != names:
+            other = ", ".join(sorted(names.symmetric_difference(stored))[:4])
+            raise ValueError(f"{n_shards} shards, but not their files: {other}")
+        return read_descriptions(self.folder / META, stored)
+
+    def _check_identity(self) -> None:
+        """RAISES: CorpusError if the ids or types are not those that were written."""
+        identity = hashlib.blake2b(digest_size=8)
+        for tokens in self.tokens:
+            identity.update(tokens.data)
+        identity.update(("\n".join(self.types()) + "\n").encode("utf8"))
+        if identity.hexdigest() != self.identity:
             raise CorpusError(
-                f"{path}: expected {length} numbers, found a file that cannot be read "
-                f"({error}): prepare the corpus again."
-            ) from error
-        if array.shape != (length,):
-            raise CorpusError(
-                f"{path}: expected {length} numbers, found {array.shape}: prepare the "
-                "corpus again."
+                f"{self.folder}: expected ids and types with the hash {self.identity}, "
+                f"found {identity.hexdigest()}. They have changed since they were "
+                "written: restore them, or remove the folder and prepare the corpus "
+                "again."
             )
+
+    def _load(
+        self, name: str, length: int, dtype: type, *, mapped: bool = False
+    ) -> np.ndarray:
+        try:
+            path = self.folder / name
+            array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None)
+        except DAMAGE as error:
+            raise self._damaged(name, f"{length} numbers", error) from error
+        if array.shape != (length,) or array.dtype != dtype:
+            expected = f"{length} numbers of type {np.dtype(dtype)}"
+            found = f"{array.dtype} of shape {array.shape}"
+            raise self._damaged(name, expected, found)
         return array
+
+    def _damaged(
+        self, name: str, expected: str, found: Union[str, Exception]
+    ) -> CorpusError:
+        if isinstance(found, Exception):
+            found = f"a file that cannot be read ({found})"
+        return CorpusError(
+            f"{self.folder / name}: expected {expected}, found {found}: restore it, or "
+            "remove its folder and prepare the corpus again."
+        )
 
 
 def read_sentences(shards: Shards, ids: Iterable[int]) -> List[List[str]]:

@@ -20,7 +20,16 @@ from ...files import replace_file, replace_folder, write_json
 
 TENSORS, META = "state.safetensors", "state.json"
 _PREFIX = "step-"
-_LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+_DAMAGED = "damaged-"
+_LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    SafetensorError,
+)
 
 
 class Checkpoint(NamedTuple):
@@ -85,7 +94,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
                     f"({path.name}: {error}). Restore a copy, or name another output "
                     "folder to start over."
                 ) from error
-            damaged = path.with_name(f"damaged-{path.name}")
+            damaged = path.with_name(f"{_DAMAGED}{path.name}")
             shutil.rmtree(damaged, ignore_errors=True)
             os.replace(path, damaged)
             say(
@@ -111,7 +120,7 @@ def load_step(folder: Path, step: int) -> Checkpoint:
 
 
 def prune(folder: Path, keep: int, best: Optional[int]) -> None:
-    """Remove old checkpoints, and what killed processes left.
+    """Remove old and damaged checkpoints, and what killed processes left.
 
     keep (int): Number of newest checkpoints to keep.
     best (Optional[int]): Step of another checkpoint to keep.
@@ -120,8 +129,8 @@ def prune(folder: Path, keep: int, best: Optional[int]) -> None:
     for path in paths[:-keep]:
         if _step(path) != best:
             shutil.rmtree(path, ignore_errors=True)
-    for ending in ("part", "old"):
-        for path in folder.glob(f"{_PREFIX}*.{ending}"):
+    for rest in (f"{_PREFIX}*.part", f"{_PREFIX}*.old", f"{_DAMAGED}{_PREFIX}*"):
+        for path in folder.glob(rest):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -133,6 +142,8 @@ def _load(path: Path) -> Checkpoint:
     ):
         if checksum != expected:
             raise ValueError(f"{name} has checksum {checksum}, not {expected}")
+    if state["step"] != _step(path):
+        raise ValueError(f"{META} is of step {state['step']}")
     return Checkpoint(state["step"], load_file(path / TENSORS), state["meta"])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -14,6 +16,9 @@ from helpers.corpora import Documents, corpus_refused, documents_of, read_back, 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.files import hash_files
+from spacy_elmo.pretraining.data import stored_files
+from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter, read_sentences
 from spacy_elmo.text.files import CorpusError, read_chunks
 from spacy_elmo.text.tokenizers import tokenize_whitespace
@@ -243,4 +248,108 @@ def test_damaged_files(folder: Path, name: str, damage: str) -> None:
 def test_shards_in_the_wrong_order(folder: Path) -> None:
     (folder / "tokens-00001.npy").replace(folder / "tokens-00000.npy")
     with pytest.raises(CorpusError):
+        Shards(folder)
+
+
+def change(path: Path, how: str) -> None:
+    """Write other contents of the same size, or of another type, and keep the time."""
+    stat = path.stat()
+    array = np.load(path)
+    if how == "another id":
+        array[0] = 2
+    elif how == "zeros":
+        array[:] = 0
+    elif how == "another type":
+        array = array.astype(np.int64)
+    np.save(path, array)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("how", ["another id", "zeros", "another type"])
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_changed_in_place(folder: Path, how: str, version: str) -> None:
+    if version == "0.1":
+        make_old(folder)
+    change(folder / "tokens-00000.npy", how)
+    with corpus_refused(folder, "prepare the corpus again"):
+        Shards(folder)
+
+
+def make_old(folder: Path) -> None:
+    """Make meta.json as version 0.1 wrote it."""
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf8"))
+    del meta["stored"]
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf8")
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_shards_removed_from_meta(folder: Path, version: str) -> None:
+    if version == "0.1":
+        make_old(folder)
+    meta = json.loads((folder / "meta.json").read_text(encoding="utf8"))
+    meta["shards"] = []
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf8")
+    with corpus_refused(folder, "prepare the corpus again"):
+        Shards(folder)
+
+
+def test_unchanged_files_are_not_read_and_copies_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def spy(paths: Sequence[Path]) -> str:
+        hashed.extend(path.name for path in paths)
+        return hash_files(paths)
+
+    monkeypatch.setattr(stored_files, "hash_files", spy)
+    Shards(folder)
+    Shards(shutil.copytree(folder, tmp_path / "same times"))
+    Shards(folder.rename(tmp_path / "moved"))
+    assert hashed == []
+    copy = tmp_path / "other times"
+    shutil.copytree(tmp_path / "moved", copy)
+    for path in copy.iterdir():
+        os.utime(path, ns=(1, 1 if path.suffix == ".json" else 2))
+    Shards(copy)
+    assert sorted(hashed) == sorted(
+        p.name for p in copy.iterdir() if p.suffix != ".json"
+    )
+
+
+def test_folder_of_version_0_1(folder: Path) -> None:
+    tokens = [array.tolist() for array in Shards(folder).tokens]
+    make_old(folder)
+    assert [array.tolist() for array in Shards(folder).tokens] == tokens
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "removed"])
+def test_changes_while_in_use(folder: Path, how: str) -> None:
+    """Reading beyond the end of a mapped file would be a bus error."""
+    shards = Shards(folder)
+    lanes = Lanes(shards, 1, 2)
+    lanes.window(0)
+    path = folder / "tokens-00001.npy"
+    if how == "cut":
+        os.truncate(path, 128)
+    elif how == "removed":
+        path.unlink()
+    else:
+        change(path, "zeros")
+    with corpus_refused(path, "prepare the corpus again"):
+        for step in range(lanes.steps_per_epoch):
+            lanes.window(step)
+
+
+def test_ids_of_unknown_types(folder: Path) -> None:
+    shards = Shards(folder)
+    shards.counts = shards.counts[:2]
+    with corpus_refused(folder, "expected ids up to 2"):
+        Lanes(shards, 1, 8).window(0)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"shards": 3}', "[[[]]]"])
+def test_meta_that_is_something_else(folder: Path, text: str) -> None:
+    (folder / "meta.json").write_text(text)
+    with corpus_refused(folder / "meta.json", "prepare the corpus again"):
         Shards(folder)

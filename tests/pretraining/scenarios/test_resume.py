@@ -202,11 +202,15 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
+def nest_json(folder: Path) -> None:
+    (folder / "state.json").write_text("[" * 100_000)
+
+
 def zero_json(folder: Path) -> None:
     (folder / "state.json").write_bytes(b"\0" * 100)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_bit, empty, zero_json])
+@pytest.mark.parametrize("damage", [truncate, flip_bit, empty, nest_json, zero_json])
 def test_the_newest_checkpoint_is_damaged(
     texts: Path, whole: Path, stopped: Path, damage: Any
 ) -> None:
@@ -216,8 +220,6 @@ def test_the_newest_checkpoint_is_damaged(
     assert len(warnings) == 1
     assert "step-00000008" in warnings[0]
     assert resumed_at(stopped) == [6]
-    assert (stopped / "checkpoints" / "damaged-step-00000008").is_dir()
-    shutil.rmtree(stopped / "checkpoints" / "damaged-step-00000008")
     runs.assert_same(stopped, whole)
 
 
