@@ -1,0 +1,75 @@
+"""Measure the memory of a pipeline over many short docs of new words, with and without
+memory zones."""
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import Annotated, Any, Dict, Iterator, List
+
+import spacy
+import srsly
+import torch
+import typer
+from load_test import resident_mb
+from spacy.language import Language
+from spacy.util import minibatch
+
+N_WARM_UP = 5_000
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def make_texts(n_texts: int, seed: int) -> Iterator[str]:
+    """Yield texts of ten words that are most likely new."""
+    choice = random.Random(seed)
+    for _ in range(n_texts):
+        yield " ".join("".join(choice.choices(LETTERS, k=7)) for _ in range(10))
+
+
+def run(nlp: Language, texts: Iterator[str], use_zones: bool) -> None:
+    """Compute the vectors of all texts, in batches of 100."""
+    for batch in minibatch(texts, 100):
+        if use_zones:
+            with nlp.memory_zone():
+                consume(nlp, batch)
+        else:
+            consume(nlp, batch)
+
+
+def consume(nlp: Language, texts: List[str]) -> None:
+    for doc in nlp.pipe(texts):
+        assert doc.vector.any()
+
+
+def measure(n_docs: int, use_zones: bool) -> Dict[str, Any]:
+    """Memory before and after `n_docs`, once caches are full."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("elmo", config={"model": {"precision": "auto", "word_cache_mb": 8}})
+    run(nlp, make_texts(N_WARM_UP, seed=0), use_zones)
+    before, start = resident_mb(os.getpid()), time.perf_counter()
+    run(nlp, make_texts(n_docs, seed=1), use_zones)
+    after = resident_mb(os.getpid())
+    return {
+        "memory_zones": use_zones,
+        "docs": n_docs,
+        "docs_per_second": round(n_docs / (time.perf_counter() - start)),
+        "memory_mb": {"before": round(before, 1), "after": round(after, 1)},
+        "memory_growth_percent": round(100 * (after / before - 1), 2),
+        "strings": len(nlp.vocab.strings),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def main(
+    output: Annotated[Path, typer.Argument(help="JSON file to write")],
+    n_docs: Annotated[int, typer.Option(help="Number of docs", min=1)] = 100_000,
+) -> None:
+    """Measure with memory zones, then without, and write both to OUTPUT."""
+    results = [measure(n_docs, use_zones) for use_zones in (True, False)]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    srsly.write_json(output, results)
+    print(srsly.json_dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
