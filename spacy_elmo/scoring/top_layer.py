@@ -1,0 +1,124 @@
+"""From the biLM's top layer to the scores of words."""
+
+from typing import Iterator, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..bilm import BiLM
+from ..bilm.softmax import OutputLayer
+from ..text.vocabulary import BEGIN, END, UNKNOWN
+from .distributions import score_targets
+from .sentence_scores import SentenceScores
+
+
+class Boundaries(NamedTuple):
+    """Top layer at the boundaries of any sentence. They are the same for all sentences,
+    because each LM reads its boundary token first.
+
+    begin (Tensor): Forward half at the beginning, which predicts the first word, shape
+        (1, projection_dim).
+    end (Tensor): Backward half at the end, which predicts the last word, shape
+        (1, projection_dim).
+    """
+
+    begin: Tensor
+    end: Tensor
+
+
+@torch.no_grad()
+def compute_boundaries(bilm: BiLM, dtype: torch.dtype = torch.float32) -> Boundaries:
+    """Compute the top layer at the boundaries of a sentence.
+
+    dtype (torch.dtype): Dtype of the matrix products, as for the words.
+    """
+    width = bilm.config.projection_dim
+    vectors = bilm.encode_words(bilm.characters.boundaries, dtype)
+    layers, _ = bilm.contextualize(vectors, [2], None, dtype)
+    return Boundaries(layers[-1, :1, :width], layers[-1, 1:, width:])
+
+
+class TopLayerScorer:
+    """Scores words from the top layer of a biLM that has read their sentences.
+
+    output_layer (OutputLayer): The output layer that was trained with the biLM.
+    words (Sequence[str]): The output layer's vocabulary, in the order of its rows, with
+        <S>, </S> and <UNK>.
+    RAISES: ValueError if the vocabulary does not fit the output layer.
+    """
+
+    def __init__(self, output_layer: OutputLayer, words: Sequence[str]) -> None:
+        index = {word: number for number, word in enumerate(words)}
+        missing = [word for word in (BEGIN, END, UNKNOWN) if word not in index]
+        if missing or len(words) != output_layer.n_words:
+            raise ValueError(
+                f"words: expected the {output_layer.n_words} words of the output "
+                f"layer, with {BEGIN}, {END} and {UNKNOWN}; found {len(words)} words"
+                f"{' without ' + ', '.join(missing) if missing else ''}. Use the "
+                "vocabulary that was saved with these weights."
+            )
+        self.output_layer = output_layer
+        self.words = list(words)
+        self._index = index
+
+    def score(
+        self, sentences: Sequence[Sequence[str]], top: Tensor, boundaries: Boundaries
+    ) -> Iterator[SentenceScores]:
+        """Score each word of each sentence.
+
+        sentences (Sequence[Sequence[str]]): Tokenized sentences; may be empty.
+        top (Tensor): Top layer of their words, sentence after sentence, without
+            boundary tokens, shape (n_words, 2 * projection_dim).
+        boundaries (Boundaries): From the same biLM.
+        YIELDS (SentenceScores): One per sentence, in order.
+        """
+        width = top.shape[1] // 2
+        unknown = self._index[UNKNOWN]
+        words = [word for sentence in sentences for word in sentence]
+        ids = np.asarray([self._index.get(w, unknown) for w in words], dtype=np.int64)
+        lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        # Of the states below, row 0 is the boundary that the LM reads before the words.
+        rows = np.arange(1, len(words) + 1)
+        forward = self._score_targets(
+            torch.cat([boundaries.begin, top[:, :width]]),
+            np.insert(rows, starts, 0),
+            np.insert(ids, ends, self._index[END]),
+        )
+        backward = self._score_targets(
+            torch.cat([boundaries.end, top[:, width:]]),
+            np.insert(rows, ends, 0),
+            np.insert(ids, starts, self._index[BEGIN]),
+        )
+        cuts = (ends + np.arange(1, len(ends) + 1))[:-1]
+        arrays = (*forward, *backward, np.insert(ids != unknown, ends, True))
+        parts = [np.split(array, cuts) for array in arrays]
+        for _, f, f_entropy, b, b_entropy, known in zip(sentences, *parts):
+            yield SentenceScores(
+                forward=f[:-1].copy(),
+                backward=b[1:].copy(),
+                forward_entropy=f_entropy[:-1].copy(),
+                backward_entropy=b_entropy[1:].copy(),
+                end=float(f[-1]),
+                begin=float(b[0]),
+                end_entropy=float(f_entropy[-1]),
+                begin_entropy=float(b_entropy[0]),
+                known=known[:-1].copy(),
+            )
+
+    def _score_targets(
+        self, states: Tensor, rows: np.ndarray, targets: np.ndarray
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """Score targets that are predicted by the given rows of the states.
+
+        RETURNS (Tuple[ndarray, ndarray]): Log-probabilities and entropies.
+        """
+        scores = score_targets(
+            self.output_layer,
+            states[torch.from_numpy(rows).to(states.device)],
+            torch.from_numpy(targets).to(states.device),
+        )
+        log_probs, entropies = (part.float().cpu().numpy() for part in scores)
+        return log_probs, entropies
