@@ -6,7 +6,7 @@ Each variant has its training loss (`forward`) and the exact negative log likeli
 """
 
 import math
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -42,6 +42,10 @@ class FullSoftmax(nn.Module):
     @property
     def n_words(self) -> int:
         return self.weight.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.weight.shape[1]
 
     @torch.no_grad()
     def start_from(self, counts: np.ndarray) -> None:
@@ -259,6 +263,10 @@ class AdaptiveSoftmax(nn.Module):
     def n_words(self) -> int:
         return self.softmax.n_classes
 
+    @property
+    def width(self) -> int:
+        return self.softmax.in_features
+
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Compute -log p of each target, (n,), from hidden (n, width)."""
         return -self.softmax(hidden, targets).output
@@ -276,6 +284,24 @@ def _exact_backend(hidden: Tensor, weight: Tensor) -> Backend:
 
 
 OutputLayer = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]
+
+
+def output_layer_settings(layer: OutputLayer) -> Dict[str, Any]:
+    """Return the settings with which `make_output_layer` makes such a layer."""
+    settings: Dict[str, Any] = {
+        "type": "full",
+        "n_samples": 1,
+        "cutoffs": [],
+        "div_value": 4.0,
+    }
+    if isinstance(layer, SampledSoftmax):
+        settings.update(type="sampled", n_samples=layer.n_samples)
+    elif isinstance(layer, AdaptiveSoftmax):
+        cutoffs = [int(cutoff) for cutoff in layer.softmax.cutoffs[:-1]]
+        settings.update(
+            type="adaptive", cutoffs=cutoffs, div_value=layer.softmax.div_value
+        )
+    return settings
 
 
 def make_output_layer(

@@ -94,7 +94,7 @@ def from_bytes(data: bytes, source: PathLike = "the stored biLM") -> BiLM:
     source (PathLike): How error messages refer to the data.
     RAISES: WeightsError if the data is damaged or inconsistent.
     """
-    metadata = _read_metadata(data, source)
+    metadata = read_metadata(data, source)
     if HEADER not in metadata:
         raise WeightsError(
             f"{source}: expected a safetensors file written by spacy-elmo, found one "
@@ -145,7 +145,7 @@ def _read_vocabulary(entries: Any, n_ids: int) -> Dict[str, int]:
     return vocabulary
 
 
-def _read_metadata(data: bytes, source: PathLike) -> Dict[str, str]:
+def read_metadata(data: bytes, source: PathLike) -> Dict[str, str]:
     """Read the metadata from the header, which the library only does for files: 8 bytes
     of length, then JSON."""
     size = int.from_bytes(data[:8], "little")

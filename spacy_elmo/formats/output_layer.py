@@ -1,17 +1,29 @@
-"""The output layer of a language model and its vocabulary, beside our own format."""
+"""The output layer of a language model and its vocabulary: next to our own format, or
+as bytes."""
 
 import json
 from pathlib import Path
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
+from torch import Tensor
 
-from ..bilm.softmax import OutputLayer, make_output_layer
+from ..bilm.softmax import OutputLayer, make_output_layer, output_layer_settings
 from ..files import replace_file
 from ..text.tokenization import PRETRAINING_META
 from ..text.vocabulary import Vocabulary
 from .checks import WeightsError
+from .native import HEADER, read_metadata
+
+_DAMAGE = (
+    AttributeError,
+    KeyError,
+    RuntimeError,  # RecursionError is one
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 
 SOFTMAX, VOCABULARY, META = "softmax.safetensors", "vocabulary.txt", PRETRAINING_META
 
@@ -36,8 +48,7 @@ def write_output_layer(
 
     RAISES: OSError if the disk is full or cannot be written.
     """
-    state = softmax.state_dict()
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    tensors = _tensors(softmax)
     with replace_file(folder / SOFTMAX) as path:
         try:
             save_file(tensors, str(path))
@@ -75,16 +86,53 @@ def read_output_layer(folder: Path, width: int) -> StoredOutputLayer:
         meta = json.loads((folder / META).read_text(encoding="utf8"))
         softmax = make_output_layer(len(vocabulary), width, **meta["softmax"])
         softmax.load_state_dict(load_file(folder / SOFTMAX))
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,  # RecursionError is one
-        SafetensorError,
-    ) as error:
+    except _DAMAGE as error:
         raise WeightsError(
             f"{folder}: expected {META}, {VOCABULARY} and {SOFTMAX} as pretraining "
             f"wrote them, found others ({error}). Copy or train it again."
         ) from error
     return StoredOutputLayer(softmax, vocabulary, meta)
+
+
+def has_output_layer(folder: Path) -> bool:
+    """Whether a folder has an output layer."""
+    return all((folder / name).is_file() for name in (SOFTMAX, VOCABULARY, META))
+
+
+def to_bytes(softmax: OutputLayer, words: Sequence[str]) -> bytes:
+    """Serialize an output layer in safetensors format, with its settings and vocabulary
+    in the header.
+
+    words (Sequence[str]): Words of its rows.
+    """
+    header = {
+        "softmax": {"width": softmax.width, **output_layer_settings(softmax)},
+        "words": list(words),
+    }
+    data: bytes = save(_tensors(softmax), metadata={HEADER: json.dumps(header)})
+    return data
+
+
+def from_bytes(data: bytes) -> Tuple[OutputLayer, List[str]]:
+    """Load what `to_bytes` returned.
+
+    RETURNS (Tuple[OutputLayer, List[str]]): The output layer and the words of its rows.
+    RAISES: WeightsError if the data is damaged.
+    """
+    source = "the stored output layer"
+    try:
+        header = json.loads(read_metadata(data, source)[HEADER])
+        words = [str(word) for word in header["words"]]
+        softmax = make_output_layer(len(words), **header["softmax"])
+        softmax.load_state_dict(load(data))
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{source}: expected what spacy-elmo stored with the pipeline, found a "
+            f"damaged one ({error}). Copy the pipeline again."
+        ) from error
+    return softmax, words
+
+
+def _tensors(softmax: OutputLayer) -> Dict[str, Tensor]:
+    state = softmax.state_dict()
+    return {name: tensor.cpu().contiguous() for name, tensor in state.items()}

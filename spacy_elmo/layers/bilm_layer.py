@@ -94,6 +94,7 @@ class BiLMShim(PyTorchShim):
     """PyTorchShim around a biLM, whose caches are cleared when the weights change.
 
     word_cache_mb (float): Applied to every biLM that is put in.
+    source (Optional[Callable]): An attribute: the loader of the biLM, if there was one.
     """
 
     def __init__(self, word_cache_mb: float) -> None:
@@ -101,6 +102,7 @@ class BiLMShim(PyTorchShim):
             NoWeights(), serialize_model=_serialize, deserialize_model=_deserialize
         )
         self.word_cache_mb = word_cache_mb
+        self.source: Optional[Callable[[], BiLM]] = None
 
     @property
     def bilm(self) -> Optional[BiLM]:
@@ -167,6 +169,7 @@ class BiLMShim(PyTorchShim):
 
     def from_bytes(self, bytes_data: bytes) -> "BiLMShim":
         super().from_bytes(bytes_data)
+        self.source = None
         if self.bilm is not None:
             self.bilm.word_cache_mb = self.word_cache_mb
         return self

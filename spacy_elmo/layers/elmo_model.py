@@ -35,10 +35,12 @@ class DocReading:
 
     window (int): Maximum sentence length for docs without sentence boundaries.
     group_tokens (int): Maximum number of tokens that are sorted into batches together.
+    precision (str): Precision of matrix products.
     """
 
     window: int
     group_tokens: int
+    precision: str
 
 
 def build_elmo_model_v1(
@@ -84,7 +86,7 @@ def build_elmo_model_v1(
         layers=[build_torch_bilm(batch_tokens, precision, word_cache_mb)],
         dims={"nO": None},
         attrs={
-            "reading": DocReading(window, GROUP_BATCHES * batch_tokens),
+            "reading": DocReading(window, GROUP_BATCHES * batch_tokens, precision),
             "training_cache": LayerCache(layer_cache_mb * (1 - EVALUATION_SHARE)),
             "evaluation_cache": LayerCache(
                 layer_cache_mb * EVALUATION_SHARE, spills=False
@@ -127,7 +129,7 @@ def find_bilm(model: Model[List[Doc], DocLayers]) -> Optional[BiLM]:
     if shim.bilm is None and "default_weights" in model.attrs:
         loader = model.attrs["default_weights"]()
         if loader is not None:
-            set_bilm(model, loader())
+            set_bilm(model, loader(), loader)
     return shim.bilm
 
 
@@ -142,9 +144,25 @@ def get_bilm(model: Model[List[Doc], DocLayers]) -> BiLM:
     return bilm
 
 
-def set_bilm(model: Model[List[Doc], DocLayers], bilm: BiLM) -> None:
-    """Put a biLM inside, replacing the current one if there is any."""
-    cast(BiLMShim, model.layers[0].shims[0]).bilm = bilm
+def get_source(
+    model: Model[List[Doc], DocLayers],
+) -> Optional[Callable[[], BiLM]]:
+    """Get the loader that the biLM inside comes from, if any."""
+    return cast(BiLMShim, model.layers[0].shims[0]).source
+
+
+def set_bilm(
+    model: Model[List[Doc], DocLayers],
+    bilm: BiLM,
+    source: Optional[Callable[[], BiLM]] = None,
+) -> None:
+    """Put a biLM inside, replacing the current one if there is any.
+
+    source (Optional[Callable]): The loader that it comes from, if any.
+    """
+    shim = cast(BiLMShim, model.layers[0].shims[0])
+    shim.bilm = bilm
+    shim.source = source
     model.set_dim("nO", bilm.config.width, force=True)
 
 

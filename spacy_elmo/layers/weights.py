@@ -15,6 +15,8 @@ from spacy.util import registry
 
 from ..bilm import BiLM
 from ..formats import WeightsError, load_bilm
+from ..formats.output_layer import StoredOutputLayer, read_output_layer
+from ..text.tokenization import weights_folder
 
 Loader = Callable[[], BiLM]
 
@@ -23,7 +25,7 @@ BUNDLED = Path(__file__).parent.parent / "weights"
 
 def bundled_weights_v1() -> Loader:
     """spacy_elmo.BundledWeights.v1: the English weights that ship with the package."""
-    return _load_bundled
+    return BUNDLED_WEIGHTS
 
 
 def pretrained_weights_v1(path: Optional[Path]) -> Optional[Loader]:
@@ -31,7 +33,7 @@ def pretrained_weights_v1(path: Optional[Path]) -> Optional[Loader]:
 
     path (Optional[Path]): Folder or file. None has the same effect as no loader.
     """
-    return None if path is None else partial(load_bilm, path)
+    return None if path is None else PretrainedWeights(path)
 
 
 def allennlp_weights_v1(
@@ -45,14 +47,41 @@ def allennlp_weights_v1(
     return partial(_load_pair, options_file, weights_file)
 
 
-def _load_bundled() -> BiLM:
-    if not BUNDLED.is_dir():
-        raise WeightsError(
-            f"{BUNDLED}: expected the weights that ship with spacy-elmo, found no such "
-            "folder: this version ships none. Name your own with "
-            "spacy_elmo.PretrainedWeights.v1."
-        )
-    return load_bilm(BUNDLED)
+class PretrainedWeights:
+    """Loads a biLM when it is called, and its output layer on request.
+
+    path (Path): Folder or file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self) -> BiLM:
+        return load_bilm(self.path)
+
+    def output_layer(self, width: int) -> StoredOutputLayer:
+        """Read the output layer that was trained with the biLM.
+
+        width (int): The biLM's projection_dim.
+        RAISES: WeightsError if the weights have none, or if it is damaged.
+        """
+        return read_output_layer(weights_folder(self.path), width)
+
+
+class BundledWeights:
+    """Loads the weights that ship with the package, as `PretrainedWeights` does."""
+
+    def __call__(self) -> BiLM:
+        if not BUNDLED.is_dir():
+            raise WeightsError(
+                f"{BUNDLED}: expected the weights that ship with spacy-elmo, found no "
+                "such folder: this version ships none. Name your own with "
+                "spacy_elmo.PretrainedWeights.v1."
+            )
+        return load_bilm(BUNDLED)
+
+    def output_layer(self, width: int) -> StoredOutputLayer:
+        return read_output_layer(BUNDLED, width)
 
 
 def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> BiLM:
@@ -62,6 +91,9 @@ def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> Bi
             f"weights_file, found {options_file} and {weights_file}."
         )
     return load_bilm(options_file, weights_file)
+
+
+BUNDLED_WEIGHTS = BundledWeights()
 
 
 class DefaultWeights:
@@ -90,9 +122,9 @@ class DefaultWeights:
             block = components.get(self._name, {}).get("weights")
             if block:
                 named = registry.resolve({"weights": block})["weights"]
-                if named not in (None, _load_bundled):
+                if not isinstance(named, (type(None), BundledWeights)):
                     return None
-        return _load_bundled
+        return BUNDLED_WEIGHTS
 
     def __reduce__(self) -> Tuple[Any, ...]:
         """Copy and pickle the answer: the pipeline does not travel with a component."""

@@ -18,6 +18,7 @@ from ..layers.doc_layers import (
     tokens_are_same,
 )
 from ..layers.mix import Mix, mix_weights
+from .scores import SCORE_KEYS
 
 MIX_KEY = ("._.", "elmo_mix", 0, None)
 """The component's mix. A DocBin stores user_data but not doc.tensor, which can then be
@@ -34,7 +35,15 @@ store it, would lose them."""
 OLD_MIX_KEY = "elmo_mix"
 """Key of the mix in version 0.1."""
 
-KEYS = (LAYERS_KEY, TOKENS_KEY, MIX_KEY, TENSOR_KEY, VECTORS_KEY, OLD_MIX_KEY)
+KEYS = (
+    LAYERS_KEY,
+    TOKENS_KEY,
+    MIX_KEY,
+    TENSOR_KEY,
+    VECTORS_KEY,
+    OLD_MIX_KEY,
+    *SCORE_KEYS,
+)
 
 
 class DocElmo:
@@ -109,7 +118,7 @@ def annotate(
     """
     vectors = apply_mix(layers, mix)
     user_data: Dict[Any, Any] = doc.user_data
-    for key in (VECTORS_KEY, TENSOR_KEY, OLD_MIX_KEY):
+    for key in (VECTORS_KEY, TENSOR_KEY, OLD_MIX_KEY, *SCORE_KEYS):
         user_data.pop(key, None)
     user_data[MIX_KEY] = mix
     if set_tensor:

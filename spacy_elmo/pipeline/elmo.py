@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
+import srsly
+from spacy import util
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -14,15 +16,22 @@ from thinc.api import Config, Model, Optimizer
 from thinc.types import Floats3d
 
 from ..bilm import BiLM
+from ..files import write_bytes
 from ..layers.elmo_model import DocLayers, find_bilm, frozen_layers, get_bilm, set_bilm
 from ..layers.listener import ReceivedBatch
 from ..layers.mix import NAMED_MIXES, Mix
 from ..layers.sentences import SegmentationCheck
 from ..layers.tok2vec import replace_listener, replace_listener_config
 from ..layers.weights import DefaultWeights, Loader
+from ..scoring.scorer import Scorer
+from . import scores
 from .annotations import annotate, check_extension, install
+from .doc_scorer import DocScorer
 from .gradients import LayerGradients
 from .listeners import TWO_COMPONENTS, ListenerRegistry
+
+OUTPUT_LAYER = "output_layer"
+"""Name of the stored output layer."""
 
 DEFAULT_CONFIG = """
 [elmo]
@@ -31,6 +40,7 @@ mix = "mean"
 keep_layers = true
 keep_on_cpu = false
 set_tensor = true
+score = false
 
 [elmo.model]
 @architectures = "spacy_elmo.ElmoModel.v1"
@@ -44,7 +54,19 @@ layer_cache_mb = 1024
 
 @Language.factory(
     "elmo",
-    assigns=["doc.tensor", "doc._.elmo"],
+    assigns=[
+        "doc.tensor",
+        "doc._.elmo",
+        "token._.surprisal",
+        "token._.surprisal_backward",
+        "token._.entropy",
+        "token._.entropy_backward",
+        "token._.known",
+        "span._.surprisal",
+        "span._.surprisal_backward",
+        "doc._.perplexity",
+        "doc._.perplexity_backward",
+    ],
     default_config=Config().from_str(DEFAULT_CONFIG)["elmo"],
 )
 def make_elmo(
@@ -56,6 +78,7 @@ def make_elmo(
     keep_layers: bool,
     keep_on_cpu: bool,
     set_tensor: bool,
+    score: bool,
 ) -> "Elmo":
     """Create the component `elmo`. See `Elmo` for the settings."""
     for other_name, other in nlp.components:
@@ -71,6 +94,7 @@ def make_elmo(
         keep_layers=keep_layers,
         keep_on_cpu=keep_on_cpu,
         set_tensor=set_tensor,
+        score=score,
     )
 
 
@@ -90,6 +114,8 @@ class Elmo(ListenerRegistry, TrainablePipe):
     set_tensor (bool): Whether the vectors are written to doc.tensor. Set to False if
         later components listen to an earlier tok2vec component, because these
         communicate through doc.tensor.
+    score (bool): Whether tokens are scored, too: their surprisal and the entropy of
+        their distributions, in nats. Needs weights with an output layer.
     RAISES: ValueError if the mix is unknown.
     """
 
@@ -104,6 +130,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
         keep_layers: bool = True,
         keep_on_cpu: bool = False,
         set_tensor: bool = True,
+        score: bool = False,
     ) -> None:
         if isinstance(mix, str) and mix not in NAMED_MIXES:
             raise ValueError(
@@ -120,6 +147,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
         self.keep_layers = keep_layers
         self.keep_on_cpu = keep_on_cpu
         self.set_tensor = set_tensor
+        self._doc_scorer = DocScorer() if score else None
         self._segmentation = SegmentationCheck()
         self._gradients: Optional[LayerGradients] = None
         self._has_gradients = False
@@ -129,6 +157,8 @@ class Elmo(ListenerRegistry, TrainablePipe):
         )
         install()
         check_extension()
+        if score:
+            scores.install()
 
     @property
     def bilm(self) -> BiLM:
@@ -141,18 +171,75 @@ class Elmo(ListenerRegistry, TrainablePipe):
         RETURNS (Elmo): The component.
         """
         set_bilm(self.model, bilm)
+        self._drop_output_layer()
         return self
 
-    def to_bytes(self, **kwargs: Any) -> bytes:
-        """Serialize the component with its weights, including the default weights."""
-        find_bilm(self.model)
-        data: bytes = super().to_bytes(**kwargs)
+    def set_scorer(self, scorer: Scorer) -> "Elmo":
+        """Use a biLM together with its output layer. They are not copied.
+
+        scorer (Scorer): For example from `Scorer.load`.
+        RETURNS (Elmo): The component.
+        RAISES: ValueError if the setting `score` is false.
+        """
+        if self._doc_scorer is None:
+            raise ValueError(
+                f"{self.name!r}: expected the setting score = true, found false, with "
+                "which an output layer has no use. Change it, or use set_bilm."
+            )
+        self.set_bilm(scorer.bilm)
+        self._doc_scorer.scorer = scorer.top_layer_scorer
+        return self
+
+    def _drop_output_layer(self) -> None:
+        """Forget the output layer of an earlier biLM."""
+        if self._doc_scorer is not None:
+            self._doc_scorer = DocScorer()
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Serialize the component with its weights, including the default weights, and
+        the output layer if `score` is set.
+
+        exclude (Iterable[str]): Names of fields to leave out: "cfg", "vocab", "model"
+            or "output_layer".
+        """
+        has_weights = find_bilm(self.model) is not None
+        data: bytes = super().to_bytes(exclude=exclude)
+        if self._doc_scorer is not None and has_weights and OUTPUT_LAYER not in exclude:
+            fields = srsly.msgpack_loads(data)
+            fields[OUTPUT_LAYER] = self._doc_scorer.to_bytes(self.model)
+            data = srsly.msgpack_dumps(fields)
         return data
 
-    def to_disk(self, path: Union[str, Path], **kwargs: Any) -> None:
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "Elmo":
+        """Load what `to_bytes` returned."""
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._drop_output_layer()
+        if self._doc_scorer is not None:
+            setters: Dict[str, Callable[[bytes], Any]] = {
+                OUTPUT_LAYER: self._doc_scorer.from_bytes
+            }
+            util.from_bytes(bytes_data, setters, exclude)
+        return self
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Like `to_bytes`, to a folder."""
-        find_bilm(self.model)
-        super().to_disk(path, **kwargs)
+        has_weights = find_bilm(self.model) is not None
+        super().to_disk(path, exclude=exclude)
+        if self._doc_scorer is not None and has_weights and OUTPUT_LAYER not in exclude:
+            data = self._doc_scorer.to_bytes(self.model)
+            write_bytes(Path(path) / OUTPUT_LAYER, data)
+
+    def from_disk(
+        self, path: Union[str, Path], *, exclude: Iterable[str] = ()
+    ) -> "Elmo":
+        """Load what `to_disk` wrote."""
+        super().from_disk(path, exclude=exclude)
+        self._drop_output_layer()
+        stored = Path(path) / OUTPUT_LAYER
+        doc_scorer = None if OUTPUT_LAYER in exclude else self._doc_scorer
+        if doc_scorer is not None and stored.is_file():
+            doc_scorer.from_bytes(stored.read_bytes())
+        return self
 
     def predict(self, docs: Iterable[Doc]) -> List[Floats3d]:
         """RETURNS (List[Floats3d]): Shape (n_layers + 1, n_tokens, width) per doc."""
@@ -173,10 +260,10 @@ class Elmo(ListenerRegistry, TrainablePipe):
         return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Sequence[Doc], layers: Sequence[Floats3d]) -> None:
-        """Put layers and vectors on the docs.
+        """Put layers and vectors on the docs, and scores if `score` is set.
 
         RAISES: ValueError if a component would mistake doc.tensor for the output of a
-            tok2vec component.
+            tok2vec component, or if there is no output layer to score with.
         """
         self._check_tensor()
         for doc, doc_layers in zip(docs, layers):
@@ -190,6 +277,8 @@ class Elmo(ListenerRegistry, TrainablePipe):
                 set_tensor=self.set_tensor,
                 tensor_is_overwritten=bool(self._later_tok2vecs),
             )
+        if self._doc_scorer is not None:
+            self._doc_scorer.annotate(self.model, docs, layers)
 
     def initialize(
         self,
@@ -205,14 +294,18 @@ class Elmo(ListenerRegistry, TrainablePipe):
         weights (Optional[Loader]): Loader from [initialize.components.elmo.weights].
         RAISES: ValueError if there is no loader, no biLM was set before, and there are
             no default weights for the language, or if a component listens to a tok2vec
-            component that the pipeline lacks.
+            component that the pipeline lacks, or if `score` is set and the weights have
+            no output layer.
         """
         validate_get_examples(get_examples, "Elmo.initialize")
         if nlp is not None:
             self._check_upstreams(nlp)
         if weights is not None:
-            self.set_bilm(weights())
+            set_bilm(self.model, weights(), weights)
+            self._drop_output_layer()
         get_bilm(self.model)
+        if self._doc_scorer is not None:
+            self._doc_scorer.load(self.model)
 
     def update(
         self,

@@ -37,16 +37,16 @@ class Scorer:
         self, bilm: BiLM, output_layer: OutputLayer, words: Sequence[str]
     ) -> None:
         self.bilm = bilm
-        self._top_layer_scorer = TopLayerScorer(output_layer, words)
+        self.top_layer_scorer = TopLayerScorer(output_layer, words)
 
     @property
     def output_layer(self) -> OutputLayer:
-        return self._top_layer_scorer.output_layer
+        return self.top_layer_scorer.output_layer
 
     @property
     def words(self) -> List[str]:
         """The output layer's vocabulary, in the order of its rows."""
-        return self._top_layer_scorer.words
+        return self.top_layer_scorer.words
 
     @classmethod
     def load(cls, path: Union[str, Path]) -> "Scorer":
@@ -89,7 +89,7 @@ class Scorer:
         dtype = resolve_precision(precision, self.bilm.device)
         results: Dict[int, SentenceScores] = {}
         boundaries = compute_boundaries(self.bilm, dtype)
-        score = self._top_layer_scorer.score
+        score = self.top_layer_scorer.score
         with torch.no_grad():
             for numbers in group_by_length(words, batch_tokens):
                 batch = [words[number] for number in numbers]

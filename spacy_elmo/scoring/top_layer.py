@@ -12,6 +12,12 @@ from ..text.vocabulary import BEGIN, END, UNKNOWN
 from .distributions import score_targets
 from .sentence_scores import SentenceScores
 
+NOT_FINITE = (
+    "expected log-probabilities that are finite numbers, found infinity or NaN: the "
+    "weights are damaged, or their values are too large. Load the weights again, or "
+    "use others."
+)
+
 
 class Boundaries(NamedTuple):
     """Top layer at the boundaries of any sentence. They are the same for all sentences,
@@ -72,6 +78,7 @@ class TopLayerScorer:
             boundary tokens, shape (n_words, 2 * projection_dim).
         boundaries (Boundaries): From the same biLM.
         YIELDS (SentenceScores): One per sentence, in order.
+        RAISES: ValueError if a log-probability is not finite.
         """
         width = top.shape[1] // 2
         unknown = self._index[UNKNOWN]
@@ -93,6 +100,8 @@ class TopLayerScorer:
             np.insert(ids, starts, self._index[BEGIN]),
         )
         cuts = (ends + np.arange(1, len(ends) + 1))[:-1]
+        if not (np.isfinite(forward[0]).all() and np.isfinite(backward[0]).all()):
+            raise ValueError(NOT_FINITE)
         arrays = (*forward, *backward, np.insert(ids != unknown, ends, True))
         parts = [np.split(array, cuts) for array in arrays]
         for _, f, f_entropy, b, b_entropy, known in zip(sentences, *parts):

@@ -286,7 +286,7 @@ def test_listeners(weights: Path) -> None:
 def test_analyze_pipes(weights: Path) -> None:
     nlp = blank({"tagger": LISTENER})
     summary = nlp.analyze_pipes(keys=["assigns"])["summary"]["elmo"]
-    assert summary["assigns"] == ["doc.tensor", "doc._.elmo"]
+    assert summary["assigns"][:2] == ["doc.tensor", "doc._.elmo"]
 
 
 def test_add_label(nlp: Language) -> None:
