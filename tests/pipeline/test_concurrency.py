@@ -55,6 +55,6 @@ def start_method(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_processes_after_the_parent_has_computed(
     pipeline: Language, start_method: str
 ) -> None:
-    """The parent's threads and caches do not exist in the child, or not as they were."""
+    """The child does not have the parent's threads, and may not have its caches."""
     expected = results(pipeline, TEXTS)
     assert_same(results(pipeline, TEXTS, n_process=2), expected)
