@@ -30,11 +30,20 @@ def main(
             file_okay=False,
         ),
     ],
+    below: Annotated[
+        str, typer.Option(help="Folder of the project, to leave out other assets.")
+    ] = ".",
 ) -> None:
     """Find each asset of ./project.yml by its name below FOLDER: as it is, compressed
     (.xz, .gz, .bz2), or in an archive (.tar, .tar.xz, ...). Check its checksum, if it
     has one, and copy it, uncompressed."""
-    assets = srsly.read_yaml("project.yml")["assets"]
+    assets = [
+        asset
+        for asset in srsly.read_yaml("project.yml")["assets"]
+        if Path(below) in Path(asset["dest"]).parents
+    ]
+    if not assets:
+        msg.fail(f"project.yml: expected assets below {below}, found none", exits=1)
     placed = [place(folder, asset["dest"], asset.get("checksum")) for asset in assets]
     if not all(placed):
         missing = len(placed) - sum(placed)

@@ -33,6 +33,11 @@ SHORT_RUN = {
 """Settings that make training with any of the configs a matter of seconds."""
 
 SENTENCES = "We sat on the bank .\nThe bank gave her a loan .\nHe robbed the bank .\n"
+TREE = """\
+1\tShe\tshe\tPRON\tPRP\tNumber=Sing\t2\tnsubj\t_\t_
+2\tsat\tsit\tVERB\tVBD\tTense=Past\t0\troot\t_\t_
+
+"""
 CONLL = "Ann NNP I-NP I-PER\nsang VBD I-VP O\n"
 
 
@@ -55,8 +60,9 @@ def write_examples(folder: Path, bilm: BiLM) -> Path:
         file.write(SENTENCES * 20)
     for name in ("text.txt", "held_out.txt", "other.txt"):
         (folder / name).write_text(SENTENCES, encoding="utf8")
-    for name in ("train.spacy", "dev.spacy"):
+    for name in ("train.spacy", "dev.spacy", "test.spacy"):
         write_corpus(folder / name)
+    (folder / "treebank.conllu").write_text(TREE, encoding="utf8")
     (folder / "eng.testb").write_text(CONLL, encoding="utf8")
     pair = {"sentence_good": "He robbed the bank .", "sentence_bad": "Robbed he bank ."}
     (folder / "pairs.jsonl").write_text(json.dumps(pair), encoding="utf8")

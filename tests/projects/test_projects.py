@@ -69,7 +69,8 @@ def test_each_step_finds_its_inputs(project: Path) -> None:
 
 
 def with_folders(names: set[str]) -> set[str]:
-    return names | {Path(name).parent.as_posix() for name in names}
+    folders = {folder.as_posix() for name in names for folder in Path(name).parents}
+    return names | folders
 
 
 @projects

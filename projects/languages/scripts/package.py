@@ -1,0 +1,44 @@
+"""Build the pipeline that `spacy package` packs, with its licences."""
+
+from pathlib import Path
+from typing import Annotated
+
+import spacy
+import typer
+from languages import LANGUAGES, find_language
+from variants import Run
+from wasabi import msg
+
+from spacy_elmo import load_bilm
+
+PACKAGED = "elmo-embed"
+"""The variant whose pipeline is packaged."""
+
+
+def main(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(LANGUAGES)}")],
+    weights: Annotated[Path, typer.Argument(help="Folder of the biLM", exists=True)],
+    training: Annotated[Path, typer.Argument(help="Folder of the trainings")],
+    target: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
+) -> None:
+    """Take the pipeline of the task whose corpus may be used for that. Without one, the
+    pipeline consists of the biLM alone."""
+    language = find_language(name)
+    sources = [{"name": language.text, "license": language.licence}]
+    if language.packaged is None:
+        nlp = spacy.blank(language.code)
+        nlp.add_pipe("elmo").set_bilm(load_bilm(weights))  # type: ignore[attr-defined]
+    else:
+        run = Run(language.packaged, PACKAGED)
+        nlp = spacy.load(training / "heads" / f"{run.task}-{run.name}" / "model-best")
+        task = language.tasks[run.task]
+        sources.append({"name": task.title, "license": task.licence})
+    nlp.meta["description"] = f"ELMo for {language.title}"
+    nlp.meta["license"] = sources[-1]["license"]
+    nlp.meta["sources"] = sources
+    nlp.to_disk(target)
+    msg.good(f"{target}: {', '.join(nlp.pipe_names)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
