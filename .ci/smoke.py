@@ -23,6 +23,9 @@ def main() -> None:
     doc = nlp(text)
     assert doc._.elmo.layers.shape == (3, len(doc), 8), doc._.elmo.layers.shape
     assert doc.vector.shape == (8,), doc.vector.shape
+    shown = spacy_elmo.render(doc, "senses", jupyter=False, options={"word": "bank"})
+    assert shown is not None
+    assert "He robbed the" in shown
     shipped = spacy.blank("en")
     shipped.add_pipe("elmo")
     assert shipped(text).vector.any()

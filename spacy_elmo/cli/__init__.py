@@ -8,6 +8,7 @@ from ..pretraining.command import EXTRA, pretrain_cli
 from .convert import convert_cli
 from .embed import embed_cli
 from .evaluate import evaluate_cli
+from .explore import explore_cli
 from .info import info_cli
 from .neighbors import neighbors_cli
 from .pairs import pairs_cli
@@ -25,6 +26,7 @@ elmo_cli.command("info")(info_cli)
 elmo_cli.command("embed")(embed_cli)
 elmo_cli.command("neighbors")(neighbors_cli)
 elmo_cli.command("pairs")(pairs_cli)
+elmo_cli.command("explore")(explore_cli)
 app.add_typer(elmo_cli)
 
 __all__ = ["elmo_cli"]

@@ -4,11 +4,14 @@ import io
 import sys
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Iterator, List, Optional
 
 import typer
 
 if TYPE_CHECKING:
+    from spacy.language import Language
+
     from ..bilm import BiLM
     from ..text.tokenization import Tokenization
 
@@ -154,6 +157,37 @@ def load_model(paths: List[str], gpu_id: int) -> "BiLM":
     from ..pretraining.distributed import Group
 
     return load_bilm(*paths).to(Group.join(gpu_id).device)
+
+
+def load_pipeline(model: str) -> "Optional[Language]":
+    """Load a spaCy pipeline: a folder or the name of a package.
+
+    RETURNS (Optional[Language]): The pipeline; None if the argument names none.
+    RAISES: ValueError if a package it needs is not installed, or if the name is that of
+        a package which is not a pipeline.
+    """
+    from spacy import util
+
+    from ..text.tokenizers import is_unrelated_package
+
+    path = Path(model)
+    is_folder = all((path / name).is_file() for name in ("meta.json", "config.cfg"))
+    if not is_folder and (path.exists() or not util.is_package(model)):
+        return None
+    if not is_folder and is_unrelated_package(model):
+        raise ValueError(
+            f"{model}: expected weights, or a spaCy pipeline (a folder or a package), "
+            "found an installed package that is not a pipeline. Give another path or "
+            "package."
+        )
+    try:
+        # If this were a string, a package of the same name would win over the folder.
+        return util.load_model(path if is_folder else model)
+    except ImportError as error:
+        raise ValueError(
+            f"{model}: expected a pipeline whose packages are installed, found one "
+            f"that needs a missing package: {error}"
+        ) from error
 
 
 @contextmanager

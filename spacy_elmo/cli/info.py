@@ -1,12 +1,11 @@
 """python -m spacy elmo info."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, List, Tuple
 
 import typer
 from wasabi import msg
 
-from ._util import WEIGHTS_HELP, command, split_pair
+from ._util import WEIGHTS_HELP, command, load_pipeline, split_pair
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -29,38 +28,12 @@ def info_cli(
     Prints the format, sizes and options of a biLM and, for a trained pipeline, the
     layer weights (s) and the scale (gamma) that each head has learned.
     """
-    from spacy.util import is_package
-
     with command():
-        path = Path(model)
-        is_folder = all((path / name).is_file() for name in ("meta.json", "config.cfg"))
-        if is_folder or (not path.exists() and is_package(model)):
-            _print_pipeline(_load_pipeline(model, is_folder))
+        nlp = load_pipeline(model)
+        if nlp is not None:
+            _print_pipeline(nlp)
         else:
             _print_weights(split_pair(model))
-
-
-def _load_pipeline(model: str, is_folder: bool) -> "Language":
-    """Load a pipeline. RAISES: ValueError if a package it needs is not installed, or if
-    the name is that of a package which is not a pipeline."""
-    from spacy.util import load_model
-
-    from ..text.tokenizers import is_unrelated_package
-
-    if not is_folder and is_unrelated_package(model):
-        raise ValueError(
-            f"{model}: expected weights, or a spaCy pipeline (a folder or a package), "
-            "found an installed package that is not a pipeline. Give another path or "
-            "package."
-        )
-    try:
-        # If this were a string, a package of the same name would win over the folder.
-        return load_model(Path(model) if is_folder else model)
-    except ImportError as error:
-        raise ValueError(
-            f"{model}: expected a pipeline whose packages are installed, found one "
-            f"that needs a missing package: {error}"
-        ) from error
 
 
 def _print_weights(paths: List[str]) -> None:
@@ -76,29 +49,18 @@ def _print_weights(paths: List[str]) -> None:
 
 
 def _print_pipeline(nlp: "Language") -> None:
-    from thinc.api import Model
+    from ..pipeline.head_mixes import find_bilms, find_mixes
 
-    from ..layers.mix import learned_mix
-
+    for name, bilm in find_bilms(nlp):
+        msg.divider(f"biLM of {name!r}")
+        msg.table(describe(bilm))
     rows = []
-    for name, pipe in nlp.components:
-        model = getattr(pipe, "model", None)
-        for node in model.walk() if isinstance(model, Model) else ():
-            if node.name == "bilm":
-                bilm = getattr(node.shims[0], "bilm", None)
-                if bilm is not None:
-                    msg.divider(f"biLM of {name!r}")
-                    msg.table(describe(bilm))
-            elif node.name == "elmo_mix":
-                mix = node.attrs["settings"].mix
-                kind = mix if isinstance(mix, str) else "given"
-                try:
-                    s, gamma = learned_mix(node)
-                except ValueError:
-                    rows.append((name, kind, "not initialised", ""))
-                    continue
-                weights = "  ".join(f"{weight:.4f}" for weight in s)
-                rows.append((name, kind, weights, f"{gamma:.4f}"))
+    for name, kind, weights, gamma in find_mixes(nlp):
+        if weights is None:
+            rows.append((name, kind, "not initialized", ""))
+        else:
+            shown = "  ".join(f"{weight:.4f}" for weight in weights)
+            rows.append((name, kind, shown, f"{gamma:.4f}"))
     if not rows:
         msg.info("No component of this pipeline mixes the layers of a biLM.")
         return

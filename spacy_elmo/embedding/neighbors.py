@@ -12,6 +12,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
 )
@@ -154,16 +155,11 @@ def find_neighbors(
     RETURNS (Neighbors): The neighbors.
     RAISES: ValueError if `layer` or `among` is unknown, or `n` is less than 1.
     """
-    if n < 1:
-        raise ValueError(f"n: expected a positive number, found {n}.")
-    if among not in (ALL, SAME, OTHER):
-        raise ValueError(f"words: expected {ALL}, {SAME} or {OTHER}, found {among!r}.")
     check_layer(layer, bilm, (TOP, MEAN))
     (layers,) = bilm.encode([query.words], batch_tokens, precision)
-    direction = _normalize(select_layer(layers, layer)[query.position])
-    nearest = _Nearest(n, query.key)
+    vector = select_layer(layers, layer)[query.position]
     pending: Deque[int] = deque()  # numbers of the sentences that are being encoded
-    n_sentences = n_compared = 0
+    n_sentences = 0
 
     def relevant_sentences() -> Iterator[List[str]]:
         nonlocal n_sentences
@@ -176,18 +172,53 @@ def find_neighbors(
     encoded = encode_stream(
         bilm, relevant_sentences(), batch_tokens=batch_tokens, precision=precision
     )
-    for words, layers in encoded:
-        number = pending.popleft()
-        cosines = _normalize(select_layer(layers, layer)) @ direction
+    numbered = (
+        (pending.popleft(), words, select_layer(layers, layer))
+        for words, layers in encoded
+    )
+    nearest, n_compared = rank_neighbors(query, vector, numbered, n=n, among=among)
+    return Neighbors(nearest, n_sentences, n_compared)
+
+
+def rank_neighbors(
+    query: Occurrence,
+    vector: np.ndarray,
+    sentences: Iterable[Tuple[int, Sequence[str], np.ndarray]],
+    *,
+    n: int = 10,
+    among: str = ALL,
+) -> Tuple[List[Neighbor], int]:
+    """Find the nearest neighbors of a word among sentences whose vectors are known.
+
+    query (Occurrence): The word in its sentence.
+    vector (ndarray): Its vector, of shape (width,).
+    sentences (Iterable[Tuple[int, Sequence[str], ndarray]]): The number of each
+        sentence, its words, and their vectors, of shape (n_words, width).
+    n (int): Number of neighbors.
+    among (str): As for `find_neighbors`.
+    RETURNS (Tuple[List[Neighbor], int]): The neighbors, nearest first, and the number
+        of words that were compared with the query.
+    RAISES: ValueError if `among` is unknown or `n` is less than 1.
+    """
+    if n < 1:
+        raise ValueError(f"n: expected a positive number, found {n}.")
+    if among not in (ALL, SAME, OTHER):
+        raise ValueError(f"words: expected {ALL}, {SAME} or {OTHER}, found {among!r}.")
+    direction = normalize(vector)
+    nearest = _Nearest(n, query.key)
+    n_compared = 0
+    for number, words, vectors in sentences:
+        cosines = normalize(vectors) @ direction
         positions = np.arange(len(words))
         if among != ALL:
-            is_same = np.asarray([is_word(token, query.word) for token in words])
+            same = [is_word(token, query.word) for token in words]
+            is_same = np.asarray(same, dtype=bool)
             positions = np.flatnonzero(is_same if among == SAME else ~is_same)
         n_compared += len(positions)
         for position in positions[cosines[positions] > nearest.threshold].tolist():
             occurrence = Occurrence(number, position, tuple(words))
             nearest.add(Neighbor(float(cosines[position]), occurrence))
-    return Neighbors(nearest.neighbors(), n_sentences, n_compared)
+    return nearest.neighbors(), n_compared
 
 
 class _Nearest:
@@ -218,7 +249,7 @@ class _Nearest:
         return [neighbor for _, _, neighbor in self._sorted]
 
 
-def _normalize(vectors: np.ndarray) -> np.ndarray:
+def normalize(vectors: np.ndarray) -> np.ndarray:
     """Scale vectors, of shape (..., width), to length 1. Zeros stay zeros."""
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors / np.where(norms > 0, norms, 1)

@@ -190,6 +190,17 @@ class Elmo(ListenerRegistry, TrainablePipe):
         self._doc_scorer.scorer = scorer.top_layer_scorer
         return self
 
+    @property
+    def scorer(self) -> Optional[Scorer]:
+        """The biLM with its output layer; None if the setting `score` is false.
+
+        RAISES: ValueError if the weights have no output layer.
+        """
+        if self._doc_scorer is None:
+            return None
+        top_layer = self._doc_scorer.load(self.model)
+        return Scorer(self.bilm, top_layer.output_layer, top_layer.words)
+
     def _drop_output_layer(self) -> None:
         """Forget the output layer of an earlier biLM."""
         if self._doc_scorer is not None:

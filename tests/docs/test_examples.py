@@ -5,11 +5,14 @@ from __future__ import annotations
 import configparser
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from doctest import ELLIPSIS
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import spacy
 import srsly
@@ -20,12 +23,14 @@ from helpers.documentation import (
     name,
     write_examples,
 )
+from helpers.explorers import served
 from helpers.pipelines import spacy_command
 from markdown_it import MarkdownIt
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from spacy_elmo import BiLM
+from spacy_elmo.visual.explore import server
 
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 project_readmes = pytest.mark.parametrize("path", PROJECT_READMES, ids=name)
@@ -102,6 +107,8 @@ def run_command(command: list[str]) -> None:
         return
     if arguments[:3] == ["-m", "spacy", "project"]:
         check_project_command(ROOT, arguments[3:])
+    elif arguments[:4] == ["-m", "spacy", "elmo", "explore"]:
+        check_explore(command)
     elif program == "python" and arguments[:2] == ["-m", "spacy"]:
         result = spacy_command(*arguments[2:])
         assert result.exit_code == 0, (command, result.output, result.exception)
@@ -109,6 +116,20 @@ def run_command(command: list[str]) -> None:
         check_install(command[command.index("install") + 1 :])
     else:
         assert arguments[:2] in (["-m", "venv"], ["-m", "pytest"]), command
+
+
+def check_explore(command: list[str]) -> None:
+    """Run the server up to its first page."""
+    statuses: list[int] = []
+
+    def serve(app: Any, listener: socket.socket) -> None:
+        with served(app, listener) as address:
+            statuses.append(httpx.get(address, trust_env=False).status_code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "serve", serve)
+        result = spacy_command(*command[3:], "--port", "0")
+    assert statuses == [200], (command, result.output, result.exception)
 
 
 def run_process(*arguments: str) -> None:

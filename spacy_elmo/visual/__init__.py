@@ -1,0 +1,1 @@
+"""Visualizers: `spacy_elmo.render`, and the pages of `elmo explore`."""
