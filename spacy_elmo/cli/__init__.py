@@ -12,6 +12,7 @@ from .explore import explore_cli
 from .info import info_cli
 from .neighbors import neighbors_cli
 from .pairs import pairs_cli
+from .score import score_cli
 
 elmo_cli = typer.Typer(
     name="elmo",
@@ -27,6 +28,7 @@ elmo_cli.command("embed")(embed_cli)
 elmo_cli.command("neighbors")(neighbors_cli)
 elmo_cli.command("pairs")(pairs_cli)
 elmo_cli.command("explore")(explore_cli)
+elmo_cli.command("score")(score_cli)
 app.add_typer(elmo_cli)
 
 __all__ = ["elmo_cli"]

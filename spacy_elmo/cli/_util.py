@@ -5,7 +5,7 @@ import sys
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Iterator, List, Optional
+from typing import TYPE_CHECKING, Annotated, Callable, Iterator, List, Optional
 
 import typer
 
@@ -191,17 +191,30 @@ def load_pipeline(model: str) -> "Optional[Language]":
 
 
 @contextmanager
+def progress_bar(unit: str = "B") -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal.
+
+    YIELDS (Callable): To be called with the number of units since the last call, and
+        the total.
+    """
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    is_shown = sys.stderr.isatty()
+    with tqdm(
+        unit=unit, unit_scale=unit == "B", disable=not is_shown, leave=False
+    ) as bar:
+
+        def progress(n: int, total: int) -> None:
+            bar.total = total
+            bar.update(n)
+
+        yield progress
+
+
+@contextmanager
 def read_text(
     text: List[str], tokenization: "Tokenization"
 ) -> Iterator[Iterator[List[str]]]:
     """Stream the sentences of text files, with a progress bar on a terminal."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    is_shown = sys.stderr.isatty()
-    with tqdm(unit="B", unit_scale=True, disable=not is_shown, leave=False) as bar:
-
-        def progress(n_bytes: int, total: int) -> None:
-            bar.total = total
-            bar.update(n_bytes)
-
+    with progress_bar() as progress:
         yield tokenization.read_sentences(text, progress)

@@ -10,11 +10,11 @@ from safetensors.torch import load, load_file, save, save_file
 from torch import Tensor
 
 from ..bilm.softmax import OutputLayer, make_output_layer, output_layer_settings
-from ..files import replace_file
+from ..files import hash_files, replace_file
 from ..text.tokenization import PRETRAINING_META
 from ..text.vocabulary import Vocabulary
 from .checks import WeightsError
-from .native import HEADER, read_metadata
+from .native import HEADER, WEIGHTS, read_metadata
 
 _DAMAGE = (
     AttributeError,
@@ -97,6 +97,11 @@ def read_output_layer(folder: Path, width: int) -> StoredOutputLayer:
 def has_output_layer(folder: Path) -> bool:
     """Whether a folder has an output layer."""
     return all((folder / name).is_file() for name in (SOFTMAX, VOCABULARY, META))
+
+
+def hash_model(folder: Path) -> str:
+    """Hash the weights of a model folder, its output layer and its vocabulary."""
+    return hash_files([folder / name for name in (WEIGHTS, SOFTMAX, VOCABULARY)])
 
 
 def to_bytes(softmax: OutputLayer, words: Sequence[str]) -> bytes:

@@ -9,6 +9,8 @@ from spacy.tokens import Doc
 from thinc.api import Ops
 from thinc.types import Floats3d
 
+from ..text.documents import split_evenly
+
 MAX_WINDOWS = 8
 """Maximum sentence length, in windows. Anything longer is text whose boundaries were
 missed, and is split."""
@@ -92,9 +94,7 @@ def split_sentences(docs: Sequence[Doc], window: int) -> SentenceBatch:
             starts += (np.flatnonzero(np.diff(numbers)) + 1).tolist()
             max_length = MAX_WINDOWS * window
         for start, end in zip(starts, [*starts[1:], len(words)]):
-            n_parts = -(-(end - start) // max_length)
-            cuts = [start + (end - start) * i // n_parts for i in range(n_parts)]
-            sentences += [words[i:j] for i, j in zip(cuts, [*cuts[1:], end])]
+            sentences += split_evenly(words[start:end], max_length)
     return SentenceBatch(sentences, [int(mask.sum()) for mask in masks], masks)
 
 

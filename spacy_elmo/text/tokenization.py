@@ -23,7 +23,7 @@ from .tokenizers import LINES, WHITESPACE, Tokenizer, is_language, make_tokenize
 PRETRAINING_META = "pretraining.json"
 """File in a folder of pretrained weights that describes their training."""
 
-_CHUNK_CHARS = 1 << 16
+CHUNK_CHARS = 1 << 16
 """Characters to tokenize at a time: few enough for a smooth progress bar."""
 
 
@@ -110,7 +110,7 @@ class Tokenization(NamedTuple):
         tokenize = self.make_tokenizer()
         total = sum(path.stat().st_size for path in files)
         is_empty = True
-        for chunk in read_chunks(files, _CHUNK_CHARS, self.text_field):
+        for chunk in read_chunks(files, CHUNK_CHARS, self.text_field):
             for sentence in tokenize(chunk.lines).sentences():
                 is_empty = False
                 yield sentence

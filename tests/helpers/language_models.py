@@ -10,15 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from spacy_elmo import BiLM, BiLMConfig
+from spacy_elmo import BiLM, BiLMConfig, save_bilm
 from spacy_elmo.bilm.characters import ByteCharacters, Characters, VocabularyCharacters
 from spacy_elmo.bilm.softmax import make_output_layer
+from spacy_elmo.files import write_json
+from spacy_elmo.formats.output_layer import META, write_output_layer
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter
 from spacy_elmo.pretraining.data.word_table import WordTable
 from spacy_elmo.pretraining.language_model import LanguageModel
 from spacy_elmo.pretraining.settings import SoftmaxSettings
 from spacy_elmo.text.tokenizers import tokenize_whitespace
-from spacy_elmo.text.vocabulary import Vocabulary
+from spacy_elmo.text.vocabulary import SPECIALS, Vocabulary
 
 Sentences = list[list[str]]
 
@@ -121,6 +123,22 @@ def make_model(
     for name, parameter in model.named_parameters():
         nn.init.normal_(parameter, std=0.5 if name.endswith("bias") else 0.8)
     return model
+
+
+def write_weights(
+    folder: Path, words: Sequence[str], softmax: str = "full", tokenizer: str = "en"
+) -> Path:
+    """Write random weights with an output layer over these words, as pretraining does.
+
+    RETURNS (Path): The folder.
+    """
+    vocabulary = Vocabulary([*SPECIALS, *words], [1] * (len(SPECIALS) + len(words)))
+    model = make_model(len(vocabulary), softmax)
+    save_bilm(model.bilm, folder)
+    write_output_layer(folder, model.softmax, vocabulary)
+    meta = {"softmax": SOFTMAXES[softmax].to_dict()}
+    write_json(folder / META, {**meta, "tokenizer": tokenizer, "sentences": "lines"})
+    return folder
 
 
 def vocabulary_characters(words: Sequence[str]) -> VocabularyCharacters:

@@ -13,20 +13,16 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 import spacy
-from helpers.language_models import make_model
+from helpers.language_models import write_weights
 from helpers.pipelines import LISTENER, blank, docs_of, embedder, no_warnings, trainable
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, Token
 
-from spacy_elmo import BiLM, save_bilm
-from spacy_elmo.files import write_json
-from spacy_elmo.formats.output_layer import META, write_output_layer
+from spacy_elmo import BiLM
 from spacy_elmo.pipeline.scores import GETTERS, get_scores, install
 from spacy_elmo.scoring.scorer import Scorer, perplexity
-from spacy_elmo.text.vocabulary import Vocabulary
 
-WORDS = ["</S>", "<S>", "<UNK>", "the", "bank", "She", "sat", "on", "river", "."]
-WORDS += ["He", "robbed", "a"]
+WORDS = ["the", "bank", "She", "sat", "on", "river", ".", "He", "robbed", "a"]
 TEXT = "She sat  on the river bank . He robbed the unseen bank .\n"
 SENTENCES = [text.split() for text in TEXT.replace(" .", " .|").split("|")[:2]]
 
@@ -40,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights with an output layer, as pretraining writes them."""
-    return write_weights(tmp_path_factory.mktemp("weights"), "full")
+    return write_weights(tmp_path_factory.mktemp("weights"), WORDS)
 
 
 @pytest.fixture(autouse=True)
@@ -50,17 +46,6 @@ def _no_extensions() -> Iterator[None]:
         for name in getters:
             if owner.has_extension(name):
                 owner.remove_extension(name)
-
-
-def write_weights(folder: Path, kind: str) -> Path:
-    model = make_model(len(WORDS), kind)
-    save_bilm(model.bilm, folder)
-    write_output_layer(folder, model.softmax, Vocabulary(WORDS, [1] * len(WORDS)))
-    softmax: dict[str, Any] = {"type": kind, "n_samples": 6}
-    softmax.update(cutoffs=[4, 9], div_value=2.0)
-    meta = {"softmax": softmax, "tokenizer": "en", "sentences": "lines"}
-    write_json(folder / META, meta)
-    return folder
 
 
 def scoring(folder: Path, **elmo: Any) -> Language:
@@ -92,7 +77,7 @@ def assert_scores(doc: Doc, folder: Path, atol: float = 1e-5) -> None:
 
 
 def test_scores_are_those_of_scorer(kind: str, tmp_path: Path) -> None:
-    folder = write_weights(tmp_path, kind)
+    folder = write_weights(tmp_path, WORDS, kind)
     nlp = scoring(folder)
     doc = nlp(TEXT)
     assert_scores(doc, folder)
