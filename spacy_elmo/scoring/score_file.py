@@ -26,8 +26,8 @@ COLUMNS = {
     "sentence": "int64",
     "index": "int64",
     "text": "string",
-    "forward": "float32",
-    "backward": "float32",
+    "forward_log_prob": "float32",
+    "backward_log_prob": "float32",
     "forward_entropy": "float32",
     "backward_entropy": "float32",
     "known": "bool",
@@ -121,12 +121,13 @@ def make_table(
     documents = np.repeat([sentence.document for sentence in sentences], lengths)
     numbers = np.repeat([sentence.sentence for sentence in sentences], lengths)
     names = ("forward", "backward", "forward_entropy", "backward_entropy", "known")
+    values = [[x for s in scores for x in getattr(s, name)] for name in names]
     return {
         "document": documents.tolist(),
         "sentence": numbers.tolist(),
         "index": [index for sentence in sentences for index in sentence.indices],
         "text": [word for sentence in sentences for word in sentence.words],
-        **{name: [x for s in scores for x in getattr(s, name)] for name in names},
+        **dict(zip(list(COLUMNS)[4:], values)),
     }
 
 
