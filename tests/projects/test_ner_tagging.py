@@ -22,7 +22,8 @@ from helpers.ner_tagging_project import (
 from helpers.pretrain_project import write_config
 from helpers.project_copies import copy_project, run, script
 
-from spacy_elmo import load_bilm
+from spacy_elmo import load_bilm, save_bilm
+from spacy_elmo.layers.weights import BUNDLED
 
 scripts = pytest.fixture(autouse=True)(importable)
 
@@ -148,6 +149,23 @@ def test_hash_depends_on_config_and_weights(corpora: Path, weights: Path) -> Non
     changed.values = values
     assert changed.inputs("ner", "a", 0) == base.inputs("ner", "a", 0)
     assert changed.inputs("ner", "c", 0) != base.inputs("ner", "c", 0)
+
+
+def test_committed_results_belong_to_the_configs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the project would repeat these trainings. The hashes of the others
+    depend on spaCy's own configs or on weights that are not committed."""
+    from train import Settings
+
+    save_bilm(load_bilm(BUNDLED), tmp_path / "weights" / "elmo")
+    monkeypatch.chdir(tmp_path)
+    budget = {"unfrozen_steps": 300, "max_steps": None, "eval_frequency": None}
+    settings = Settings(_settings(Path("weights/elmo"), **budget))
+    for task in ("tagging", "ner"):
+        for variant in "cefgh":
+            result = srsly.read_json(PROJECT / "results" / f"{task}-{variant}-0.json")
+            assert result["inputs"] == settings.inputs(task, variant, 0), result
 
 
 # compare.py

@@ -167,6 +167,14 @@ def _set_training(config: Config, seed: int, log: Path, budget: Budget) -> None:
     training = config["training"]
     # The recipe has its own number there.
     training["optimizer"]["learn_rate"]["total_steps"] = "${training.max_steps}"
+    # `spacy train` resolves it without the recipe's callback. The order of the keys
+    # counts in the hashes of the results.
+    initialize = config["initialize"]
+    callbacks = {"before_init": None, "after_init": initialize["after_init"]}
+    config["initialize"] = {
+        **{key: initialize[key] for key in initialize if key not in callbacks},
+        **callbacks,
+    }
     training["logger"] = {
         "@loggers": "spacy.ConsoleLogger.v3",
         "progress_bar": None,
