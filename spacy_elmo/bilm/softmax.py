@@ -1,8 +1,8 @@
 """The output layer of the language model, shared by both directions. Word ids are
 frequency ranks: 0 is the most frequent word.
 
-Each variant has its training loss (`forward`) and the exact negative log likelihood
-(`nll`), which held-out perplexity needs.
+Each variant has its training loss (`forward`; of a sampled softmax, `sampled_loss`) and
+the exact negative log likelihood (`nll`), which held-out perplexity needs.
 """
 
 import math
@@ -35,7 +35,7 @@ class FullSoftmax(nn.Module):
         if n_words < 2:
             raise ValueError(f"n_words: expected at least 2, found {n_words}.")
         self.weight = nn.Parameter(torch.empty(n_words, width))
-        # A column, so that its gradient can be sparse by rows too.
+        # A column, so that a word's weights and bias are both a row.
         self.bias = nn.Parameter(torch.zeros(n_words, 1))
         nn.init.normal_(self.weight, std=width**-0.5)
 
@@ -64,7 +64,8 @@ class FullSoftmax(nn.Module):
         targets (Tensor): Word ids, (n,).
         RETURNS (Tensor): -log p of each target, (n,) float32.
         """
-        backend = _exact_backend(hidden, self.weight)
+        dtype = self.weight.dtype
+        backend = select_backend(hidden.device, hidden.dtype, state_dtype=dtype)
         logits = backend.linear(hidden, self.weight, self.bias[:, 0])
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -78,7 +79,7 @@ class FullSoftmax(nn.Module):
         """
         n_rows = max(1, _MAX_LOGITS // self.n_words)
         parts = zip(hidden.split(n_rows), targets.split(n_rows))
-        losses = [FullSoftmax.forward(self, *part) for part in parts]
+        losses = [self(*part) for part in parts]
         return torch.cat(losses) if losses else hidden.new_zeros(0)
 
 
@@ -103,8 +104,8 @@ class SampledSoftmax(FullSoftmax):
     samples. A target that was sampled counts once. If all words are sampled, the loss
     equals the full softmax.
 
-    The gradient is sparse: the cost of a step depends on the rows that it touches, not
-    on the size of the vocabulary.
+    `sampled_loss` computes the loss from the rows of these words alone, so the cost of
+    a step does not depend on the size of the vocabulary.
 
     n_words (int): Size of the vocabulary.
     width (int): Width of the LSTM's output, projection_dim.
@@ -160,33 +161,6 @@ class SampledSoftmax(FullSoftmax):
                 return Draw(torch.from_numpy(words), len(tries))
         last = np.sort(first)[self.n_samples - 1]
         return Draw(torch.from_numpy(words[first <= last]), int(last) + 1)
-
-    def forward(
-        self, hidden: Tensor, targets: Tensor, draw: Optional[Draw] = None
-    ) -> Tensor:
-        """Compute the sampled loss.
-
-        hidden (Tensor): (n, width).
-        targets (Tensor): Word ids, (n,).
-        draw (Optional[Draw]): Sampled words; None to sample them here.
-        RETURNS (Tensor): (n,) float32. Not a likelihood: only its gradient
-            approximates the likelihood's gradient.
-        """
-        draw = draw or self.sample()
-        sampled = draw.words.to(targets.device)
-        ids = torch.cat([targets, sampled])
-        place = torch.searchsorted(sampled, targets).clamp_(max=len(sampled) - 1)
-        rows = torch.arange(len(ids), device=ids.device)
-        bias = F.embedding(ids, self.bias, sparse=True)
-        return sampled_loss(
-            _exact_backend(hidden, self.weight),
-            hidden,
-            F.embedding(ids, self.weight, sparse=True),
-            bias - self.log_expected_count(ids, draw.n_tries)[:, None],
-            rows[: len(targets)],
-            rows[len(targets) :],
-            torch.where(sampled[place] == targets, place + 1, 0),
-        )
 
 
 def sampled_loss(
@@ -276,11 +250,6 @@ class AdaptiveSoftmax(nn.Module):
         """Compute `forward` without gradients: this loss is exact."""
         loss: Tensor = self(hidden, targets)
         return loss
-
-
-def _exact_backend(hidden: Tensor, weight: Tensor) -> Backend:
-    """Return the backend for logits in the dtype of the hidden values."""
-    return select_backend(hidden.device, hidden.dtype, state_dtype=weight.dtype)
 
 
 OutputLayer = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]

@@ -112,16 +112,6 @@ def test_highway_formula() -> None:
     np.testing.assert_allclose(found, gate * new + (1 - gate) * x, rtol=1e-12)
 
 
-@pytest.mark.parametrize("open_gate", [True, False])
-def test_open_gate_transforms_and_closed_gate_carries(open_gate: bool) -> None:
-    module, x = Highway(5), torch.randn(3, 5)
-    with torch.no_grad():
-        module.gate.weight.zero_()
-        module.gate.bias.fill_(100.0 if open_gate else -100.0)
-    expected = torch.relu(module.transform(x)) if open_gate else x
-    torch.testing.assert_close(module(x, apply), expected)
-
-
 def test_no_projection_if_the_number_of_filters_fits() -> None:
     assert encoder(projection_dim=12, filters=((1, 5), (2, 7))).projection is None
     assert encoder(projection_dim=8).projection is not None
@@ -140,15 +130,6 @@ def test_word_embedding_comes_before_the_characters() -> None:
     expected = module.word_embedding.weight[words] @ module.projection.weight[:, :3].T
     torch.testing.assert_close(alone, expected)
     assert not torch.allclose(with_words, alone)
-
-
-@pytest.mark.parametrize("scheme", [{}, {"word_dim": 3, "n_words": 1}])
-def test_gradients_reach_every_parameter(scheme: dict[str, int]) -> None:
-    module = encoder(activation="tanh", **scheme)
-    encode(module, word_ids(*WORDS), longest=20).square().sum().backward()
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.any(), name
 
 
 def test_embedding_equals_pytorchs() -> None:

@@ -157,20 +157,3 @@ def test_gradients_after_encoding(tiny_config: BiLMConfig) -> None:
     results = torch.autograd.grad(bilm(SENTENCES).sum(), list(bilm.parameters()))
     for one, other in zip(results, expected):
         assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize("sentences", [[], [[]], [["word"]], [[""]], [[], ["a"]]])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_hardly_any_words(
-    tiny_bilm: BiLM, sentences: list[list[str]], precision: str
-) -> None:
-    for _ in range(2):
-        results = tiny_bilm.encode(sentences, precision=precision)
-        assert [array.shape for array in results] == [
-            (3, len(s), 16) for s in sentences
-        ]
-        assert all(array.dtype == np.float32 for array in results)
-        for array, sentence in zip(results, sentences):
-            if sentence:
-                expected = tiny_bilm([sentence], precision=precision).detach()
-                assert similarity(torch.from_numpy(array), expected) > 0.999

@@ -111,77 +111,6 @@ def weigh(*tensors: Tensor) -> Tensor:
     return flat @ torch.linspace(-1, 2, len(flat), dtype=DOUBLE)
 
 
-@PROJECTIONS
-def test_gradcheck_with_clips_and_lengths(dim: int) -> None:
-    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
-    batch_sizes = [3, 2, 1]
-    names = [name for name, _ in module.named_parameters()]
-
-    def run(inputs: Tensor, hidden: Tensor, cell: Tensor, *weights: Tensor) -> tuple:
-        outputs, last = torch.func.functional_call(
-            module,
-            dict(zip(names, weights)),
-            (inputs, batch_sizes, LSTMState(hidden, cell)),
-        )
-        return outputs, *last
-
-    inputs = random_inputs().detach()[:6].requires_grad_()
-    state = [part.detach()[:3].requires_grad_() for part in random_state(dim)]
-    outputs, _, cell = run(inputs, *state, *module.parameters())
-    assert (cell.abs() == 0.4).any()
-    assert (cell.abs() < 0.4).any()
-    if dim > 6:
-        assert (outputs.abs() == 0.15).any()
-        assert (outputs.abs() < 0.15).any()
-    assert torch.autograd.gradcheck(run, (inputs, *state, *module.parameters()))
-
-
-@PROJECTIONS
-@pytest.mark.parametrize("cuts", [[3], [1, 2, 6], [1, 2, 3, 4, 5, 6]])
-def test_carried_state_continues_a_sequence(dim: int, cuts: list[int]) -> None:
-    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
-    inputs = random_inputs().detach()[:7]
-    whole, last = module(inputs, [1] * 7)
-    state, pieces = None, []
-    for piece in inputs.tensor_split(cuts):
-        outputs, state = module(piece, [1] * len(piece), state)
-        pieces.append(outputs)
-    torch.testing.assert_close(torch.cat(pieces), whole)
-    assert state is not None
-    for one, other in zip(state, last):
-        torch.testing.assert_close(one, other)
-
-
-@PROJECTIONS
-def test_sequence_alone_equals_sequence_in_a_batch(dim: int) -> None:
-    module = layer(dim, cell_clip=0.4, proj_clip=0.15)
-    inputs = random_inputs().detach()
-    outputs, last = module(inputs, BATCH_SIZES)
-    starts = [sum(BATCH_SIZES[:step]) for step in range(len(BATCH_SIZES))]
-    for number in range(BATCH_SIZES[0]):
-        rows = [s + number for s, size in zip(starts, BATCH_SIZES) if number < size]
-        alone, alone_last = module(inputs[rows], [1] * len(rows))
-        torch.testing.assert_close(alone, outputs[rows])
-        torch.testing.assert_close(alone_last.hidden[0], last.hidden[number])
-        torch.testing.assert_close(alone_last.cell[0], last.cell[number])
-
-
-def test_output_is_not_clipped_without_a_projection() -> None:
-    """The bound belongs to the projection."""
-    inputs = random_inputs()
-    bounded = layer(6, proj_clip=0.01)(inputs, BATCH_SIZES)[0]
-    free = layer(6)(inputs, BATCH_SIZES)[0]
-    torch.testing.assert_close(bounded, free)
-    assert bounded.abs().max() > 0.01
-
-
-def test_recurrent_state_is_the_clipped_output() -> None:
-    module = layer(proj_clip=0.05)
-    outputs, last = module(random_inputs(), BATCH_SIZES)
-    assert outputs.abs().max() == 0.05
-    torch.testing.assert_close(last.hidden[0], outputs[-1])
-
-
 def test_initial_weights() -> None:
     module = ProjectedLSTM(BiLMConfig(dim=400, projection_dim=100))
     assert not module.bias.any()
@@ -236,13 +165,3 @@ def test_unpacking_inverts_packing(lengths: list[int]) -> None:
         assert torch.equal(pack.sort().values, rows)
         assert torch.equal(rows[pack][unpack], rows)
         assert torch.equal(rows[unpack][pack], rows)
-
-
-def test_packing_agrees_with_torch() -> None:
-    lengths = [3, 5, 1, 5]
-    rows = torch.arange(sum(lengths))
-    theirs = torch.nn.utils.rnn.pack_sequence(rows.split(lengths), enforce_sorted=False)
-    packing = Packing.from_lengths(lengths, CPU)
-    assert packing.batch_sizes == theirs.batch_sizes.tolist()
-    assert [int(packing.order[0]), int(packing.order[-1])] == [1, 2]
-    assert sorted(packing.forward.tolist()) == sorted(theirs.data.tolist())

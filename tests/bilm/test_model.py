@@ -29,39 +29,11 @@ def test_shapes_and_order(tiny_bilm: BiLM) -> None:
     assert all(array.dtype == np.float32 for array in layers)
 
 
-def test_layer_0_is_the_word_twice(tiny_bilm: BiLM) -> None:
-    words = SENTENCES[0]
-    expected = tiny_bilm.encode_words(words).detach().numpy()
-    layer = tiny_bilm.encode([words])[0][0]
-    np.testing.assert_allclose(layer[:, :8], expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(layer[:, 8:], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_each_direction_sees_one_side_of_the_context(tiny_bilm: BiLM) -> None:
-    """Forward halves ignore following words, backward halves preceding words."""
-    one = tiny_bilm.encode([["a", "b", "c", "d"]])[0][1:]
-    other = tiny_bilm.encode([["a", "b", "X", "d"]])[0][1:]
-    same = np.isclose(one, other, atol=1e-6).all(axis=(0, 2))
-    assert not same.any()
-    assert np.isclose(one[:, :2, :8], other[:, :2, :8], atol=1e-6).all()
-    assert np.isclose(one[:, 3:, 8:], other[:, 3:, 8:], atol=1e-6).all()
-    assert not np.isclose(one[:, 3:, :8], other[:, 3:, :8], atol=1e-6).all()
-    assert not np.isclose(one[:, :2, 8:], other[:, :2, 8:], atol=1e-6).all()
-
-
 @pytest.mark.parametrize("sentences", [[], [[]], [[], []]])
 def test_nothing_to_encode(tiny_bilm: BiLM, sentences: list[list[str]]) -> None:
     layers = tiny_bilm.encode(sentences)
     assert [array.shape for array in layers] == [(3, 0, 16)] * len(sentences)
     assert tiny_bilm(sentences).shape == (3, 0, 16)
-
-
-@pytest.mark.parametrize("batch_tokens", [1, 7, 10, 4096])
-def test_batch_tokens_does_not_matter(tiny_bilm: BiLM, batch_tokens: int) -> None:
-    for one, other in zip(
-        tiny_bilm.encode(SENTENCES, batch_tokens), tiny_bilm.encode(SENTENCES)
-    ):
-        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_results_own_their_memory(tiny_bilm: BiLM) -> None:
@@ -84,29 +56,6 @@ def test_batches_are_filled_and_bounded(batch_tokens: int) -> None:
     for batch, size, following in zip(batches, sizes, batches[1:]):
         assert size <= batch_tokens or len(batch) == 1
         assert size + len(sentences[following[0]]) + 2 > batch_tokens
-
-
-def test_distinct_words_are_encoded_once_per_batch(
-    tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[list[str]] = []
-    original = tiny_bilm.encode_words
-
-    def spy(words: list[str], *args: Any) -> Tensor:
-        seen.append(list(words))
-        return original(words, *args)
-
-    monkeypatch.setattr(tiny_bilm, "encode_words", spy)
-    tiny_bilm.encode([["the", "bank", "the"], ["the", "The"], ["a"]])
-    assert [sorted(words) for words in seen] == [
-        sorted(["<S>", "the", "bank", "The", "a", "</S>"])
-    ]
-    seen.clear()
-    tiny_bilm.encode([["a", "b", "a"], ["a", "a"]], batch_tokens=5)
-    assert [sorted(words) for words in seen] == [
-        sorted(["<S>", "a", "b", "</S>"]),
-        sorted(["<S>", "a", "</S>"]),
-    ]
 
 
 def test_sentence_longer_than_a_batch(tiny_bilm: BiLM) -> None:
@@ -184,30 +133,6 @@ def test_gradients_equal_difference_quotients(tiny_config: BiLMConfig) -> None:
         assert found == pytest.approx(quotient, rel=1e-5, abs=1e-7), name
 
 
-def test_encode_keeps_no_graph(tiny_bilm: BiLM) -> None:
-    assert tiny_bilm([["a"]]).requires_grad
-    tiny_bilm.encode([["a"]])
-    assert torch.is_grad_enabled()
-    assert all(parameter.grad is None for parameter in tiny_bilm.parameters())
-
-
-def test_streams_keep_their_own_state(tiny_bilm: BiLM) -> None:
-    """Sorting by length does not mix up the streams."""
-    first = [["a"], ["b", "c", "d"], ["e", "f"]]
-    second = [["g", "h"], ["i"], ["j"]]
-    with torch.no_grad():
-        _, state = tiny_bilm.encode_batch(first)
-        together, _ = tiny_bilm.encode_batch(second, state)
-        alone = []
-        for one, other in zip(first, second):
-            _, own = tiny_bilm.encode_batch([one])
-            alone.append(tiny_bilm.encode_batch([other], own)[0])
-        fresh, _ = tiny_bilm.encode_batch(second)
-    torch.testing.assert_close(together, torch.cat(alone, dim=1))
-    assert not torch.allclose(together[1:], fresh[1:])
-    torch.testing.assert_close(together[0], fresh[0])
-
-
 @pytest.mark.parametrize("n_streams", [1, 3])
 def test_state_of_another_batch_size_is_refused(
     tiny_bilm: BiLM, n_streams: int
@@ -215,26 +140,6 @@ def test_state_of_another_batch_size_is_refused(
     _, state = tiny_bilm.encode_batch([["a"]] * n_streams)
     with pytest.raises(ValueError, match=f"state.*expected.* 2 .*found.* {n_streams}"):
         tiny_bilm.encode_batch([["a"], ["b"]], state)
-
-
-def test_bfloat16_is_close(tiny_bilm: BiLM) -> None:
-    exact = tiny_bilm.encode(SENTENCES)
-    rough = tiny_bilm.encode(SENTENCES, precision="bfloat16")
-    differ = False
-    for one, other in zip(exact, rough):
-        assert other.dtype == np.float32
-        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-        assert ((one * other).sum(axis=-1) > 0.99 * norms).all()
-        differ |= not np.array_equal(one, other)
-    assert differ
-
-
-def test_auto_precision_is_float32_or_bfloat16(tiny_bilm: BiLM) -> None:
-    auto = tiny_bilm.encode(SENTENCES, precision="auto")[0]
-    assert any(
-        np.array_equal(auto, tiny_bilm.encode(SENTENCES, precision=precision)[0])
-        for precision in ("float32", "bfloat16")
-    )
 
 
 @pytest.mark.parametrize("method", ["encode", "forward"])

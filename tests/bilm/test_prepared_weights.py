@@ -105,37 +105,6 @@ def test_words_are_encoded_once(bilm: BiLM, monkeypatch: pytest.MonkeyPatch) -> 
     assert sorted(read) == ["</S>", "<S>", "bank", "the"]
 
 
-def test_repeated_words(bilm: BiLM) -> None:
-    bilm.word_cache_mb = 3.5 * MIB_PER_WORD
-    expected = fresh(bilm).encode_words(["a", "b"]).detach()
-    with torch.no_grad():
-        for words in (["a", "b", "a"], ["c", "c"], ["a"] * 9, ["b", "a"] * 3):
-            found = bilm.encode_words(words)
-            for word, vector in zip(words, found):
-                if word != "c":
-                    torch.testing.assert_close(vector, expected["ab".index(word)])
-
-
-def test_no_words(bilm: BiLM) -> None:
-    for _ in range(2):
-        assert bilm.encode([]) == []
-        assert [layers.shape for layers in bilm.encode([[], []])] == [(3, 0, 16)] * 2
-        with torch.no_grad():
-            assert bilm.encode_words([]).shape == (0, 8)
-            assert bilm([]).shape == (3, 0, 16)
-        assert bilm.encode_words([]).shape == (0, 8)
-        assert bilm.encode([["a"]])[0].shape == (3, 1, 16)
-
-
-def test_capacity_of_the_word_cache(bilm: BiLM) -> None:
-    for dtype, size in ((torch.float32, 4), (torch.float64, 8)):
-        bilm.to(dtype)
-        bilm.word_cache_mb = 0.01
-        bilm.encode(SENTENCES)
-        assert bilm.prepared is not None
-        assert bilm.prepared.words.capacity == int(0.01 * 2**20) // (8 * size)
-
-
 def test_changed_cache_size_takes_effect(bilm: BiLM) -> None:
     for capacity in (5, 2, 0, 9):
         bilm.word_cache_mb = (capacity + 0.5) * MIB_PER_WORD

@@ -42,21 +42,6 @@ def test_initial_mix_is_the_mean() -> None:
     torch.testing.assert_close(ScalarMix(3)(layers), layers.mean(dim=0))
 
 
-def test_gamma_scales() -> None:
-    layers, mix = torch.randn(3, 5, 8), ScalarMix(3)
-    before = mix(layers)
-    with torch.no_grad():
-        mix.gamma.fill_(-2.5)
-    torch.testing.assert_close(mix(layers), -2.5 * before)
-
-
-def test_top_layer_is_a_special_case() -> None:
-    layers, mix = torch.randn(3, 5, 8), ScalarMix(3)
-    with torch.no_grad():
-        mix.scalars.copy_(torch.tensor([-100.0, -100.0, 0.0]))
-    torch.testing.assert_close(mix(layers), layers[2])
-
-
 def test_fixed_weights() -> None:
     layers = torch.randn(3, 5, 8)
     mixed = mix_layers(layers, torch.tensor([0.5, 0.0, -1.0]))

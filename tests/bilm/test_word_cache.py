@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-from threading import Thread
 
 import pytest
 import torch
@@ -102,51 +101,12 @@ def test_a_word_is_computed_once() -> None:
     assert "e" not in cache
 
 
-def test_cached_words_are_not_computed() -> None:
-    cache, reader = cache_of(2), Reader()
-    cache.look_up(["a"], reader)
-    cache.look_up(["a"], reader)
-    cache.look_up([], reader)
-    assert reader.asked == [["a"]]
-    assert look_up(cache, []) == []
-
-
-def test_least_recently_used_words_are_evicted_first() -> None:
-    cache = cache_of(3)
-    look_up(cache, ["a", "b", "c"])
-    look_up(cache, ["a"])
-    look_up(cache, ["d"])
-    assert [word in cache for word in "abcd"] == [True, False, True, True]
-    look_up(cache, ["c", "e"])
-    assert [word in cache for word in "abcde"] == [False, False, True, True, True]
-
-
 def test_long_words_are_not_cached() -> None:
     cache = cache_of(3)
     kept, longer = "l" * MAX_LENGTH, "l" * MAX_LENGTH + "o"
     assert look_up(cache, [longer, kept, "a"]) == [longer, kept, "a"]
     assert len(cache) == 2
     assert look_up(cache, ["a", longer, kept]) == [longer]
-
-
-def test_words_of_one_call_do_not_evict_each_other() -> None:
-    cache = cache_of(4)
-    look_up(cache, ["a", "b", "c", "d"])
-    # "a" and "b" would be evicted first, but this call uses them.
-    assert look_up(cache, ["e", "f", "g", "a", "b"]) == ["e", "f", "g"]
-    assert {word for word in "abcdefg" if word in cache} == set("abef")
-    assert look_up(cache, ["a", "b", "x", "e", "f"]) == ["x"]
-    assert "x" not in cache
-
-
-@pytest.mark.parametrize("capacity", [0, 1, 2])
-def test_more_words_than_the_capacity(capacity: int) -> None:
-    cache = cache_of(capacity)
-    words = ["a", "b", "c", "d"]
-    assert look_up(cache, words) == words
-    assert len(cache) == capacity
-    assert look_up(cache, words) == words[capacity:]
-    assert look_up(cache, words[::-1]) == words[:capacity:-1] + words[capacity:][:1]
 
 
 @pytest.mark.parametrize("capacity", [0, 1, 2, 3, 8])
@@ -216,33 +176,3 @@ def test_dtype(dtype: torch.dtype) -> None:
 
     for words in (["a"], ["a", "b"], ["a", "b"]):
         assert torch.equal(cache.look_up(words, third), third(words))
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_inference_mode(first: bool) -> None:
-    with torch.inference_mode(first):
-        cache = WordCache(3, WIDTH, torch.zeros(1))
-        look_up(cache, ["a"])
-    for mode in (not first, first, not first):
-        with torch.inference_mode(mode):
-            look_up(cache, ["a", f"b{mode}"])
-            look_up(cache, [f"c{mode}", "d"])
-
-
-def test_threads() -> None:
-    cache, errors = cache_of(6), []
-
-    def run(seed: int) -> None:
-        rng = random.Random(seed)
-        try:
-            for _ in range(200):
-                look_up(cache, rng.sample([chr(97 + n) for n in range(20)], 5))
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [Thread(target=run, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
-from typing import Any, Callable, ContextManager
+from typing import Any, Callable
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from spacy_elmo import BiLM
 from spacy_elmo.layers import bilm_layer
 from spacy_elmo.layers.elmo_model import (
     build_elmo_model_v1,
-    frozen_layers,
     get_bilm,
     set_bilm,
 )
@@ -237,49 +235,3 @@ def test_word_cache_mb_in_the_config(tiny_bilm: BiLM) -> None:
     resolved = spacy.registry.resolve({"model": {**config, "word_cache_mb": 3}})
     set_bilm(resolved["model"], copy.deepcopy(tiny_bilm))
     assert get_bilm(resolved["model"]).word_cache_mb == 3
-
-
-@pytest.mark.parametrize("size", [-1, -0.5])
-def test_invalid_word_cache_mb(size: float) -> None:
-    message = f"word_cache_mb: expected a number of at least 0, found {size}"
-    with pytest.raises(ValueError, match=message):
-        build_elmo_model_v1(word_cache_mb=size)
-
-
-def _update_by_thinc(model: Model, docs: list[Doc]) -> None:
-    layers, backprop = model.begin_update(docs)
-    backprop(layers)
-    model.finish_update(update_in_place)
-
-
-def _update_by_hand(model: Model, docs: list[Doc]) -> None:
-    bilm = get_bilm(model)
-    for parameter in bilm.parameters():
-        parameter.detach().numpy()[...] *= 0.9
-    bilm.clear_cache()
-
-
-@pytest.mark.parametrize("change", [_update_by_thinc, _update_by_hand])
-@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
-def test_cached_layers_follow_the_weights(
-    bilm: BiLM,
-    change: Callable[[Model, list[Doc]], None],
-    mode: Callable[[], ContextManager],
-) -> None:
-    """If the biLM is trained for a while and then frozen again."""
-    model = build_elmo_model_v1()
-    set_bilm(model, bilm)
-    nlp = spacy.blank("en")
-    docs = [Doc(nlp.vocab, words=words) for words in SENTENCES]
-
-    def layers() -> np.ndarray:
-        with mode():
-            return np.concatenate(frozen_layers(model, docs, is_train=True), axis=1)
-
-    before = layers()
-    for _ in range(2):
-        change(model, docs)
-        after = layers()
-        assert np.abs(after - before).max() > 0.01
-        np.testing.assert_allclose(after, fresh(bilm), rtol=2e-3, atol=1e-3)
-        before = after

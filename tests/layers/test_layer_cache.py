@@ -257,8 +257,3 @@ def test_copies_are_empty(tmp_path: Path) -> None:
         assert other.spills
     assert not pickle.loads(pickle.dumps(LayerCache(1, spills=False))).spills
     assert len(cache) == 1
-
-
-def test_invalid_size() -> None:
-    with pytest.raises(ValueError, match=r"layer_cache_mb: expected.*at least 0"):
-        build_elmo_model_v1(layer_cache_mb=-1)

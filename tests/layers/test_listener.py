@@ -13,7 +13,6 @@ import spacy
 from helpers.pipelines import LISTENER, blank, docs_of, examples, mixes, trainable
 from numpy.testing import assert_allclose
 from spacy import registry
-from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_elmo.layers.doc_layers import get_layers, set_layers
@@ -217,11 +216,3 @@ def test_bytes_round_trip(docs: list[Doc]) -> None:
     other = build_elmo_listener_v1().from_bytes(listener.to_bytes())
     assert_allclose(other.predict(docs)[0], listener.predict(docs)[0])
     assert other.get_dim("nO") == 4
-
-
-def test_each_head_has_its_own_mix(weights: Path) -> None:
-    nlp: Language = trainable({"tagger": LISTENER, "ner": LISTENER}, weights)
-    (tagger,) = mixes(nlp.get_pipe("tagger").model)
-    (ner,) = mixes(nlp.get_pipe("ner").model)
-    tagger.set_param("gamma", np.asarray([3.0], dtype="float32"))
-    assert ner.get_param("gamma")[0] == 1.0

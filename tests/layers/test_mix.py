@@ -236,12 +236,6 @@ def test_no_docs(docs: list[np.ndarray]) -> None:
     assert backprop([]) == []
 
 
-def test_bytes_round_trip(docs: list[np.ndarray]) -> None:
-    mix = _learned(docs)
-    other = elmo_mix().from_bytes(mix.to_bytes())
-    assert_allclose(other.predict(docs)[0], mix.predict(docs)[0])
-
-
 def test_learned_mix_before_initialization() -> None:
     for mix in ("mean", "learned"):
         with pytest.raises(ValueError, match="does not know the number of layers"):

@@ -75,26 +75,10 @@ def test_weights_are_loaded_at_initialization(weights: Path, tiny_bilm: BiLM) ->
     assert second.shape == (0, 16)
 
 
-@pytest.mark.parametrize(("mix", "layer"), [("top", 2), ([0.0, 1.0, 0.0], 1)])
-def test_fixed_mixes(weights: Path, tiny_bilm: BiLM, mix: Any, layer: int) -> None:
-    tok2vec = _tok2vec(weights, mix=mix)
-    docs = docs_of(spacy.blank("en"), "the river bank")
-    tok2vec.initialize(X=docs)
-    expected = expected_layers(tiny_bilm, ["the", "river", "bank"])[layer]
-    assert_allclose(tok2vec.predict(docs)[0], expected, atol=1e-5)
-
-
 def test_without_a_loader(weights: Path) -> None:
     nlp = _tagger(None)
     with pytest.raises(ValueError, match=r"for ElmoTok2Vec: its own block"):
         nlp.initialize(lambda: examples(nlp))
-
-
-def test_training_without_an_elmo_component(weights: Path) -> None:
-    nlp = _initialised(weights)
-    history = train(nlp, 10)
-    assert history[-1]["tagger"] < 0.8 * history[0]["tagger"]
-    assert nlp("She sat on the bank .")[0].tag_
 
 
 def test_frozen(

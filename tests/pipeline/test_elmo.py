@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import spacy
 from helpers.pipelines import (
     CONCAT_TWICE,
     LISTENER,
     blank,
-    docs_of,
     embedder,
     examples,
     expected_layers,
@@ -138,12 +136,6 @@ def test_unknown_mix(mix: str) -> None:
         spacy.blank("en").add_pipe("elmo", config={"mix": mix})
 
 
-def test_mix_of_the_wrong_length(bilm: BiLM) -> None:
-    nlp = embedder(bilm, mix=[0.5, 0.5])
-    with pytest.raises(ValueError, match=r"mix: expected 3 weights.*found 2"):
-        nlp("a b")
-
-
 def test_empty_stream(nlp: Language) -> None:
     assert list(nlp.pipe([])) == []
 
@@ -169,18 +161,6 @@ def test_docs_without_words(
         assert not doc.has_vector
         assert doc.similarity(docs[1]) == 0.0
         assert all(not token.has_vector for token in doc)
-
-
-def test_empty_and_whitespace_texts(nlp: Language) -> None:
-    docs = list(nlp.pipe(["", "  ", "a  b\n\nc"]))
-    assert [doc._.elmo.layers.shape[1] for doc in docs] == [0, 1, 5]
-
-
-def test_very_long_token(nlp: Language, tiny_bilm: BiLM) -> None:
-    long = "x" * 10_000
-    layers = nlp(f"the {long} bank")._.elmo.layers
-    expected = expected_layers(tiny_bilm, ["the", long, "bank"])
-    assert_allclose(layers, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [10_000, pytest.param(100_000, marks=slow)])
@@ -292,13 +272,6 @@ def test_analyze_pipes(weights: Path) -> None:
 def test_add_label(nlp: Language) -> None:
     with pytest.raises(NotImplementedError, match="has no labels: its heads have"):
         nlp.get_pipe("elmo").add_label("X")
-
-
-def test_call(nlp: Language, tiny_bilm: BiLM) -> None:
-    (doc,) = docs_of(nlp, "the river bank")
-    nlp.get_pipe("elmo")(doc)
-    assert_allclose(doc._.elmo.layers, expected_layers(tiny_bilm, WORDS), atol=1e-5)
-    assert doc._.elmo.layers.dtype == np.float32
 
 
 def test_import_does_not_import_pytorch() -> None:

@@ -58,23 +58,6 @@ def test_each_head_learns_its_own_mix(weights: Path) -> None:
     assert tagger_gamma != ner_gamma
 
 
-@pytest.mark.parametrize("mix", ["mean", "top", [0.5, 0.5, 0.5]])
-def test_fixed_mix(weights: Path, mix: Any) -> None:
-    nlp = trainable({"tagger": {**LISTENER, "mix": mix}}, weights)
-    history = train(nlp, 8)
-    assert not _mix(nlp, "tagger").param_names
-    assert history[-1]["tagger"] < history[0]["tagger"]
-
-
-def test_l2_pulls_the_mix_to_the_mean(weights: Path) -> None:
-    found = {}
-    for l2 in (0.0, 100.0):
-        nlp = trainable({"tagger": {**LISTENER, "l2": l2}}, weights)
-        train(nlp, 20)
-        found[l2] = np.abs(_learned(nlp, "tagger")[0]).max()
-    assert found[100.0] < found[0.0] / 3
-
-
 def test_frozen_uses_neither_autograd_nor_the_optimizer(
     weights: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,24 +89,6 @@ def test_frozen_uses_neither_autograd_nor_the_optimizer(
     assert all(p.grad is None for p in elmo.bilm.parameters())
     assert native.to_bytes(elmo.bilm) == before
     assert losses["elmo"] == 0.0
-
-
-def test_evaluated_docs_are_read_once(weights: Path) -> None:
-    nlp = trainable(HEADS, weights)
-    sentences: list[Any] = []
-    bilm = nlp.get_pipe("elmo").bilm
-    bilm.register_forward_pre_hook(lambda module, inputs: sentences.extend(inputs[0]))
-    dev = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in ("A .", "B .")]
-    counts, scores = [], []
-    for is_trained in (False, False, True, False, False):
-        if is_trained:
-            nlp.update(examples(nlp), drop=0.0)
-        sentences.clear()
-        scores.append(np.stack([doc.tensor for doc in nlp.pipe(["A .", "B ."])]))
-        nlp.evaluate([each.copy() for each in dev])
-        counts.append(len(sentences))
-    assert counts == [4, 4, 2, 0, 0]
-    np.testing.assert_allclose(scores[-1], scores[0], rtol=1e-5, atol=1e-7)
 
 
 def test_unfrozen(weights: Path, tiny_bilm: BiLM) -> None:
@@ -250,26 +215,6 @@ def test_gradients_of_two_heads_add_up(weights: Path, tiny_bilm: BiLM) -> None:
     assert losses["elmo"] > 0
 
 
-def test_accumulated_gradients_are_the_sum(weights: Path) -> None:
-    """As with accumulate_gradient = 2."""
-    found = []
-    for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
-        nlp = trainable({"tagger": LISTENER}, weights, elmo={"frozen": False})
-        weight = nlp.get_pipe("tagger").model.get_ref("softmax").get_param("W")
-        weight += np.linspace(-0.1, 0.1, weight.size).reshape(weight.shape)
-        for part in parts:
-            nlp.update(examples(nlp)[part], sgd=False)
-        bilm = nlp.get_pipe("elmo").bilm
-        found.append({name: p.grad.clone() for name, p in bilm.named_parameters()})
-    assert max(float(g.abs().max()) for g in found[0].values()) > 1e-3
-    # Equal up to a factor, because the tagger may average its loss over the batch.
-    ratios = [
-        float((found[0][name] * found[1][name]).sum() / (found[1][name] ** 2).sum())
-        for name in found[0]
-    ]
-    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-2)
-
-
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("kind", ["listener", "own", "concat twice"])
 def test_learning_a_few_sentences(weights: Path, kind: str, frozen: bool) -> None:
@@ -290,18 +235,6 @@ def test_learning_a_few_sentences(weights: Path, kind: str, frozen: bool) -> Non
     assert scores["ents_f"] >= 0.95
 
 
-def test_tags_depend_on_context(weights: Path) -> None:
-    """`bank` is both a noun and a verb in the corpus."""
-    nlp = trainable({"tagger": LISTENER}, weights, elmo={"frozen": False})
-    train(nlp, 80)
-    verb, noun = (
-        nlp(Doc(nlp.vocab, words=text.split()))
-        for text in ("They bank in Rome .", "She sat on the river bank .")
-    )
-    assert (verb[1].text, verb[1].tag_) == ("bank", "VBP")
-    assert (noun[5].text, noun[5].tag_) == ("bank", "NN")
-
-
 def test_resume_training(weights: Path, tmp_path: Path) -> None:
     nlp = trainable(HEADS, weights)
     train(nlp, 10)
@@ -320,16 +253,6 @@ def test_dropout_of_the_update(weights: Path) -> None:
     nlp.update(examples(nlp), drop=0.3)
     assert _mix(nlp, "tagger").attrs["dropout_rate"] == 0.3
     assert _mix(nlp, "ner").attrs["settings"].dropout == 0.4
-
-
-def test_evaluation_uses_no_dropout(weights: Path) -> None:
-    nlp = trainable({"tagger": {**LISTENER, "dropout": 0.9}}, weights)
-    train(nlp, 2)
-    first, second = (nlp.evaluate(examples(nlp))["tag_acc"] for _ in range(2))
-    assert first == second
-    tok2vec = nlp.get_pipe("tagger").model.get_ref("tok2vec")
-    doc = nlp("the river bank")
-    assert_array_equal(tok2vec.predict([doc])[0], tok2vec.predict([doc])[0])
 
 
 def test_update_without_listeners(weights: Path, tiny_bilm: BiLM) -> None:

@@ -157,12 +157,6 @@ def unigram_perplexity(text: Text, n_ids: int, boundary: str) -> float:
     return math.exp(total / n_ids)
 
 
-def test_a_uniform_model_has_the_size_of_the_vocabulary(long: Text) -> None:
-    n_words = len(long.vocabulary)
-    found = run(long, uniform_model(n_words))
-    assert found[:3] == pytest.approx([n_words] * 3, rel=1e-6)
-
-
 @pytest.mark.parametrize("n_ids", [31, 511, 1023, 1024, 1025, 1600, 2048, 2600])
 def test_every_target_counts_once(tmp_path: Path, n_ids: int) -> None:
     """With one lane and with several, of equal and of different lengths."""

@@ -22,7 +22,6 @@ from helpers.language_models import (
 from helpers.slow_lm import Masks, SlowLM, State
 from torch import Tensor
 
-from spacy_elmo import BiLMConfig
 from spacy_elmo.bilm.lstm import LSTMState
 from spacy_elmo.bilm.softmax import SampledSoftmax
 from spacy_elmo.pretraining.data.batches import Batch, Batches
@@ -241,30 +240,6 @@ def test_a_model_of_manylangs(tmp_path: Path, softmax: str) -> None:
     check(text, model, softmax)
 
 
-@pytest.mark.parametrize("dropout", [0.1, 0.5])
-def test_the_dropout_rate(text: Text, dropout: float) -> None:
-    model = make_model(len(text.vocabulary), config=CONFIGS["one layer"])
-    for name, parameter in model.named_parameters():
-        if name.endswith("weight_ih"):
-            # Dropout on the input of the layer then has no effect on its output.
-            parameter.data.zero_()
-    (batch,) = make_batches(text, model, unroll_steps=8)[0]
-    state = model.zero_state(N_LANES)
-    with torch.no_grad():
-        top = model.contextualize(batch, state)[0]
-        found = torch.stack(
-            [model.contextualize(batch, state, dropout)[0] for _ in range(50)]
-        )
-    dropped = found == 0
-    # The standard deviation over 12,000 values is below 0.005.
-    assert abs(dropped.double().mean() - dropout) < 0.025
-    for number in range(5):
-        # The same rate at every position and in both directions.
-        assert abs(dropped.select(-1, number).double().mean() - dropout) < 0.05
-    expected = (top / (1 - dropout)).expand_as(found)
-    torch.testing.assert_close(found[~dropped], expected[~dropped])
-
-
 def test_without_dropout_nothing_is_random(text: Text) -> None:
     model = make_model(len(text.vocabulary))
     (batch,) = make_batches(text, model)[0]
@@ -276,48 +251,6 @@ def test_without_dropout_nothing_is_random(text: Text) -> None:
     assert torch.equal(found[0], found[2])
     # Only the rate matters, not the mode of the model.
     assert not torch.equal(found[1], found[3])
-
-
-def test_two_windows_equal_one_of_twice_the_length(text: Text) -> None:
-    """As the state is carried, in both directions."""
-    model = make_model(len(text.vocabulary)).double()
-    short, long = (make_batches(text, model, steps) for steps in (3, 6))
-    n_steps = long.lanes.steps_per_epoch
-    assert short.lanes.steps_per_epoch in (2 * n_steps, 2 * n_steps - 1)
-    if short.lanes.steps_per_epoch != 2 * n_steps:
-        pytest.fail("lanes of different lengths: choose another text")
-    state = one = model.zero_state(N_LANES)
-    for step in range(n_steps):
-        parts = []
-        for half in range(2):
-            losses, one = model(short[2 * step + half][0], one, dtype=DOUBLE)
-            parts.append(losses)
-        whole, state = model(long[step][0], state, dtype=DOUBLE)
-        near(torch.cat(parts, dim=1), whole)
-        for layer, other in zip(one, state):
-            for tensor, expected in zip(layer, other):
-                torch.testing.assert_close(tensor, expected)
-
-
-def test_zero_state(text: Text) -> None:
-    model = make_model(len(text.vocabulary))
-    (first,), (second,) = (make_batches(text, model)[step] for step in range(2))
-    new = model.zero_state(N_LANES)
-    config = model.bilm.config
-    assert len(new) == config.n_layers
-    for layer in new:
-        assert layer.hidden.shape == (2, N_LANES, config.projection_dim)
-        assert layer.cell.shape == (2, N_LANES, config.dim)
-        assert not layer.hidden.any()
-        assert not layer.cell.any()
-    with torch.no_grad():
-        alone = model(second, new)[0]
-        carried = model(second, model(first, new)[1])[0]
-        again = model(second, model.zero_state(N_LANES))[0]
-    assert torch.equal(alone, again)
-    assert (alone[:, 0] != carried[:, 0]).all()
-    # The state is not modified.
-    assert not any(tensor.any() for layer in new for tensor in layer)
 
 
 @pytest.mark.parametrize("softmax", SOFTMAXES)
@@ -344,26 +277,8 @@ def test_dtypes(text: Text, softmax: str) -> None:
                 assert difference < error * gradients[name].norm(), name
 
 
-def test_a_frozen_bilm_has_no_gradient(text: Text) -> None:
-    """While the output layer is trained alone."""
-    model = make_model(len(text.vocabulary), "sampled")
-    for parameter in model.bilm.parameters():
-        parameter.requires_grad_(False)
-    (batch,) = make_batches(text, model)[0]
-    found = run(model, batch, model.zero_state(N_LANES), dropout=0.2)[2]
-    assert set(found) == {"softmax.weight", "softmax.bias"}
-
-
 def test_a_sampled_batch_needs_its_rows(text: Text) -> None:
     model = make_model(len(text.vocabulary), "sampled")
     (batch,) = make_batches(text, model)[0]
     with pytest.raises(ValueError, match=r"rows: expected the sampled rows.*None"):
         model(batch, model.zero_state(N_LANES))
-
-
-def test_the_configs_cover_both_projections() -> None:
-    plain: BiLMConfig = CONFIGS["plain"]
-    assert not plain.has_lstm_projection
-    assert CONFIGS["projected"].has_lstm_projection
-    assert not CONFIGS["one layer"].has_token_projection
-    assert CONFIGS["projected"].has_token_projection

@@ -185,18 +185,6 @@ def test_a_step_changes_only_its_rows(name: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@NAMES
-def test_a_learning_rate_of_zero(name: str) -> None:
-    model = make_model(N_WORDS, "sampled")
-    before = copy.deepcopy(model)
-    optimizer = Optimizer(model, SETTINGS[name])
-    rows = touch(model, ids_of(0))
-    put_gradients(model, rows, 0)
-    optimizer.step(0.0, 0, rows)
-    for found, expected in zip(model.parameters(), before.parameters()):
-        assert torch.equal(found, expected)
-
-
 @pytest.mark.parametrize("softmax", SOFTMAXES)
 def test_weight_decay_applies_to_matrices(softmax: str) -> None:
     """Not to sampled rows, which would decay by how often they are sampled."""
@@ -268,17 +256,6 @@ def test_a_restored_state_continues_bit_for_bit(
     assert again is not None
     for key, tensor in stored.tensors.items():
         assert torch.equal(tensor, again.tensors[key])
-
-
-def test_names_in_the_state() -> None:
-    model = make_model(N_WORDS, "sampled")
-    optimizer = Optimizer(model, SETTINGS["adamw"])
-    take_steps(model, optimizer, 0, 1)
-    state = optimizer.state_dict()
-    assert state["softmax.bias.exp_avg_sq"].shape == (N_WORDS, 1)
-    assert state["bilm.forward_layers.1.weight_hr.exp_avg"].shape == (5, 7)
-    assert float(state["bilm.forward_layers.1.weight_hr.step"]) == 1
-    assert len(state) == 3 * (len(list(model.parameters())) - 2) + 4
 
 
 @pytest.mark.parametrize(

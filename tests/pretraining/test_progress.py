@@ -92,47 +92,6 @@ def checkpoint_of(progress: Progress) -> Checkpoint:
     return Checkpoint(8, {}, json.loads(json.dumps(progress.to_meta())))
 
 
-def test_settings_that_do_not_affect_training_may_change(progress: Progress) -> None:
-    training = SETTINGS.training.model_copy(
-        update={"checkpoint_frequency": 7, "log_frequency": 3}
-    )
-    settings = SETTINGS.model_copy(update={"training": training})
-    resumed = Progress.new(settings, IDENTITY).resumed(checkpoint_of(progress), 9)
-    assert resumed.settings == settings.to_dict()
-
-
-@pytest.mark.parametrize(
-    "identity",
-    [
-        {**IDENTITY, "corpus.dev": "other"},
-        {name: value for name, value in IDENTITY.items() if name != "corpus.dev"},
-    ],
-)
-def test_held_out_text_may_change(progress: Progress, identity: dict[str, str]) -> None:
-    resumed = Progress.new(SETTINGS, identity).resumed(checkpoint_of(progress), 9)
-    assert resumed.identity == identity
-
-
-def test_a_changed_run_is_refused(progress: Progress) -> None:
-    """The message lists all changes."""
-    training = SETTINGS.training.model_copy(update={"dropout": 0.2, "seed": 3})
-    identity = {**IDENTITY, "corpus.train": "other", "vocabulary": "another"}
-    new = Progress.new(SETTINGS.model_copy(update={"training": training}), identity)
-    with pytest.raises(TrainingError) as caught:
-        new.resumed(checkpoint_of(progress), 9)
-    message = str(caught.value)
-    assert "is at step 8; expected the settings and texts" in message
-    assert "found changes:\n" in message
-    lines = [line.strip() for line in message.split("\n")[1:-1]]
-    assert sorted(lines) == [
-        "corpus.train: different contents (a1 -> other)",
-        "training.dropout: 0.1 -> 0.2",
-        "training.seed: 0 -> 3",
-        "vocabulary: different contents (c3 -> another)",
-    ]
-    assert message.endswith("Restore them, or name another output folder.")
-
-
 WSD = {"name": "warmup_stable_decay", "decay_steps": 4}
 
 
@@ -175,13 +134,6 @@ def test_the_length_may_change_if_learning_rates_do_not(
     else:
         with pytest.raises(TrainingError, match=r"training\.(schedule|max_steps)"):
             after.resumed(checkpoint_of(before), 9)
-
-
-@pytest.mark.parametrize("name", ["corpus.train", "vocabulary"])
-def test_a_single_change_is_refused(progress: Progress, name: str) -> None:
-    new = Progress.new(SETTINGS, {**IDENTITY, name: "other"})
-    with pytest.raises(TrainingError, match=f"{name}: different contents"):
-        new.resumed(checkpoint_of(progress), 9)
 
 
 def test_the_clock_includes_earlier_runs(progress: Progress) -> None:

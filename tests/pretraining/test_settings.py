@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 from helpers import runs
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from spacy_elmo import BiLMConfig
-from spacy_elmo.bilm.config import ORIGINAL_FILTERS
 from spacy_elmo.pretraining import settings as settings_module
 from spacy_elmo.pretraining.config import ConfigError
 from spacy_elmo.pretraining.settings import (
     CorpusSettings,
     InitializeSettings,
-    NoiseSettings,
     OptimizerSettings,
     PretrainSettings,
     ScheduleSettings,
@@ -40,75 +36,6 @@ def problems(**sections: Any) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as caught:
         make(**sections)
     return caught.value.args
-
-
-def test_defaults() -> None:
-    assert make().to_dict() == {
-        "corpus": {
-            "train": ["a.txt"],
-            "dev": None,
-            "tokenizer": "whitespace",
-            "sentences": "lines",
-            "text_field": "text",
-            "shard_tokens": 16777216,
-            "cache": None,
-            "n_process": 1,
-        },
-        "vocabulary": {"min_count": 1, "max_size": None, "path": None},
-        "bilm": {
-            "char_dim": 16,
-            "filters": [list(pair) for pair in ORIGINAL_FILTERS],
-            "n_highway": 2,
-            "max_characters_per_token": 50,
-            "activation": "relu",
-            "dim": 4096,
-            "projection_dim": 512,
-            "n_layers": 2,
-            "cell_clip": 3.0,
-            "proj_clip": 3.0,
-            "use_skip_connections": True,
-        },
-        "softmax": {
-            "type": "sampled",
-            "n_samples": 8192,
-            "cutoffs": [],
-            "div_value": 4.0,
-        },
-        "training": {
-            "seed": 0,
-            "max_steps": 9,
-            "max_epochs": 0,
-            "batch_size": 128,
-            "unroll_steps": 20,
-            "accumulate_gradient": 1,
-            "dropout": 0.1,
-            "ema_decay": None,
-            "precision": "float32",
-            "eval_frequency": 1000,
-            "patience": 0,
-            "checkpoint_frequency": 1000,
-            "keep_checkpoints": 2,
-            "log_frequency": 50,
-            "cuda_graph": True,
-            "n_evaluated": None,
-            "logger": None,
-            "optimizer": {
-                "name": "adagrad",
-                "learn_rate": 0.2,
-                "grad_clip": 10.0,
-                "initial_accumulator": 1.0,
-            },
-            "schedule": {"name": "constant", "warmup_steps": 0, "final_factor": 0.0},
-            "noise": {
-                "misspelled": 0.0,
-                "lower_case": 0.0,
-                "upper_case": 0.0,
-                "title_case": 0.0,
-            },
-        },
-        "initialize": {"weights": None, "softmax_steps": 0},
-        "export": {"hdf5": False},
-    }
 
 
 def test_settings_made_in_python() -> None:
@@ -171,11 +98,6 @@ def test_only_settings_of_the_chosen_optimizer_are_stored() -> None:
     }
 
 
-def test_noise_is_false_unless_there_is_any() -> None:
-    assert not NoiseSettings()
-    assert NoiseSettings(misspelled=0.01)
-
-
 FILE = """
 [paths]
 train = null
@@ -217,56 +139,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"corpus": {"train": None}}, ".train = null should be a path or a list of paths"),
     ({"corpus": {"train": []}}, ".train = [] should be a path or a list of paths"),
     ({"corpus": {"train": ["a", 2]}}, '.train = ["a", 2] should be a path or a list'),
-    ({"corpus": {"dev": ""}}, '.dev = "" should be a path or a list of paths'),
     ({"corpus": {"tokenizer": None}}, ".tokenizer = null should be a string"),
-    ({"corpus": {"tokenizer": 2}}, ".tokenizer = 2 should be a string, in double quo"),
     ({"corpus": {"tokenizer": ""}}, '.tokenizer = "" should not be empty'),
     ({"corpus": {"n_process": True}}, ".n_process = true should be a valid integer"),
     ({"bilm": {"filters": [[1, 2.5]]}}, "= [[1, 2.5]] should be a list of pairs"),
-    ({"bilm": {"filters": 3}}, ".filters = 3 should be a list of pairs"),
     ({"training": {"max_steps": 1e3}}, "= 1000.0 should be .* without a point or an"),
-    ({"training": {"max_steps": "9"}}, '.max_steps = "9" should be a valid integer'),
-    ({"training": {"dropout": False}}, ".dropout = false should be a valid number"),
-    ({"training": {"cuda_graph": 1}}, ".cuda_graph = 1 should be true or false"),
     ({"training": {"logger": {}}}, ".logger = {} should be .*@loggers"),
     ({"training": {"logger": "x"}}, '.logger = "x" should be a section, or null'),
     ({"export": {"hdf5": "yes"}}, '.hdf5 = "yes" should be true or false'),
     # Ranges
-    ({"corpus": {"n_process": 0}}, ".n_process = 0 should be greater than 0"),
     ({"vocabulary": {"max_size": 3}}, ".max_size = 3 should be greater than 3, or nul"),
     ({"softmax": {"cutoffs": [0]}}, ".cutoffs.0 = 0 should be greater than 0"),
     ({"softmax": {"div_value": 0.5}}, ".div_value = 0.5 should be .* or equal to 1"),
-    ({"training": {"dropout": 1}}, ".dropout = 1 should be less than 1"),
     ({"training": {"dropout": -0.1}}, ".dropout = -0.1 should be .* or equal to 0"),
     ({"training": {"dropout": float("nan")}}, "= NaN should be a finite number"),
     ({"training": {"ema_decay": 1}}, ".ema_decay = 1 should be less than 1, or null"),
-    ({"training": {"n_evaluated": 0}}, ".n_evaluated = 0 should be greater than 0, or"),
-    (
-        {"training": {"optimizer": {"learn_rate": float("inf")}}},
-        "optimizer.learn_rate = Infinity should be a finite number",
-    ),
     (
         {"training": {"optimizer": {"learn_rate": 10**400}}},
         "optimizer.learn_rate = 1000.*000... should be a valid number",
     ),
-    (
-        {"training": {"optimizer": {"learn_rate": 0}}},
-        "optimizer.learn_rate = 0 should be greater than 0",
-    ),
-    (
-        {"training": {"optimizer": {"grad_clip": 0}}},
-        "optimizer.grad_clip = 0 should be greater than 0, or null",
-    ),
-    (
-        {"training": {"schedule": {"name": "linear", "final_factor": 1.1}}},
-        "schedule.final_factor = 1.1 should be less than or equal to 1",
-    ),
     # Choices
     ({"corpus": {"sentences": "splits"}}, "= \"splits\" should be 'lines' or 'split'"),
     ({"bilm": {"preset": "tiny"}}, ".preset = \"tiny\" should be 'small', .* or null"),
-    ({"softmax": {"type": "half"}}, ".type = \"half\" should be .*or 'adaptive'"),
-    ({"training": {"precision": "float16"}}, "= \"float16\" should be .*or 'auto'"),
-    ({"training": {"optimizer": {"name": "adam"}}}, "optimizer.name = .*or 'adamw'"),
     # Conflicts
     ({"corpus": {"sentences": "split"}}, 'corpus.sentences = "split" needs a language'),
     ({"vocabulary": {"path": "v", "min_count": 2}}, ".min_count = 2 does not apply"),
@@ -354,63 +248,21 @@ def test_missing_sections() -> None:
     ]
 
 
-OPTIMIZERS = st.one_of(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "name": st.just("adagrad"),
-            "learn_rate": st.floats(1e-6, 10) | st.integers(1, 3),
-            "grad_clip": st.none() | st.floats(0.1, 10),
-            "initial_accumulator": st.floats(0, 1),
-        },
-    ),
-    st.fixed_dictionaries(
-        {"name": st.just("adamw")},
-        optional={"beta1": st.floats(0, 0.99), "weight_decay": st.floats(0, 1)},
-    ),
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"corpus": {"train": ["a", "b"], "dev": "c"}},
+        {"bilm": {"preset": "small", "cell_clip": None, "filters": [[1, 4], [7, 9]]}},
+        {"initialize": {"weights": ["options.json", "weights.hdf5"]}},
+        {"softmax": {"type": "adaptive", "cutoffs": [10, 20]}},
+        {"training": {"dropout": 0, "max_epochs": 3, "logger": {"@loggers": "x"}}},
+        {"training": {"optimizer": {"learn_rate": 1, "grad_clip": None}}},
+        {"training": {"optimizer": {"name": "adamw", "beta1": 0.8}}},
+    ],
+    ids=str,
 )
-PATHS = st.text(min_size=1, max_size=5)
-CONFIGS = st.builds(
-    lambda corpus, training, optimizer, initialize, bilm: runs.merged(
-        MINIMAL,
-        {
-            "corpus": corpus,
-            "training": {**training, "optimizer": optimizer},
-            **({"initialize": initialize} if initialize else {"bilm": bilm}),
-        },
-    ),
-    st.fixed_dictionaries(
-        {}, optional={"train": PATHS | st.lists(PATHS, min_size=1), "dev": PATHS}
-    ),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "max_epochs": st.integers(0, 10),
-            "dropout": st.floats(0, 0.99) | st.just(0),
-            "logger": st.none() | st.builds(lambda x: {"@loggers": x}, PATHS),
-        },
-    ),
-    OPTIMIZERS,
-    st.none()
-    | st.fixed_dictionaries(
-        {"weights": PATHS | st.lists(PATHS, min_size=1, max_size=2)}
-    ),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "preset": st.sampled_from([None, "small", "medium", "original"]),
-            "cell_clip": st.none() | st.floats(0.5, 5),
-            "filters": st.lists(
-                st.tuples(st.integers(1, 7), st.integers(1, 9)).map(list), min_size=1
-            ),
-        },
-    ),
-)
-
-
-@given(CONFIGS)
-def test_settings_round_trip_through_json(config: dict[str, Any]) -> None:
-    settings = PretrainSettings.from_dict(config)
+def test_settings_round_trip_through_json(sections: dict[str, Any]) -> None:
+    settings = make(**sections)
     stored = json.loads(json.dumps(settings.to_dict()))
     loaded = PretrainSettings.from_dict(stored)
     assert loaded == settings

@@ -58,15 +58,6 @@ def test_the_second_signal_acts_at_once(number: int, other: int) -> None:
     assert_restored()
 
 
-def test_a_second_ctrl_c_raises_keyboard_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with StopSignals():
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 def test_handlers_are_restored_after_an_error() -> None:
     def work() -> None:
         with StopSignals():
@@ -85,16 +76,6 @@ def test_ignored_signals_are_ignored_again() -> None:
         assert requests.received == signal.SIGTERM
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
-
-
-def test_two_runs_in_succession() -> None:
-    with StopSignals() as first:
-        signal.raise_signal(signal.SIGTERM)
-    with StopSignals() as second:
-        assert second.received is None
-        signal.raise_signal(signal.SIGINT)
-    assert (first.received, second.received) == (signal.SIGTERM, signal.SIGINT)
-    assert_restored()
 
 
 def test_outside_the_main_thread_nothing_changes() -> None:

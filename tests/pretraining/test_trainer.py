@@ -6,19 +6,15 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from helpers import runs
 
-from spacy_elmo import BiLM, load_bilm
+from spacy_elmo import BiLM
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.step import StepOutput, StepResult
 from spacy_elmo.pretraining.trainer import Callback, Trainer, pretrain
-from spacy_elmo.text.files import CorpusError
-
-WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds"]]
 
 
 def mean(values: list[float]) -> float:
@@ -56,17 +52,6 @@ def test_a_silent_run(
 ) -> None:
     pretrain(runs.settings(texts), tmp_path, show=False)
     assert capsys.readouterr() == ("", "")
-
-
-def test_exported_models_are_ordinary_weights(plain: Path) -> None:
-    last = load_bilm(plain / "model-last")
-    assert (last.config.dim, last.config.projection_dim) == (16, 8)
-    state = runs.tensors(plain, 12)
-    for name, tensor in last.state_dict().items():
-        assert torch.equal(tensor, state[f"model.bilm.{name}"]), name
-    layers = load_bilm(plain / "model-best").encode(WORDS)
-    assert [layer.shape for layer in layers] == [(3, 4, 16), (3, 4, 16)]
-    assert all(np.isfinite(layer).all() for layer in layers)
 
 
 def test_exported_models_describe_themselves(plain: Path) -> None:
@@ -154,16 +139,6 @@ def test_weights_do_not_depend_on_how_the_text_was_loaded(
     runs.assert_same(runs.run(texts, tmp_path, trainer=RandomLoading), plain)
 
 
-def test_export_of_published_files(texts: Path, plain: Path, tmp_path: Path) -> None:
-    output = runs.run(texts, tmp_path, export={"hdf5": True})
-    for name in ("model-best", "model-last"):
-        pair = output / name / "hdf5"
-        published = load_bilm(pair / "options.json", pair / "weights.hdf5")
-        ours = load_bilm(output / name)
-        np.testing.assert_allclose(published.encode(WORDS), ours.encode(WORDS), 1e-6)
-    assert not (plain / "model-last" / "hdf5").exists()
-
-
 def test_a_spacy_logger(texts: Path, tmp_path: Path) -> None:
     file = tmp_path / "console.jsonl"
     logger = {
@@ -234,14 +209,6 @@ def test_callbacks(texts: Path, plain: Path, tmp_path: Path) -> None:
 # Errors
 
 
-def test_a_text_without_words(texts: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("\n \n", encoding="utf8")
-    with pytest.raises(CorpusError, match="expected text, found no words"):
-        runs.run(texts, tmp_path / "out", corpus={"train": str(tmp_path / "empty.txt")})
-    with pytest.raises(CorpusError, match=r"none\.txt"):
-        runs.run(texts, tmp_path / "out", corpus={"train": str(tmp_path / "none.txt")})
-
-
 def test_a_single_word_is_enough(texts: Path, tmp_path: Path) -> None:
     """There are fewer ids than lanes, and than steps of a lane."""
     (tmp_path / "word.txt").write_text("word\n", encoding="utf8")
@@ -252,8 +219,3 @@ def test_a_single_word_is_enough(texts: Path, tmp_path: Path) -> None:
         softmax={"n_samples": 2},
     )
     assert runs.log(output, "train")[-1]["step"] == 12
-
-
-def test_more_samples_than_words(texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="n_samples: expected at least 1 and at most"):
-        runs.run(texts, tmp_path, softmax={"n_samples": 1000})

@@ -86,26 +86,6 @@ def test_equal_maxima_share_the_gradient() -> None:
     assert characters.grad.flatten().tolist() == [0.25] * 4
 
 
-def test_chunks_are_bounded_without_padding() -> None:
-    lengths = [3] * 4 + [4] * 4 + [9] * 2
-    chunks = list(torch_char_cnn._chunks(FILTERS, lengths, 20, chunk_size=20 * 13))
-    assert [(c.words.start, c.words.stop, c.n_windows) for c in chunks] == [
-        (0, 4, 4),
-        (4, 8, 5),
-        (8, 10, 10),
-    ]
-    assert {(c.rows.start, c.rows.stop, c.width) for c in chunks} == {(0, 13, 5)}
-
-
-def test_filters_of_long_words_are_computed_separately() -> None:
-    chunks = list(torch_char_cnn._chunks(FILTERS, [11], N_COLUMNS, chunk_size=1))
-    assert [(c.rows, c.width, c.n_windows) for c in chunks] == [
-        (slice(0, 3), 2, 11),
-        (slice(3, 7), 1, 12),
-        (slice(7, 13), 5, 8),
-    ]
-
-
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_precisions_are_close(lengths: list[int], dtype: torch.dtype) -> None:

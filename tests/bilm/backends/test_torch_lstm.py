@@ -145,12 +145,6 @@ def test_clipped_outputs_stay_within_their_bound_in_bfloat16() -> None:
         assert tensor.abs().max() == torch.tensor(0.3)
 
 
-def test_blocks_are_bounded() -> None:
-    blocks = list(torch_lstm.blocks([4, 3, 3, 1, 1, 1, 1], 5))
-    assert blocks == [(0, [4]), (4, [3]), (7, [3, 1, 1]), (12, [1, 1])]
-    assert list(torch_lstm.blocks([], 5)) == []
-
-
 def test_backward_runs_twice() -> None:
     weights = make_weights(True)
     inputs, state = make_inputs(weights)

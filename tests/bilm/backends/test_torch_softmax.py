@@ -91,37 +91,6 @@ def test_equals_a_cross_entropy_with_gradients(
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("at_once", [1, 2 * N_SAMPLES, 1 << 20])
-def test_gradcheck(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
-    tensors, where = given()
-    assert torch.autograd.gradcheck(
-        lambda *inputs: sampled_loss(*inputs, where, torch.float64), tensors
-    )
-
-
-def test_gradients_of_shared_rows_add_up() -> None:
-    """As in a training step: targets and samples are rows of one matrix, and a word may
-    be the target several times."""
-    torch.manual_seed(1)
-    matrix = torch.randn(9, WIDTH, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(9, dtype=torch.float64, requires_grad=True)
-    hidden = torch.randn(6, WIDTH, dtype=torch.float64, requires_grad=True)
-    true, drawn = torch.tensor([0, 3, 3, 8, 0, 5]), torch.tensor([1, 3, 5, 7])
-    columns = torch.tensor([0, 2, 2, 0, 0, 3])
-
-    def gradients(loss: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(loss.square().sum(), [hidden, matrix, bias])
-
-    def inputs() -> tuple[Tensor, ...]:
-        drawn_part = (matrix[drawn], bias[drawn])
-        return hidden, matrix[true], bias[true], *drawn_part, columns
-
-    mine = gradients(sampled_loss(*inputs(), torch.float64))
-    for one, other in zip(mine, gradients(plainly(*inputs()))):
-        torch.testing.assert_close(one, other)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("at_once", [N_SAMPLES, 1 << 20])
 def test_precisions_are_close(
@@ -189,17 +158,6 @@ def test_no_targets() -> None:
     assert all(not tensor.grad.any() for tensor in tensors if tensor.grad is not None)
 
 
-def test_inputs_are_unchanged() -> None:
-    tensors, where = given()
-    before = [tensor.detach().clone() for tensor in (*tensors, where)]
-    towards = torch.ones(N, dtype=torch.float64)
-    loss = sampled_loss(*tensors, where, torch.float64)
-    loss.backward(towards)
-    assert torch.equal(towards, torch.ones_like(towards))
-    for tensor, copy in zip((*tensors, where), before):
-        assert torch.equal(tensor, copy)
-
-
 def test_changes_before_backward_are_refused() -> None:
     """The backward pass recomputes the logits from the same rows."""
     for number in (0, 3, 4):
@@ -209,19 +167,3 @@ def test_changes_before_backward_are_refused() -> None:
             tensors[number].mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
-
-
-def test_logits_are_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", 3 * N_SAMPLES)
-    sizes: list[int] = []
-    original = torch_softmax._logits
-
-    def spy(*tensors: Tensor) -> Tensor:
-        logits = original(*tensors)
-        sizes.append(logits.numel())
-        return logits
-
-    monkeypatch.setattr(torch_softmax, "_logits", spy)
-    tensors, where = given()
-    sampled_loss(*tensors, where, torch.float64).sum().backward()
-    assert sizes == [3 * N_SAMPLES, 3 * N_SAMPLES, N_SAMPLES] * 2

@@ -163,11 +163,3 @@ def test_shards_without_a_pipeline_hash(texts: Path) -> None:
     same_folder = f"{texts}/../{texts.name}/nlp"
     corpus = load(train, texts / "dev.txt", same_folder)
     assert tokenization(corpus) == (same_folder, "lines")
-
-
-def test_warns_about_a_text_smaller_than_a_step(texts: Path) -> None:
-    training = {"max_steps": 2, "eval_frequency": 0, "batch_size": 100}
-    output = runs.run(texts, texts / "out", training=training)
-    (note,) = [text for text in runs.messages(output) if "each step is" in text]
-    assert "100 x 5 = 500" in note
-    assert "Lower training.batch_size or unroll_steps" in note

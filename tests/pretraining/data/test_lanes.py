@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.language_models import Sentences, make_shards, random_sentences
+from helpers.language_models import Sentences, make_shards
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -123,19 +122,6 @@ def test_warns_about_a_text_smaller_than_a_step(
         assert "Lower training.batch_size or unroll_steps." in note
 
 
-@pytest.mark.parametrize("seed", [None, 5])
-def test_windows_are_consecutive(tmp_path: Path, seed: int | None) -> None:
-    """The last target of a window is the first input of the next one."""
-    lanes = make_lanes(tmp_path, [3] * 30, batch_size=4, unroll_steps=5, seed=seed)
-    for epoch in range(3):
-        windows = read_epoch(lanes, epoch)
-        assert len(windows) == 6
-        for window, following in pairwise(windows):
-            np.testing.assert_array_equal(
-                window.tokens[:, :, -1], following.tokens[:, :, 0]
-            )
-
-
 def test_sentence_boundaries_in_both_directions(tmp_path: Path) -> None:
     """A sentence's boundary comes before it in reading order, in both directions."""
     shards = make_shards(tmp_path, [["a", "b"], ["c", "d"]])
@@ -165,24 +151,6 @@ def test_windows_of_two_lanes(tmp_path: Path) -> None:
     assert second.starts.tolist() == [[2, 6], [2, 6]]
 
 
-def test_starts_are_the_positions_of_the_first_inputs(tmp_path: Path) -> None:
-    lanes = make_lanes(tmp_path, [4, 2, 7] * 5, 9, batch_size=3, unroll_steps=4, seed=1)
-    ids = ids_of(lanes)
-    for step in range(2 * lanes.steps_per_epoch):
-        window = lanes.window(step)
-        assert window.starts.shape == (2, 3)
-        np.testing.assert_array_equal(window.tokens[:, :, 0], ids[window.starts])
-
-
-def test_a_step_does_not_depend_on_earlier_ones(tmp_path: Path) -> None:
-    sizes = {"batch_size": 3, "unroll_steps": 4, "seed": 7}
-    lanes = make_lanes(tmp_path, [3] * 20, **sizes)
-    expected = [lanes.window(step) for step in range(30)]
-    again = Lanes(lanes.shards, **sizes)  # type: ignore[arg-type]
-    for step in reversed(range(30)):
-        np.testing.assert_array_equal(again.window(step).tokens, expected[step].tokens)
-
-
 def test_epochs_start_at_different_positions(tmp_path: Path) -> None:
     lanes = make_lanes(tmp_path, [9] * 50, batch_size=4, unroll_steps=5, seed=3)
     firsts = [int(lanes.lane_starts(epoch)[0]) for epoch in range(20)]
@@ -207,16 +175,6 @@ def test_reading_the_first_ids_only(tmp_path: Path) -> None:
     for step in range(3 * part.steps_per_epoch):
         for found, expected in zip(part.window(step), whole.window(step)):
             np.testing.assert_array_equal(found, expected)
-
-
-def test_reading_ids_at_any_position(tmp_path: Path) -> None:
-    shards = make_shards(tmp_path, random_sentences(40), 7)
-    lanes = Lanes(shards, 1, 1)
-    places = np.random.default_rng(0).integers(0, lanes.n_ids, (3, 4, 5))
-    found = lanes.read(places)
-    assert found.dtype == np.int64
-    np.testing.assert_array_equal(found, ids_of(lanes)[places])
-    assert lanes.read(np.zeros(0, dtype=np.int64)).shape == (0,)
 
 
 def test_description_of_a_position(tmp_path: Path) -> None:

@@ -34,12 +34,6 @@ def n_threads() -> int:
     return sum(thread.name == "batches" for thread in threading.enumerate())
 
 
-def test_prefetch_keeps_the_order() -> None:
-    assert list(prefetch(str, 3, 9)) == ["3", "4", "5", "6", "7", "8"]
-    assert n_threads() == 0
-    assert list(prefetch(str, 3, 3)) == []
-
-
 def test_prefetch_stays_within_its_depth() -> None:
     steps: list[int] = []
     source = prefetch(steps.append, 0, 100, depth=3)

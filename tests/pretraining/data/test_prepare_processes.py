@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from helpers.corpora import contents, corpus_refused, documents_of, read_back, write
 
-from spacy_elmo import files
 from spacy_elmo.files import part_path
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import Shards
@@ -38,21 +37,6 @@ def test_recovers_from_a_killed_process(corpus: Path, tmp_path: Path) -> None:
     again = prepare([corpus], tmp_path / "cache")
     assert contents(again.folder) == expected
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [again.folder.name]
-
-
-def test_unfinished_folders_of_other_machines_are_kept(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether their processes are alive is unknown."""
-    cache = tmp_path / "cache"
-    whole = prepare([corpus], cache)
-    with monkeypatch.context() as patch:
-        patch.setattr(files.platform, "node", lambda: "another")
-        other = part_path(whole.folder)
-    shutil.copytree(whole.folder, other)
-    (whole.folder / "meta.json").unlink()
-    prepare([corpus], cache)
-    assert {path.name for path in cache.iterdir()} == {whole.folder.name, other.name}
 
 
 @pytest.mark.parametrize("moment", ["reading", "replacing"])

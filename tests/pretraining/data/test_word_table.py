@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Callable
 
@@ -63,14 +62,6 @@ def test_first_and_last_rows_are_sentence_boundaries(
     # Begin of word, begin or end of sentence, end of word, padding, all plus one.
     assert table.char_ids[0, :4].tolist() == [259, 257, 260, 261]
     assert table.char_ids[-1, :4].tolist() == [259, 258, 260, 261]
-
-
-def test_read_only_memory_map(shards: Shards, tmp_path: Path) -> None:
-    table = WordTable.from_shards(shards, BYTES, tmp_path / "t")
-    assert isinstance(table.char_ids.base, np.memmap)
-    assert not table.char_ids.flags.writeable
-    names = {path.name for path in (tmp_path / "t").iterdir()}
-    assert names == {NAME, "characters.json"}
 
 
 def test_the_file_is_reused(shards: Shards, tmp_path: Path) -> None:
@@ -136,17 +127,3 @@ def test_a_file_of_another_shape_is_replaced(shards: Shards, tmp_path: Path) -> 
     assert_holds(WordTable.from_shards(shards, longer, tmp_path / "t"), shards, longer)
     more = make_shards(tmp_path / "more", [shards.types(), ["more"]])
     assert_holds(WordTable.from_shards(more, longer, tmp_path / "t"), more, longer)
-
-
-def test_a_failed_write_leaves_no_file(
-    shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(descriptor: int) -> None:
-        raise OSError("No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        with pytest.raises(OSError, match="No space"):
-            WordTable.from_shards(shards, BYTES, tmp_path / "t")
-    assert list((tmp_path / "t").iterdir()) == []
-    assert_holds(WordTable.from_shards(shards, BYTES, tmp_path / "t"), shards, BYTES)

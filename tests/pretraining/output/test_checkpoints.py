@@ -3,7 +3,6 @@ not harm earlier checkpoints."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from contextlib import contextmanager
@@ -142,6 +141,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "a list": lambda path: path.write_bytes(b"[]"),
+    "nested": lambda path: path.write_bytes(b"[" * 100_000),
     "from another step": lambda path: shutil.copy(
         path.parent.with_name("step-00000001") / path.name, path
     ),
@@ -191,17 +191,6 @@ def test_flipped_bits(folder: Path) -> None:
     assert_is(checkpoints.load_newest(folder, silent), 2)
 
 
-def test_all_checkpoints_are_damaged(tmp_path: Path) -> None:
-    save(tmp_path, 2)
-    path = tmp_path / "step-00000002" / META
-    data = path.read_bytes()
-    path.unlink()
-    with pytest.raises(ValueError, match="expected an intact checkpoint"):
-        checkpoints.load_newest(tmp_path, silent)
-    path.write_bytes(data)
-    assert_is(checkpoints.load_newest(tmp_path, silent), 2)
-
-
 def test_several_damaged_checkpoints(tmp_path: Path) -> None:
     for step in range(1, 5):
         save(tmp_path, step)
@@ -222,25 +211,6 @@ def test_a_checkpoint_is_damaged_twice(folder: Path) -> None:
 
 
 # Killed processes
-
-
-def test_parts_of_killed_processes_are_ignored(folder: Path) -> None:
-    """At any stage of writing."""
-    part = folder / "step-00000003.part"
-    before = contents(folder)
-    stages: list[Callable[[], object]] = [
-        part.mkdir,
-        lambda: (part / TENSORS).write_bytes(b"half"),
-        lambda: shutil.copy(folder / "step-00000002" / TENSORS, part / TENSORS),
-        lambda: (part / f"{META}.part").write_bytes(b"{"),
-        lambda: shutil.copy(folder / "step-00000002" / META, part / META),
-    ]
-    for stage in stages:
-        stage()
-        assert_is(checkpoints.load_newest(folder, silent), 2)
-    checkpoints.prune(folder, 5, None)
-    assert not part.exists()
-    assert contents(folder) == before
 
 
 def test_killed_at_every_file_operation(tmp_path: Path) -> None:
@@ -309,14 +279,6 @@ def test_metadata_that_cannot_be_written(folder: Path) -> None:
         checkpoints.save(folder, 3, tensors, {})
 
 
-def test_a_failed_replacement_keeps_the_old_checkpoint(
-    folder: Path,
-) -> None:
-    with largest_file(100), pytest.raises(OSError, match="File too large"):
-        checkpoints.save(folder, 2, make_tensors(5), {})
-    assert_is(checkpoints.load_newest(folder, silent), 2)
-
-
 def test_metadata_that_json_cannot_represent(folder: Path) -> None:
     before = contents(folder)
     with pytest.raises(ValueError, match="JSON"):
@@ -351,10 +313,3 @@ def test_prune(
     checkpoints.prune(tmp_path, keep, best)
     left = {f"step-{step:08}" for step in expected}
     assert {path.name for path in tmp_path.iterdir()} == {*left, *others[2:]}
-
-
-def test_the_metadata_file(tmp_path: Path) -> None:
-    checkpoints.save(tmp_path, 5, {"a": torch.zeros(1)}, {"b": "é"})
-    state = json.loads((tmp_path / "step-00000005" / META).read_text(encoding="utf8"))
-    assert state["step"] == 5
-    assert state["meta"] == {"b": "é"}

@@ -145,16 +145,6 @@ def test_without_a_terminal_there_are_few_lines(
     assert lines[3:] == [""]
 
 
-def test_a_silent_reporter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with make_reporter(tmp_path) as reporter:
-        reporter.advance()
-        reporter.train(train_record(1))
-        reporter.dev(dev_record(1))
-        reporter.say("a message")
-    assert capsys.readouterr() == ("", "")
-    assert len(read_log(tmp_path / "log.jsonl")) == 3
-
-
 def test_losses_that_are_not_finite(tmp_path: Path) -> None:
     with terminal() as screen, make_reporter(tmp_path, show=True) as reporter:
         reporter.train(train_record(1, loss=1e4))

@@ -177,14 +177,6 @@ def test_the_console_logger(
     assert rows[2:] == [["2", "20", "-4.25"], ["3", "30", "-4.09"]]
 
 
-def test_the_file_of_the_console_logger(tmp_path: Path) -> None:
-    log = tmp_path / "console.jsonl"
-    config = {"@loggers": "spacy.ConsoleLogger.v3", "output_file": str(log)}
-    log_some(make_logger(config, SETTINGS, tmp_path))
-    entries = [json.loads(line) for line in log.read_text("utf8").splitlines()]
-    assert [entry["step"] for entry in entries] == [20, 30]
-
-
 LOOKUP = {
     "@loggers": "spacy.LookupLogger.v1",
     "patterns": ["^step", "score", "loss", "path"],

@@ -180,22 +180,6 @@ def test_the_output_layer_is_trained_alone_at_first(
         assert not all(torch.equal(now[name], then[name]) for name in names), step
 
 
-def test_the_warmup_follows_the_softmax_steps(
-    texts: Path, tmp_path: Path, starts: dict[str, Any]
-) -> None:
-    training = {"schedule": {"name": "constant", "warmup_steps": 4}}
-    output = adapt(
-        texts,
-        tmp_path,
-        starts["ours"],
-        training=training,
-        initialize={"softmax_steps": 3},
-    )
-    rates = [line["learn_rate"] for line in runs.log(output, "train")]
-    expected = [0.01, 0.01, 0.01, 0.0025, 0.005, 0.0075, 0.01, 0.01]
-    assert rates == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(
     ("step", "optimizer"), [(2, "adagrad"), (5, "adamw"), (6, "adagrad"), (7, "adamw")]
 )
@@ -231,6 +215,22 @@ def test_export_as_published(
     published = load_bilm(output / "model-last" / "hdf5").encode(WORDS)
     for ours, theirs in zip(load_bilm(output / "model-last").encode(WORDS), published):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_warmup_follows_the_softmax_steps(
+    texts: Path, tmp_path: Path, starts: dict[str, Any]
+) -> None:
+    training = {"schedule": {"name": "constant", "warmup_steps": 4}}
+    output = adapt(
+        texts,
+        tmp_path,
+        starts["ours"],
+        training=training,
+        initialize={"softmax_steps": 3},
+    )
+    rates = [line["learn_rate"] for line in runs.log(output, "train")]
+    expected = [0.01, 0.01, 0.01, 0.0025, 0.005, 0.0075, 0.01, 0.01]
+    assert rates == pytest.approx(expected)
 
 
 def test_missing_weights(texts: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from helpers import runs
 
-from spacy_elmo.pretraining.data.shards import Shards
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.step import StepOutput, TrainingError
 from spacy_elmo.pretraining.trainer import Callback, Trainer, pretrain
@@ -68,31 +67,6 @@ def test_a_loss_that_is_not_finite(
     ring = [*text, *text]
     printed = words.partition(". The last checkpoint")[0]
     assert printed == " ".join(ring[int(place) : int(place) + 5])
-
-
-def test_the_message_quotes_the_text_of_the_loss(texts: Path, tmp_path: Path) -> None:
-    """The loss of a word that occurs once is spoiled, wherever a lane reads it."""
-    words = train_words(texts)
-    place = 100
-    words[place] = "unique"
-    lines = " ".join(words).replace(" |", "\n")
-    (tmp_path / "text.txt").write_text(lines, encoding="utf8")
-
-    def act(trainer: Trainer, output: StepOutput) -> None:
-        window = trainer.lanes.window(trainer.progress.step)
-        shards: Shards = trainer.corpus.train.shards
-        unique = shards.types().index("unique") + 1
-        read = (window.tokens[:, :, 1:] == unique).any(axis=2)
-        spoil(output, list(zip(*read.nonzero())), math.nan)
-
-    corpus = {"train": str(tmp_path / "text.txt"), "dev": None}
-    callbacks = [runs.on("after_backward", act)]
-    with pytest.raises(TrainingError) as caught:
-        runs.run(texts, tmp_path / "out", callbacks=callbacks, corpus=corpus, **LONG)
-    message = str(caught.value)
-    first, _, quoted = message.partition("token ")[2].partition(" of shard 0: ")
-    assert "unique" in quoted
-    assert place - 5 < int(first) <= place
 
 
 def test_a_learning_rate_that_is_far_too_high(texts: Path, tmp_path: Path) -> None:

@@ -178,10 +178,3 @@ def test_another_held_out_text(texts: Path, stopped: Path, tmp_path: Path) -> No
 def test_removing_the_held_out_text(texts: Path, stopped: Path) -> None:
     runs.run(texts, stopped, **NO_DEV)
     assert [line["step"] for line in runs.log(stopped, "dev")] == [6]
-
-
-def test_a_foreign_log_file(texts: Path, tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_text("my notes\n", encoding="utf8")
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 1: expected a JSON object"):
-        runs.run(texts, tmp_path)
-    assert (tmp_path / "log.jsonl").read_text(encoding="utf8") == "my notes\n"
