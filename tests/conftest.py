@@ -12,8 +12,7 @@ from spacy_elmo import BiLM, BiLMConfig, save_bilm
 ROOT = Path(__file__).parent.parent
 SHARED = "SPACY_ELMO_SHARED"
 
-# With tiny models, several threads are many times slower than one if the other cores
-# are busy.
+# On busy cores, several threads are many times slower than one for tiny models.
 torch.set_num_threads(1)
 
 

@@ -94,7 +94,8 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 def test_parts_of_dead_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unlike those of live processes, and of other hosts, which cannot be probed."""
+    """Parts of live processes stay, and so do parts of other hosts, whose processes
+    cannot be probed."""
     path = tmp_path / "[a]*.txt"
     script = "import os; print(os.getpid())"
     dead = int(subprocess.check_output([sys.executable, "-c", script]))

@@ -134,8 +134,8 @@ def test_architecture_elsewhere(
 def test_published_architecture_is_the_default(
     many_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The real default is too large for a test. For a name other than that of the
-    published models, the default may be wrong, so there is a warning."""
+    """The real default is too large for a test. It may be wrong if the config does not
+    have the name that the published models use, so there is a warning."""
     sizes = manylangs.PUBLISHED_DEFAULT
     assert (sizes["encoder"]["dim"], sizes["encoder"]["projection_dim"]) == (4096, 512)
     assert sizes["token_embedder"]["char_dim"] == 50

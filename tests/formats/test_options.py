@@ -189,7 +189,7 @@ def test_file_round_trips(tmp_path: Path) -> None:
 
 
 def test_models_of_forks() -> None:
-    """Forks of bilm-tf have character vocabularies of their own, or read words."""
+    """Some forks of bilm-tf use their own character vocabulary, or read words."""
     with pytest.raises(WeightsError, match=r"found 62.*character vocabulary"):
         options.from_dict(changed("char_cnn", "n_characters", 62))
     with pytest.raises(WeightsError, match=r"'char_cnn', found lstm.*reads words"):

@@ -89,8 +89,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def corpus_refused(*parts: Any, kind: type[ValueError] = CorpusError) -> Iterator[None]:
-    """Check that the block raises an error that states what was expected and found, and
-    contains `parts`, such as the file, the line and the values."""
+    """Check that the block raises an error whose message has "expected", "found" and
+    `parts`, such as the file, the line and the values."""
     with pytest.raises(kind) as caught:
         yield
     message = str(caught.value)

@@ -25,13 +25,13 @@ SENTENCES = random_sentences(400)
 
 
 def numbers(rank: int) -> list[torch.Tensor]:
-    """What a rank contributes to a sum."""
+    """A rank's terms of a sum."""
     torch.manual_seed(rank)
     return [torch.randn(3, 4), torch.randn(()), torch.randn(2, 5).t(), torch.randn(0)]
 
 
 def lanes(rank: int) -> list[torch.Tensor]:
-    """What a rank contributes to all lanes: two lanes, in several memory layouts."""
+    """A rank's two lanes, in several memory layouts."""
     torch.manual_seed(10 + rank)
     return [
         torch.randn(2, 2, 3),

@@ -19,8 +19,8 @@ from helpers import numpy_bilm
 
 Pickled = Dict[str, Tensor]
 
-# Published rows: 256 bytes, then begin and end of sentence, of word, padding. Begin and
-# end of word are swapped at look-up, so here each has the other's row.
+# Published rows: 256 bytes, then begin and end of sentence, begin and end of word, and
+# padding. The two word markers are swapped in lookups, hence also here.
 SPECIAL = {"<bos>": 256, "<eos>": 257, "<eow>": 258, "<bow>": 259, "<pad>": 260}
 
 

@@ -171,7 +171,7 @@ def _convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray
 
 def _highway(weights: Weights, k: int, x: np.ndarray) -> np.ndarray:
     name = f"CNN_high_{k}"
-    # The published "carry" weights are those of the transform gate.
+    # The published "carry" weights belong to the transform gate.
     gate = _sigmoid(x @ weights[f"{name}/W_carry"] + weights[f"{name}/b_carry"])
     new = x @ weights[f"{name}/W_transform"] + weights[f"{name}/b_transform"]
     return gate * np.maximum(new, 0.0) + (1.0 - gate) * x

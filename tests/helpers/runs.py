@@ -55,7 +55,7 @@ SETTINGS: Values = {
 
 
 def sentences(n_sentences: int, seed: int = 0) -> list[list[str]]:
-    """Of five words and more, most of them told by the one before."""
+    """Generate sentences in which the previous word often determines the next."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(n_sentences):
@@ -66,7 +66,7 @@ def sentences(n_sentences: int, seed: int = 0) -> list[list[str]]:
 
 
 def write_text(path: Path, n_sentences: int, seed: int = 0) -> Path:
-    """A document of such sentences, one a line."""
+    """Write a document of generated sentences, one per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [" ".join(sentence) + "\n" for sentence in sentences(n_sentences, seed)]
     path.write_text("".join(lines), encoding="utf8")
@@ -74,7 +74,7 @@ def write_text(path: Path, n_sentences: int, seed: int = 0) -> Path:
 
 
 def make_texts(folder: Path) -> Path:
-    """train.txt, of 10 steps an epoch, and dev.txt."""
+    """Write train.txt, whose epochs have 10 steps, and dev.txt."""
     write_text(folder / "train.txt", 24)
     write_text(folder / "dev.txt", 20, seed=1)
     return folder
@@ -91,7 +91,7 @@ def merged(values: Values, changes: Values) -> Values:
 
 
 def values(texts: Path, **sections: Any) -> Values:
-    """A config: SETTINGS with these sections' keys set."""
+    """Make a config: SETTINGS, with some settings changed by section."""
     corpus = {
         "train": str(texts / "train.txt"),
         "dev": str(texts / "dev.txt"),
@@ -105,7 +105,7 @@ def settings(texts: Path, **sections: Any) -> PretrainSettings:
 
 
 class QuickTrainer(Trainer):
-    """Draws no curves, which takes longer than a small training."""
+    """Skips the plot, which would take longer than the training."""
 
     def draw_curves(self) -> None:
         pass
@@ -119,13 +119,16 @@ def run(
     callbacks: Sequence[Callback] = (),
     **sections: Any,
 ) -> Path:
-    """Train silently in this process. RETURNS: The output folder."""
+    """Train silently in this process.
+
+    RETURNS (Path): The output folder.
+    """
     trainer(settings(texts, **sections), output, show=False, callbacks=callbacks).run()
     return output
 
 
 def scripted(*means: float) -> type[Trainer]:
-    """A trainer whose evaluations find these perplexities, one after another."""
+    """Make a trainer whose evaluations give these perplexities, in order."""
     values = iter(means)
 
     class ScriptedTrainer(QuickTrainer):
@@ -137,7 +140,7 @@ def scripted(*means: float) -> type[Trainer]:
 
 
 def write_config(path: Path, texts: Path, **sections: Any) -> Path:
-    """The same settings as a file."""
+    """Write the settings to a config file."""
     lines: list[str] = []
 
     def write(name: str, section: Values) -> None:
@@ -160,14 +163,15 @@ def write_config(path: Path, texts: Path, **sections: Any) -> Path:
 
 
 class Stopped(Exception):
-    """Stands for a power failure."""
+    """Simulates a power failure."""
 
 
 def on(hook: str, act: Any = Stopped, *, call: int | None = None) -> Callback:
-    """A callback with one hook.
+    """Make a callback with one hook.
 
-    act: An exception to raise, or a function called with the arguments of the hook.
-    call: Act on this call of the hook only, counted from 1.
+    hook (str): Name of the hook.
+    act (Any): Exception to raise, or function to call with the arguments of the hook.
+    call (Optional[int]): Act only on this call of the hook, counted from 1.
     """
     callback, calls = Callback(), itertools.count(1)
 
@@ -182,7 +186,7 @@ def on(hook: str, act: Any = Stopped, *, call: int | None = None) -> Callback:
 
 
 def before_step(step: int, act: Any = Stopped) -> Callback:
-    """Act, or raise an exception, before the step that follows `step` steps."""
+    """Make a callback that acts or raises an exception when `step` steps are done."""
 
     def run_hook(trainer: Trainer) -> None:
         if trainer.progress.step == step:
@@ -194,16 +198,16 @@ def before_step(step: int, act: Any = Stopped) -> Callback:
 
 
 def stop_at(texts: Path, output: Path, step: int, **sections: Any) -> None:
-    """A run that breaks off when `step` steps are done."""
+    """Start a run that breaks off when `step` steps are done."""
     with pytest.raises(Stopped):
         run(texts, output, callbacks=[before_step(step)], **sections)
 
 
-# What a run has left
+# Output of a run
 
 
 def log(output: Path, *kinds: str) -> list[Values]:
-    """The lines of these types."""
+    """Read the log lines of these types."""
     return [line for line in read_log(output / "log.jsonl") if line["type"] in kinds]
 
 
@@ -216,7 +220,7 @@ def messages(output: Path) -> list[str]:
 
 
 def records(output: Path) -> list[Values]:
-    """The figures of the log, without times."""
+    """Read the figures of the log, without the times."""
     return [
         {key: value for key, value in line.items() if key not in TIMES}
         for line in log(output, "train", "dev")
@@ -224,27 +228,27 @@ def records(output: Path) -> list[Values]:
 
 
 def checkpoints(output: Path) -> list[int]:
-    """The steps of all that there are."""
+    """List the steps of the checkpoints."""
     folders = sorted((output / "checkpoints").iterdir())
     assert all(path.name.startswith("step-") for path in folders), folders
     return [int(path.name[len("step-") :]) for path in folders]
 
 
 def tensors(output: Path, step: int) -> dict[str, torch.Tensor]:
-    """Of a checkpoint."""
+    """Load the tensors of a checkpoint."""
     return load_file(output / "checkpoints" / f"step-{step:08}" / "state.safetensors")
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    """The weight files of a model."""
+    """Read the weight files of a model."""
     files = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
     assert sorted(files) == ["model.safetensors", "softmax.safetensors"]
     return files
 
 
 def assert_same(found: Path, expected: Path) -> None:
-    """What two runs have left is the same to the last bit, but for times and for
-    checkpoints before the last."""
+    """Check that the output of two runs is bitwise equal, except for times and earlier
+    checkpoints."""
     assert records(found) == records(expected)
     step = checkpoints(expected)[-1]
     assert checkpoints(found)[-1] == step
@@ -259,7 +263,7 @@ def assert_same(found: Path, expected: Path) -> None:
 
 
 def assert_close(found: Path, expected: Path, rel: float) -> None:
-    """The losses, norms and perplexities of two runs are the same, nearly."""
+    """Check that the losses, norms and perplexities of two runs are close."""
     ours, theirs = records(found), records(expected)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for line, other in zip(ours, theirs):
@@ -268,12 +272,12 @@ def assert_close(found: Path, expected: Path, rel: float) -> None:
 
 
 def vocabulary(output: Path) -> list[str]:
-    """Words of the output layer."""
+    """List the words of the output layer."""
     return read_model(output / "model-last").vocabulary.words
 
 
 def perplexities(model: Path, text: Path) -> Perplexities:
-    """Of all of a text, by a model folder."""
+    """Compute the perplexities of a whole text with an exported model."""
     loaded = read_model(model)
     held_out = load_text(
         [str(text)],
@@ -288,19 +292,19 @@ def perplexities(model: Path, text: Path) -> Perplexities:
     )
 
 
-# Processes of their own
+# Subprocesses
 
 PROGRAM = ("-m", "spacy_elmo.pretraining")
 COMMAND = ("-m", "spacy", "elmo", "pretrain")
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Of a process that has one thread."""
+    """Make the environment of a single-threaded process."""
     return {**os.environ, "OMP_NUM_THREADS": "1", **variables}
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    """Python, with these arguments."""
+    """Start Python with these arguments."""
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -312,7 +316,10 @@ def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 120.0) -> tuple[int, str]:
-    """Wait for its end. RETURNS: status, and all that it wrote."""
+    """Wait for a process to end.
+
+    RETURNS (Tuple[int, str]): Exit status and output.
+    """
     try:
         output, errors = process.communicate(timeout=timeout)
     finally:
@@ -336,7 +343,7 @@ def wait_for_step(
 
 
 def complete(*arguments: object, **variables: str) -> str:
-    """Python with these arguments, which must succeed. RETURNS: what it wrote."""
+    """Run Python with these arguments. It must succeed; its output is returned."""
     status, output = finish(start(*arguments, **variables))
     assert status == 0, output
     return output

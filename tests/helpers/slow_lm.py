@@ -54,8 +54,8 @@ class SlowLM:
         state: State,
         masks: Sequence[Masks] | None = None,
     ) -> tuple[list[Tensor], State]:
-        """Output of the top layer after each word. None stands for the boundary that
-        the direction reads before a sentence."""
+        """Compute the output of the top layer after each word. A word of None is the
+        boundary that the direction reads before a sentence."""
         tops = []
         spelled = [word or self.characters.boundaries[direction] for word in words]
         vectors = {word: self.vector(word) for word in set(spelled)}

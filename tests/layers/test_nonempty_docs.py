@@ -14,7 +14,7 @@ LENGTHS = [2, 0, 1]
 
 
 def make_tok2vec() -> Model:
-    """Returns ones, and expects a gradient of the same shapes."""
+    """Build a layer that returns ones and checks the shapes of gradients."""
 
     def forward(model: Model, docs: list, is_train: bool) -> tuple:
         def backprop(gradients: list) -> list:

@@ -1,4 +1,4 @@
-"""Scores of the elmo component: those of Scorer, on every doc, through storage."""
+"""Scores of the elmo component: equal to Scorer's, on every doc, also when stored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def scoring(folder: Path, **elmo: Any) -> Language:
 
 
 def assert_scores(doc: Doc, folder: Path, atol: float = 1e-5) -> None:
-    """Compare with those of `Scorer` for the same sentences."""
+    """Compare with `Scorer` on the same sentences."""
     expected = Scorer.load(folder).log_probs(SENTENCES)
     tokens = [token for token in doc if not token.is_space]
     for name, arrays in (

@@ -36,8 +36,8 @@ HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
 
 def _check_same(nlp: Language, other: Language) -> None:
     for one, two in zip(nlp.pipe(TEXTS), other.pipe(TEXTS)):
-        # A trained pipeline caches layers, so its batches, and with them the order of
-        # sums, differ from those of a loaded pipeline.
+        # A trained pipeline caches layers, which changes its batches, and thereby the
+        # order of additions.
         assert_allclose(one._.elmo.layers, two._.elmo.layers, rtol=1e-4, atol=1e-5)
         assert_allclose(one.vector, two.vector, rtol=1e-4, atol=1e-5)
         assert [t.tag_ for t in one] == [t.tag_ for t in two]
@@ -131,7 +131,7 @@ def test_settings_are_kept(bilm: BiLM, tmp_path: Path) -> None:
 
 
 def test_config_overrides_on_load(bilm: BiLM, tmp_path: Path) -> None:
-    """They take precedence over what is stored with the weights."""
+    """They take precedence over stored settings."""
     embedder(bilm).to_disk(tmp_path)
     changes = {"components.elmo.model.window": 2, "components.elmo.mix": "top"}
     other = spacy.load(tmp_path, config=changes)

@@ -103,7 +103,7 @@ def test_unfrozen(weights: Path, tiny_bilm: BiLM) -> None:
 def test_unfrozen_with_one_head_frozen(
     weights: Path, tiny_bilm: BiLM, frozen_head: str
 ) -> None:
-    """The biLM learns from the other head alone."""
+    """The biLM learns from the trained head."""
     nlp = trainable(HEADS, weights, elmo={"frozen": False})
     before = nlp.get_pipe(frozen_head).model.to_bytes()
     history = train(nlp, 4, exclude=[frozen_head])

@@ -1,4 +1,4 @@
-"""Averaged weights: their definition, and what a run does with them."""
+"""Averaged weights: definition, evaluation and export."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_run_exports_and_evaluates_the_average(
     }
     assert stored
     assert_equal(load_file(averaged / "model-last" / "model.safetensors"), stored)
-    # So is the output layer: the logged perplexity is that of the exported folder.
+    # The output layer is averaged too: the exported folder has the logged perplexity.
     (*_, last) = runs.log(averaged, "dev")
     found = runs.perplexities(averaged / "model-last", texts / "dev.txt")
     assert found.mean == pytest.approx(last["perplexity"], rel=1e-6)

@@ -1,4 +1,4 @@
-"""Minimal pairs: accuracy, ties, and files that are not what they should be."""
+"""Minimal pairs: accuracy, ties, and malformed files."""
 
 from __future__ import annotations
 

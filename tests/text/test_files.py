@@ -1,4 +1,4 @@
-"""Finding text files, reading their lines in chunks, and refusing damaged ones."""
+"""Finding text files, reading their lines in chunks, and refusing damaged files."""
 
 from __future__ import annotations
 

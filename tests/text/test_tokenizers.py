@@ -139,7 +139,7 @@ def test_a_pipeline_from_a_path(tmp_path: Path) -> None:
     line = "gimme that. Now"
     words = ["gim", "me", "that", ".", "Now"]
     assert sentences_of(make_tokenizer(str(tmp_path), "lines")([line])) == [words]
-    # Without a splitter of its own, it uses the sentencizer.
+    # The pipeline has no sentence splitter, so the sentencizer is used.
     split = make_tokenizer(str(tmp_path), "split")
     assert sentences_of(split([line])) == [words[:4], words[4:]]
 

@@ -1,4 +1,4 @@
-"""Windows of captured steps, on a CPU with a stand-in for CUDA graphs."""
+"""Windows of captured steps, on a CPU with a fake CUDA graph."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from spacy_elmo.bilm.backends import torch_softmax
 from spacy_elmo.bilm.backends.torch_softmax import sampled_loss as row_loss
 
 N, WIDTH, N_SAMPLES = 7, 4, 5
-# The targets 1, 4 and 5 are among the samples: the first, the last and another one.
+# Targets 1, 4 and 5 are the first, the last and the third sample.
 COLUMNS = [0, 1, 0, 0, 5, 3, 0]
 
 
