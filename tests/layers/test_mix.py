@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from thinc.api import Model, set_dropout_rate
+from thinc.api import Adam, Model, set_dropout_rate
 
 from spacy_elmo.layers.mix import elmo_mix, learned_mix, mix_weights
 
@@ -228,6 +228,25 @@ def test_wrong_number_of_weights(docs: list[np.ndarray], given: list[float]) -> 
 def test_invalid_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         elmo_mix(**settings)
+
+
+def test_averaged_weights_are_used(docs: list[np.ndarray]) -> None:
+    """spaCy evaluates with the optimizer's averages."""
+    mix, optimizer = _learned(docs), Adam(0.1, use_averages=True)
+    for _ in range(3):
+        outputs, backprop = mix.begin_update(docs)
+        backprop([np.ones_like(output) for output in outputs])
+        mix.finish_update(optimizer)
+    averages = optimizer.averages
+    assert averages is not None
+    with mix.use_params(averages):
+        expected = _by_hand(
+            docs[0],
+            averages[mix.id, "scalars"],
+            float(averages[mix.id, "gamma"][0]),
+        )
+        assert_allclose(mix.predict(docs)[0], expected, atol=1e-5)
+    assert np.abs(mix.predict(docs)[0] - expected).max() > 1e-3
 
 
 def test_no_docs(docs: list[np.ndarray]) -> None:

@@ -18,8 +18,9 @@ from helpers.languages_project import (
     write_assets,
     write_config,
 )
-from helpers.project_copies import copy_project, good, refused, run, script
+from helpers.project_copies import call, copy_project, good, refused, run, script
 from spacy.tokens import DocBin
+from spacy.util import load_config
 
 from spacy_elmo import load_bilm
 
@@ -215,6 +216,49 @@ def test_learning_curves_are_planned(project: Path) -> None:
     config = make_config(language.tasks["udante"], fewer, settings(project))
     assert config["corpora"]["train"]["limit"] == 100
     assert config["corpora"]["dev"]["limit"] == 0
+
+
+def test_recipes_are_compared_on_the_development_set(
+    project: Path, weights: Path
+) -> None:
+    script(project, "corpora", "rw", "assets/rw", "corpus")
+    recipes = [
+        {
+            "variant": "elmo-embed",
+            "title": "normalized",
+            "model": {"tok2vec.elmo.layer_norm": True},
+            "training": {"dropout": 0.3},
+        },
+        {"variant": "elmo", "title": "unknown", "model": {"tok2vec.elmo.norm": True}},
+    ]
+    srsly.write_json(project / "recipes.json", recipes[:1])
+    arguments = ["rw", "recipes.json", "results.json", "--configs", ROOT / "configs"]
+    arguments += ["--corpora", "corpus", "--training", "training"]
+    arguments += ["--weights", weights, "--max-steps", 2]
+    script(project, "recipes", *arguments)
+    results = srsly.read_json(project / "results.json")
+    assert results["normalized"]["steps"] == 2
+    assert set(results["normalized"]["dev"]) == {"ents_f"}
+    assert "test" not in results["normalized"]
+    config = load_config(project / "training" / "recipes" / "0" / "config.cfg")
+    assert config["components"]["ner"]["model"]["tok2vec"]["elmo"]["layer_norm"]
+    assert config["training"]["dropout"] == 0.3
+    srsly.write_json(project / "recipes.json", recipes)
+    result = call(project, "recipes", *arguments)
+    assert "tok2vec.elmo.norm" in str(result.exception)
+
+
+def test_all_recipes_make_configs() -> None:
+    from languages import LANGUAGES
+    from recipes import change
+    from variants import Run, make_config
+
+    task = LANGUAGES["rw"].tasks["masakhaner"]
+    for recipe in srsly.read_json(PROJECT / "configs" / "recipes.json"):
+        run = Run("masakhaner", recipe["variant"])
+        config = make_config(task, run, settings(Path(".")))
+        change(config["components"]["ner"]["model"], recipe.get("model", {}))
+        change(config["training"], recipe.get("training", {}))
 
 
 def test_pipelines_for_measuring_only_are_not_packaged() -> None:

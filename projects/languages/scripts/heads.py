@@ -7,7 +7,7 @@ import time
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Dict, List
+from typing import Annotated, Any, Dict, List, Sequence
 
 import spacy
 import typer
@@ -139,10 +139,10 @@ def train_head(
     return result
 
 
-def score(nlp: Pipeline, config: Config, task: Task) -> Dict[str, Any]:
-    """Compute development and test scores in percent, and words per second on the test
-    set."""
-    parts = ("dev", "test")
+def score(
+    nlp: Pipeline, config: Config, task: Task, parts: Sequence[str] = ("dev", "test")
+) -> Dict[str, Any]:
+    """Compute scores in percent, and words per second on the last part."""
     corpora = resolve_dot_names(config.interpolate(), [f"corpora.{p}" for p in parts])
     scores: Dict[str, Any] = {}
     for part, corpus in zip(parts, corpora):
