@@ -19,7 +19,42 @@ from typing import Any, Iterator, Sequence, Union
 
 PathLike = Union[str, Path]
 
+_FREE = " Free some space, or choose a folder on another disk."
+_ALLOWED = " Choose a folder that you may write to."
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FREE),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOWED),
+}
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
+
+
+class WriteError(OSError):
+    """A file or folder that cannot be written. The message names it and says what to
+    do; `errno` is that of the original error."""
+
+
+@contextmanager
+def explain_write_errors(path: PathLike) -> Iterator[None]:
+    """Raise a WriteError for a full or read-only disk, whose own error often has no
+    path. Errors of files elsewhere, which the block reads, are raised as they are.
+
+    path (PathLike): The file or folder that the block writes.
+    """
+    try:
+        yield
+    except OSError as error:
+        # The outermost block has the path that the user has given.
+        cause = error.__cause__ if isinstance(error, WriteError) else error
+        assert isinstance(cause, OSError)
+        place = Path(cause.filename or path)
+        is_here = Path(path).parent in (place, *place.parents)
+        if not is_here and place not in Path(path).parents:
+            raise
+        if cause.errno is None or (cause.filename and cause.errno not in ADVICE):
+            raise
+        advice = ADVICE.get(cause.errno, "")
+        message = f"{path}: expected to write it, found: {cause.strerror}.{advice}"
+        raise WriteError(cause.errno, message) from cause
 
 
 @contextmanager
@@ -30,21 +65,23 @@ def replace_file(path: PathLike) -> Iterator[Path]:
     YIELDS (Path): A temporary path to write to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale_parts(path)
-    part = part_path(path)
-    try:
-        part.touch()
-        mode = part.stat().st_mode
-        yield part
-        # safetensors replaces the file by one that only its owner may read.
-        if part.stat().st_mode != mode:
-            part.chmod(mode)
-        with part.open("r+b") as file:  # Windows only flushes files open for writing
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale_parts(path)
+        part = part_path(path)
+        try:
+            part.touch()
+            mode = part.stat().st_mode
+            yield part
+            # safetensors replaces the file by one that only its owner may read.
+            if part.stat().st_mode != mode:
+                part.chmod(mode)
+            # Windows only flushes files that are open for writing.
+            with part.open("r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -62,25 +99,26 @@ def replace_folder(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     old = path.with_name(f"{path.name}.old")
-    recover_folder(path)
-    _remove_stale_parts(path)
-    part = part_path(path)
-    try:
-        part.mkdir(parents=True)
-        yield part
-        if overwrite and path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(path, old)
-        try:
-            os.replace(part, path)
-        except OSError:
-            if overwrite or not path.is_dir():
-                raise
-        _sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with explain_write_errors(path):
         recover_folder(path)
+        _remove_stale_parts(path)
+        part = part_path(path)
+        try:
+            part.mkdir(parents=True)
+            yield part
+            if overwrite and path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(path, old)
+            try:
+                os.replace(part, path)
+            except OSError:
+                if overwrite or not path.is_dir():
+                    raise
+            _sync_folder(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            recover_folder(path)
 
 
 def recover_folder(path: PathLike) -> None:

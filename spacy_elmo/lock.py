@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Iterator, Tuple
 
+from .files import explain_write_errors
+
 LOCK = ".lock"
 OWNER = ".lock.owner"
 
@@ -27,9 +29,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
     folder (Path): The folder, which is created if needed.
     RAISES: OSError if another process has locked the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        file = stack.enter_context((folder / LOCK).open("a+b"))
+        with explain_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((folder / LOCK).open("a+b"))
         try:
             _lock(file)
         except OSError as error:

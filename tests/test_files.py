@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from helpers.corpora import contents
 from helpers.kills import kill_everywhere
+from safetensors import SafetensorError
 
+from spacy_elmo import tensor_files
 from spacy_elmo.files import (
     hash_files,
     part_path,
@@ -161,3 +163,44 @@ def test_permissions_are_those_of_a_new_file(tmp_path: Path) -> None:
         part.write_bytes(b"content")
         part.chmod(0o600)
     assert (tmp_path / "target").stat().st_mode == expected.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "No space left on device. Free some space"),
+        (errno.EROFS, "Read-only file system. Choose a folder that you may write to"),
+    ],
+)
+def test_errors_name_the_path_and_say_what_to_do(
+    tmp_path: Path, number: int, advice: str
+) -> None:
+    target = tmp_path / "folder"
+    with pytest.raises(OSError, match=advice) as caught:  # noqa: SIM117
+        with replace_folder(target) as part, replace_file(part / "file"):
+            raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number
+    assert f"{target}: expected" in str(caught.value)
+    assert not target.exists()
+
+
+def test_errors_of_files_that_are_read_are_not_changed(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/elsewhere/text.txt")
+    with pytest.raises(PermissionError) as caught, replace_file(tmp_path / "file"):
+        raise error
+    assert caught.value is error
+
+
+def test_tensors_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors has its own error."""
+
+    def save(tensors: Any, path: str) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensor_files, "save_file", save)
+    target = tmp_path / "x.safetensors"
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        tensor_files.save_tensors({}, target)
+    assert f"{target}: expected" in str(caught.value)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from ..bilm.softmax import OutputLayer, make_output_layer, output_layer_settings
-from ..files import hash_files, replace_file
+from ..files import hash_files
+from ..tensor_files import save_tensors
 from ..text.tokenization import PRETRAINING_META
 from ..text.vocabulary import Vocabulary
 from .checks import WeightsError
@@ -48,13 +49,7 @@ def write_output_layer(
 
     RAISES: OSError if the disk is full or cannot be written.
     """
-    tensors = _tensors(softmax)
-    with replace_file(folder / SOFTMAX) as path:
-        try:
-            save_file(tensors, str(path))
-        except SafetensorError as error:
-            # safetensors has its own error for a full disk.
-            raise OSError(f"{path}: {error}") from error
+    save_tensors(softmax.state_dict(), folder / SOFTMAX)
     vocabulary.write(folder / VOCABULARY)
 
 

@@ -23,7 +23,7 @@ from ...files import write_json
 from ...text.files import CorpusError
 from ...text.tokenization import Tokenization
 from ...text.tokenizers import END_OF_SENTENCE, Tokenized
-from .stored_files import StoredFile, date, describe, read_descriptions
+from .stored_files import StoredFile, date, describe, read_descriptions, save_array
 
 META = "meta.json"
 TYPES, COUNTS = "types.txt", "counts.npy"
@@ -124,7 +124,7 @@ class ShardWriter:
         self._ids, self._documents, self._size = [], [], 0
 
     def _save(self, name: str, array: np.ndarray) -> None:
-        np.save(self.folder / name, array)
+        save_array(self.folder / name, array.dtype, array.shape, [array])
         self._describe(name)
 
     def _describe(self, name: str) -> None:

@@ -6,10 +6,30 @@ modification, so that a later change shows without reading them.
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
+
+import numpy as np
 
 from ...files import hash_files
 from ...text.files import CorpusError
+
+
+def save_array(
+    path: Path, dtype: np.dtype, shape: Tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> None:
+    """Write a .npy file, block by block. NumPy's errors for a full disk do not say so,
+    and writing to a memory map would end the process.
+
+    dtype (np.dtype): Type of the array.
+    shape (Tuple[int, ...]): Shape of the array.
+    blocks (Iterable[ndarray]): Parts of the array, along its first axis.
+    """
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).data)
 
 
 def describe(path: Path) -> Dict[str, List[Any]]:

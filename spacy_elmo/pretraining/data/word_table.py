@@ -9,7 +9,7 @@ import numpy as np
 from ...bilm.characters import Characters, count_characters
 from ...files import replace_file, write_json
 from .shards import Shards
-from .stored_files import StoredFile, date, describe, read_descriptions
+from .stored_files import StoredFile, date, describe, read_descriptions, save_array
 
 CHARACTERS, META = "characters.npy", "characters.json"
 _BLOCK = 1 << 16
@@ -46,16 +46,9 @@ class WordTable(NamedTuple):
         shape = len(words), characters.max_characters
         file = _find_stored(path, meta, shape)
         if file is None:
+            rows = (characters(words[first : first + _BLOCK]) for first in blocks)
             with replace_file(path) as part:
-                table = np.lib.format.open_memmap(
-                    part, mode="w+", dtype=np.int32, shape=shape
-                )
-                for first in blocks:
-                    table[first : first + _BLOCK] = characters(
-                        words[first : first + _BLOCK]
-                    )
-                table.flush()
-                del table
+                save_array(part, np.dtype(np.int32), shape, rows)
             write_json(meta, describe(path))
             date(meta, [path.name])
             file = read_descriptions(meta, describe(path))[path.name]

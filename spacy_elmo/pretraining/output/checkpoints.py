@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ...files import replace_file, replace_folder, write_json
+from ...files import replace_folder, write_json
+from ...tensor_files import save_tensors
 
 TENSORS, META = "state.safetensors", "state.json"
 _PREFIX = "step-"
@@ -57,13 +58,7 @@ def save(
     """
     target = folder / f"{_PREFIX}{step:08}"
     with replace_folder(target) as part:
-        on_cpu = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        with replace_file(part / TENSORS) as path:
-            try:
-                save_file(on_cpu, str(path))
-            except SafetensorError as error:
-                # safetensors has its own error for a full disk.
-                raise OSError(f"{path}: {error}") from error
+        save_tensors(tensors, part / TENSORS)
         write_json(
             part / META,
             {

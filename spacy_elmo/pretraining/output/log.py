@@ -15,7 +15,7 @@ from typing import (
     Union,
 )
 
-from ...files import write_bytes
+from ...files import explain_write_errors, write_bytes
 
 LOG = "log.jsonl"
 TRAIN, DEV, MESSAGE, RESUME = "train", "dev", "message", "resume"
@@ -111,8 +111,9 @@ class Log:
         kind (str): Its type.
         RAISES: OSError if the disk is full.
         """
-        self._file.write(_to_line({"type": kind, **fields}))
-        self._file.flush()
+        with explain_write_errors(self.path):
+            self._file.write(_to_line({"type": kind, **fields}))
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

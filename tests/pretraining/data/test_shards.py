@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.files import hash_files
-from spacy_elmo.pretraining.data import stored_files
+from spacy_elmo.pretraining.data import shards, stored_files
 from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter, read_sentences
 from spacy_elmo.text.files import CorpusError, read_chunks
@@ -196,14 +196,14 @@ def test_a_folder_of_something_else(tmp_path: Path, folder: Path) -> None:
 
 def test_meta_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted writer leaves nothing that looks complete."""
-    save = np.save
+    save = stored_files.save_array
 
-    def fail_at_counts(path: Path, array: np.ndarray) -> None:
+    def fail_at_counts(path: Path, *array: Any) -> None:
         if path.name == "counts.npy":
             raise OSError("No space left on device")
-        save(path, array)
+        save(path, *array)
 
-    monkeypatch.setattr(np, "save", fail_at_counts)
+    monkeypatch.setattr(shards, "save_array", fail_at_counts)
     with pytest.raises(OSError, match="No space left"):
         make_shards(tmp_path, ["a b"], 1, 1)
     assert (tmp_path / "shards" / "tokens-00000.npy").is_file()

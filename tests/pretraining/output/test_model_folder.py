@@ -20,8 +20,8 @@ from helpers.language_models import (
 from helpers.refusals import refused
 from safetensors.torch import load_file, save_file
 
-from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.formats import WeightsError, options, output_layer, published
+from spacy_elmo import BiLM, load_bilm, save_bilm, tensor_files
+from spacy_elmo.formats import WeightsError, options, published
 from spacy_elmo.formats.output_layer import META, SOFTMAX, VOCABULARY
 from spacy_elmo.pretraining.language_model import LanguageModel
 from spacy_elmo.pretraining.output.model_folder import HDF5, read_model, write_model
@@ -139,7 +139,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(output_layer, "save_file", fail)
+        patch.setattr(tensor_files, "save_file", fail)
         with pytest.raises(OSError, match="No space left"):
             write(tmp_path / "model", seed=2)
     assert_same(read_model(tmp_path / "model").model, model)

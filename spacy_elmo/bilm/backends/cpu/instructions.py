@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import Iterator, List, Optional, Tuple
 
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor
 try:
     from . import _char_cnn, _gemm, _lstm, _softmax  # noqa: F401
 except ImportError as error:
+    # Of a module that is missing, Python says that a circular import is likely.
+    _is_missing = find_spec(f"{__package__}._char_cnn") is None
+    _reason = "no compiler was found when spacy-elmo was installed"
     _not_built: Optional[str] = (
-        f"they were not built ({error}); to get them, install spacy-elmo from source "
-        "with GCC or Clang on x86-64"
+        f"they were not built ({_reason if _is_missing else error}); to get them, "
+        "install spacy-elmo from source with GCC or Clang on x86-64"
     )
 else:
     _not_built = None
