@@ -2,7 +2,8 @@
 frequency ranks: 0 is the most frequent word.
 
 Each variant has its training loss (`forward`; of a sampled softmax, `sampled_loss`) and
-the exact negative log likelihood (`nll`), which held-out perplexity needs.
+the exact distribution (`prepare`), which held-out perplexity and the scores of words
+need.
 """
 
 import math
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backends import Backend, select_backend
+from .backends import Backend, PreparedSoftmax, TargetScores, select_backend
+from .backends.torch_softmax import entropy
 
-_MAX_LOGITS = 1 << 26
-"""Logits in memory at once when likelihoods are exact: 256 MB in float32."""
+_MAX_LOGITS = 1 << 24
+"""Logits of an adaptive softmax in memory at a time: 64 MiB in float32."""
 
 _MAX_TRIES = 64
 """Samples drawn per word that is wanted, after which the rarest words are no longer
@@ -69,18 +71,18 @@ class FullSoftmax(nn.Module):
         logits = backend.linear(hidden, self.weight, self.bias[:, 0])
         return F.cross_entropy(logits.float(), targets, reduction="none")
 
-    @torch.no_grad()
-    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Compute the exact -log p of each target, in nats, with bounded memory.
+    def prepare(self, dtype: Optional[torch.dtype] = None) -> PreparedSoftmax:
+        """Pack the present weights for exact scores.
 
-        hidden (Tensor): (n, width).
-        targets (Tensor): Word ids, (n,).
-        RETURNS (Tensor): (n,) float32.
+        dtype (Optional[torch.dtype]): Dtype of the matrix products, float32 or
+            bfloat16. None for the dtype of the weights.
+        RETURNS (PreparedSoftmax): Valid as long as the weights do not change.
         """
-        n_rows = max(1, _MAX_LOGITS // self.n_words)
-        parts = zip(hidden.split(n_rows), targets.split(n_rows))
-        losses = [self(*part) for part in parts]
-        return torch.cat(losses) if losses else hidden.new_zeros(0)
+        weight, bias = self.weight.detach(), self.bias.detach()[:, 0]
+        backend = select_backend(
+            weight.device, dtype or weight.dtype, state_dtype=weight.dtype
+        )
+        return backend.prepare_softmax(weight, bias)
 
 
 class Draw(NamedTuple):
@@ -245,11 +247,36 @@ class AdaptiveSoftmax(nn.Module):
         """Compute -log p of each target, (n,), from hidden (n, width)."""
         return -self.softmax(hidden, targets).output
 
+    def prepare(self, dtype: Optional[torch.dtype] = None) -> "PreparedAdaptive":
+        """Return the exact scores, always computed in the dtype of the weights."""
+        return PreparedAdaptive(self.softmax)
+
+
+class PreparedAdaptive:
+    """Exact scores of an adaptive softmax.
+
+    softmax (AdaptiveLogSoftmaxWithLoss): The layer, whose weights are not copied.
+    """
+
+    def __init__(self, softmax: nn.AdaptiveLogSoftmaxWithLoss) -> None:
+        self._softmax = softmax
+
     @torch.no_grad()
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Compute `forward` without gradients: this loss is exact."""
-        loss: Tensor = self(hidden, targets)
-        return loss
+        """Compute `PreparedSoftmax.nll`, by the targets' clusters alone."""
+        return -self._softmax(hidden, targets).output
+
+    @torch.no_grad()
+    def score(self, hidden: Tensor, targets: Tensor) -> TargetScores:
+        """Compute `PreparedSoftmax.score`, a few rows at a time."""
+        scores = TargetScores(*hidden.new_empty(2, len(hidden)))
+        n_rows = max(1, _MAX_LOGITS // self._softmax.n_classes)
+        for start in range(0, len(hidden), n_rows):
+            part = slice(start, start + n_rows)
+            log_probs = self._softmax.log_prob(hidden[part])
+            scores.log_probs[part] = log_probs.gather(1, targets[part, None])[:, 0]
+            scores.entropies[part] = entropy(log_probs)
+        return scores
 
 
 OutputLayer = Union[FullSoftmax, SampledSoftmax, AdaptiveSoftmax]

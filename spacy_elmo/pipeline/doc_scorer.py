@@ -79,8 +79,9 @@ class DocScorer:
             device=bilm.device,
         )
         scorer.output_layer.to(bilm.device)
-        boundaries = self._get_boundaries(bilm, reading.precision)
-        scores = scorer.score(batch.sentences, top, boundaries)
+        dtype = resolve_precision(reading.precision, bilm.device)
+        boundaries = self._get_boundaries(bilm, dtype)
+        scores = scorer.score(batch.sentences, top, boundaries, dtype)
         for doc, n_words, is_word in zip(docs, batch.n_words, batch.is_word):
             sentences: List[SentenceScores] = []
             while n_words:
@@ -97,8 +98,7 @@ class DocScorer:
         """Load what `to_bytes` returned."""
         self.scorer = TopLayerScorer(*output_layer.from_bytes(data))
 
-    def _get_boundaries(self, bilm: BiLM, precision: str) -> Boundaries:
-        dtype = resolve_precision(precision, bilm.device)
+    def _get_boundaries(self, bilm: BiLM, dtype: torch.dtype) -> Boundaries:
         fingerprint = bilm.fingerprint()
         if self._boundaries is None or self._boundaries[:2] != (fingerprint, dtype):
             self._boundaries = (fingerprint, dtype, compute_boundaries(bilm, dtype))

@@ -83,6 +83,7 @@ def evaluate(
     sums = torch.zeros(3, dtype=torch.float64)
     if own_lanes.stop > own_lanes.start:
         batches = Batches(lanes, own_lanes, table, vocabulary)
+        softmax = model.softmax.prepare()
         state = model.zero_state(own_lanes.stop - own_lanes.start)
         for (batch,) in stream_batches(
             batches.__getitem__, 0, lanes.steps_per_epoch, model.device
@@ -90,7 +91,7 @@ def evaluate(
             counted = torch.from_numpy(_counted(lanes, batch.window.step, own_lanes))
             batch = batch.to(model.device)
             hidden, state = model.contextualize(batch, state, dtype=dtype)
-            losses = model.softmax.nll(hidden.flatten(0, 2), batch.targets.flatten())
+            losses = softmax.nll(hidden.flatten(0, 2), batch.targets.flatten())
             losses = losses.view(batch.targets.shape).double().cpu() * counted
             sums[:2] += losses.sum(dim=(1, 2))
             sums[2] += counted[0].sum()

@@ -79,8 +79,8 @@ class Scorer:
 
         sentences (Iterable[Sequence[str]]): Tokenized sentences; may be empty.
         batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
-        precision (str): Precision of the network's matrix products, as in
-            `BiLM.encode`. The softmax is computed in float32.
+        precision (str): Precision of the matrix products of the network and the output
+            layer, as in `BiLM.encode`.
         RETURNS (List[SentenceScores]): One per sentence, in input order.
         RAISES: ValueError if `precision` is unknown or `batch_tokens` is less than 1;
             TypeError if a sentence is a string.
@@ -94,10 +94,13 @@ class Scorer:
             for numbers in group_by_length(words, batch_tokens):
                 batch = [words[number] for number in numbers]
                 layers, _ = self.bilm.encode_batch(batch, dtype=dtype)
-                results.update(zip(numbers, score(batch, layers[-1], boundaries)))
+                scores = score(batch, layers[-1], boundaries, dtype)
+                results.update(zip(numbers, scores))
         empty = [number for number, sentence in enumerate(words) if not sentence]
         no_words = boundaries.begin.new_empty(0, self.bilm.config.width)
-        results.update(zip(empty, score([[]] * len(empty), no_words, boundaries)))
+        results.update(
+            zip(empty, score([[]] * len(empty), no_words, boundaries, dtype))
+        )
         return [results[number] for number in range(len(words))]
 
     def log_probs_stream(

@@ -1,15 +1,16 @@
 """From the biLM's top layer to the scores of words."""
 
-from typing import Iterator, NamedTuple, Sequence, Tuple
+from typing import Any, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..bilm import BiLM
+from ..bilm.backends import PreparedSoftmax
+from ..bilm.prepared_weights import fingerprint
 from ..bilm.softmax import OutputLayer
 from ..text.vocabulary import BEGIN, END, UNKNOWN
-from .distributions import score_targets
 from .sentence_scores import SentenceScores
 
 NOT_FINITE = (
@@ -67,9 +68,15 @@ class TopLayerScorer:
         self.output_layer = output_layer
         self.words = list(words)
         self._index = index
+        self._prepared: Optional[PreparedSoftmax] = None
+        self._prepared_for: Any = None
 
     def score(
-        self, sentences: Sequence[Sequence[str]], top: Tensor, boundaries: Boundaries
+        self,
+        sentences: Sequence[Sequence[str]],
+        top: Tensor,
+        boundaries: Boundaries,
+        dtype: torch.dtype = torch.float32,
     ) -> Iterator[SentenceScores]:
         """Score each word of each sentence.
 
@@ -77,6 +84,8 @@ class TopLayerScorer:
         top (Tensor): Top layer of their words, sentence after sentence, without
             boundary tokens, shape (n_words, 2 * projection_dim).
         boundaries (Boundaries): From the same biLM.
+        dtype (torch.dtype): Dtype of the output layer's matrix products, float32 or
+            bfloat16.
         YIELDS (SentenceScores): One per sentence, in order.
         RAISES: ValueError if a log-probability is not finite.
         """
@@ -89,22 +98,29 @@ class TopLayerScorer:
         starts = ends - lengths
         # Of the states below, row 0 is the boundary that the LM reads before the words.
         rows = np.arange(1, len(words) + 1)
-        forward = self._score_targets(
-            torch.cat([boundaries.begin, top[:, :width]]),
-            np.insert(rows, starts, 0),
+        states = [
+            torch.cat([boundaries.begin, top[:, :width]])[np.insert(rows, starts, 0)],
+            torch.cat([boundaries.end, top[:, width:]])[np.insert(rows, ends, 0)],
+        ]
+        targets = [
             np.insert(ids, ends, self._index[END]),
-        )
-        backward = self._score_targets(
-            torch.cat([boundaries.end, top[:, width:]]),
-            np.insert(rows, ends, 0),
             np.insert(ids, starts, self._index[BEGIN]),
+        ]
+        # Both directions at once, so that the output layer is read from memory once.
+        scores = self._prepare(dtype).score(
+            torch.cat(states), torch.from_numpy(np.concatenate(targets)).to(top.device)
         )
+        log_probs, entropies = (part.float().cpu().numpy() for part in scores)
         cuts = (ends + np.arange(1, len(ends) + 1))[:-1]
-        if not (np.isfinite(forward[0]).all() and np.isfinite(backward[0]).all()):
+        if not np.isfinite(log_probs).all():
             raise ValueError(NOT_FINITE)
-        arrays = (*forward, *backward, np.insert(ids != unknown, ends, True))
+        arrays = [
+            *np.split(log_probs, 2),
+            *np.split(entropies, 2),
+            np.insert(ids != unknown, ends, True),
+        ]
         parts = [np.split(array, cuts) for array in arrays]
-        for _, f, f_entropy, b, b_entropy, known in zip(sentences, *parts):
+        for _, f, b, f_entropy, b_entropy, known in zip(sentences, *parts):
             yield SentenceScores(
                 forward=f[:-1].copy(),
                 backward=b[1:].copy(),
@@ -117,17 +133,11 @@ class TopLayerScorer:
                 known=known[:-1].copy(),
             )
 
-    def _score_targets(
-        self, states: Tensor, rows: np.ndarray, targets: np.ndarray
-    ) -> Tuple[np.ndarray, np.ndarray]:
-        """Score targets that are predicted by the given rows of the states.
-
-        RETURNS (Tuple[ndarray, ndarray]): Log-probabilities and entropies.
-        """
-        scores = score_targets(
-            self.output_layer,
-            states[torch.from_numpy(rows).to(states.device)],
-            torch.from_numpy(targets).to(states.device),
-        )
-        log_probs, entropies = (part.float().cpu().numpy() for part in scores)
-        return log_probs, entropies
+    def _prepare(self, dtype: torch.dtype) -> PreparedSoftmax:
+        """Return the packed output layer. It is packed again if the weights have
+        changed, as far as PyTorch counts changes."""
+        state = dtype, fingerprint(self.output_layer, 0)
+        if self._prepared is None or self._prepared_for != state:
+            self._prepared = self.output_layer.prepare(dtype)
+            self._prepared_for = state
+        return self._prepared

@@ -51,7 +51,7 @@ def test_exact_likelihood_in_chunks(
     monkeypatch.setattr(softmax_module, "_MAX_LOGITS", n_rows * N_WORDS)
     layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=5)
     expected = layer(*batch)
-    torch.testing.assert_close(layer.nll(*batch), expected.detach())
+    torch.testing.assert_close(layer.prepare().nll(*batch), expected.detach())
 
 
 def test_words_are_sampled_log_uniformly() -> None:
@@ -121,7 +121,7 @@ def test_adaptive_is_a_distribution(batch: "tuple[torch.Tensor, torch.Tensor]") 
     ]
     torch.testing.assert_close(torch.stack(everywhere).sum(dim=0), torch.ones(9))
     expected = F.nll_loss(layer.softmax.log_prob(hidden), targets, reduction="none")
-    torch.testing.assert_close(layer.nll(hidden, targets), expected.detach())
+    torch.testing.assert_close(layer.prepare().nll(hidden, targets), expected.detach())
     assert layer.n_words == N_WORDS
 
 

@@ -13,7 +13,6 @@ from helpers.language_models import make_model, make_text, random_sentences
 
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import evaluate
-from spacy_elmo.scoring.distributions import log_distribution
 from spacy_elmo.scoring.scorer import Scorer, SentenceScores, perplexity
 
 WORDS = ["</S>", "<S>", "<UNK>", *(f"w{i}" for i in range(20))]
@@ -41,7 +40,10 @@ def assert_equal(left: SentenceScores, right: SentenceScores) -> None:
 
 def test_distributions_sum_to_one(scorer: Scorer) -> None:
     hidden = torch.randn(50, scorer.bilm.config.projection_dim) * 3
-    totals = log_distribution(scorer.output_layer, hidden).exp().sum(dim=1)
+    targets = torch.arange(len(WORDS)).repeat(len(hidden))
+    rows = hidden.repeat_interleave(len(WORDS), dim=0)
+    log_probs = scorer.output_layer.prepare().score(rows, targets).log_probs
+    totals = log_probs.exp().view(len(hidden), -1).sum(dim=1)
     np.testing.assert_allclose(totals, 1, atol=1e-5)
 
 
@@ -54,12 +56,15 @@ def test_sentence_alone_scores_as_in_any_batch(scorer: Scorer) -> None:
         assert_equal(left, right)
 
 
-def test_blocks_do_not_change_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_weights_are_noticed() -> None:
     scorer = make_scorer()
-    expected = scorer.log_probs(SENTENCES)
-    monkeypatch.setattr("spacy_elmo.scoring.distributions._BLOCK_LOGITS", 1)
-    for left, right in zip(scorer.log_probs(SENTENCES), expected):
-        assert_equal(left, right)
+    before = scorer.log_probs(SENTENCES)[0]
+    with torch.no_grad():
+        scorer.output_layer.bias[WORDS.index("w1")] += 2
+    after = scorer.log_probs(SENTENCES)[0]
+    assert after.forward[0] > before.forward[0] + 0.5
+    fresh = Scorer(scorer.bilm, scorer.output_layer, WORDS).log_probs(SENTENCES)[0]
+    assert_equal(after, fresh)
 
 
 def test_scores_reproduce_held_out_perplexity(tmp_path: Path) -> None:

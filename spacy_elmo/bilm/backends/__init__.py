@@ -11,7 +11,9 @@ from .backend import (
     Filters,
     LSTMState,
     LSTMWeights,
+    PreparedSoftmax,
     RunLSTM,
+    TargetScores,
 )
 from .cpu.backend import CPUBackend
 from .torch_backend import TorchBackend
@@ -25,7 +27,9 @@ __all__ = [
     "Filters",
     "LSTMState",
     "LSTMWeights",
+    "PreparedSoftmax",
     "RunLSTM",
+    "TargetScores",
     "TorchBackend",
     "select_backend",
 ]

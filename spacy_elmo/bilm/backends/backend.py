@@ -81,6 +81,36 @@ ApplyCharCNN = Callable[[Tensor, Sequence[int]], Tensor]
 """(characters, lengths) -> responses, see `Backend.char_cnn`."""
 
 
+class TargetScores(NamedTuple):
+    """Scores of n targets, each under a distribution over the whole vocabulary.
+
+    log_probs (Tensor): Natural log-probability of each target, (n,).
+    entropies (Tensor): Entropy of each distribution, in nats, (n,).
+    """
+
+    log_probs: Tensor
+    entropies: Tensor
+
+
+class PreparedSoftmax(Protocol):
+    """The exact softmax over the whole vocabulary, for weights that will not change.
+    Memory does not grow with the number of rows times the number of words."""
+
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Compute the negative log-probability of each target, in nats.
+
+        hidden (Tensor): Outputs of the LSTMs, (n, width).
+        targets (Tensor): Word ids, (n,) int64.
+        RETURNS (Tensor): (n,).
+        """
+        ...
+
+    def score(self, hidden: Tensor, targets: Tensor) -> TargetScores:
+        """Compute the log-probabilities of the targets, and the entropies. Takes the
+        same arguments as `nll`."""
+        ...
+
+
 class Backend(Protocol):
     """Computes the network's expensive operations on one device, with matrix products
     in one dtype. Everything outside the products is float32 (float64 in tests).
@@ -176,4 +206,12 @@ class Backend(Protocol):
 
     def prepare_linear(self, weight: Tensor, bias: Optional[Tensor]) -> ApplyLinear:
         """Pack the weight of a linear layer."""
+        ...
+
+    def prepare_softmax(self, weight: Tensor, bias: Tensor) -> PreparedSoftmax:
+        """Pack the weights of a softmax.
+
+        weight (Tensor): (n_words, width).
+        bias (Tensor): (n_words,).
+        """
         ...

@@ -14,6 +14,7 @@ from .backend import (
     Filters,
     LSTMState,
     LSTMWeights,
+    PreparedSoftmax,
     RunLSTM,
 )
 from .cuda_graphs import GraphedLSTM
@@ -109,6 +110,10 @@ class TorchBackend:
     def prepare_linear(self, weight: Tensor, bias: Optional[Tensor]) -> ApplyLinear:
         low = weight.detach().to(self.dtype)
         return lambda inputs: linear(inputs, low, bias)
+
+    def prepare_softmax(self, weight: Tensor, bias: Tensor) -> PreparedSoftmax:
+        low = weight.detach().to(self.dtype)
+        return torch_softmax.ExactSoftmax(low, bias.detach())
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:

@@ -1,15 +1,59 @@
-"""The loss of a sampled softmax in PyTorch, a few rows at a time: the logits of a batch
-are never all in memory."""
+"""The exact softmax and the loss of a sampled one in PyTorch, a few rows at a time: the
+logits of a batch are never all in memory."""
 
 from typing import Any, Iterator, Tuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from .backend import TargetScores
 
 _CHUNK_SIZE, _CHUNK_SIZE_GPU = 2 << 20, 64 << 20
 """Logits per product: few enough for the cache of a CPU, many enough to keep a GPU
 busy."""
+
+
+class ExactSoftmax:
+    """A softmax over the whole vocabulary, to apply without gradients.
+
+    weight (Tensor): (n_words, width), in the dtype of the matrix products.
+    bias (Tensor): (n_words,).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight = weight
+        self._bias = bias
+
+    @torch.no_grad()
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Compute `PreparedSoftmax.nll`."""
+        losses = self._bias.new_empty(len(hidden))
+        for part in _chunks(hidden, self._weight):
+            logits = self._logits(hidden[part])
+            losses[part] = F.cross_entropy(logits, targets[part], reduction="none")
+        return losses
+
+    @torch.no_grad()
+    def score(self, hidden: Tensor, targets: Tensor) -> TargetScores:
+        """Compute `PreparedSoftmax.score`."""
+        scores = TargetScores(*self._bias.new_empty(2, len(hidden)))
+        for part in _chunks(hidden, self._weight):
+            logits = self._logits(hidden[part])
+            log_probs = logits.log_softmax(dim=1)
+            scores.log_probs[part] = log_probs.gather(1, targets[part, None])[:, 0]
+            scores.entropies[part] = entropy(log_probs)
+        return scores
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return _logits(hidden.to(self._weight.dtype), self._weight, self._bias)
+
+
+def entropy(log_probs: Tensor) -> Tensor:
+    """Compute the entropy, in nats, of each row of log-probabilities, (n, n_words)."""
+    # p log p is 0 for p = 0, also where log p is so small that it is -inf.
+    return -log_probs.exp().mul_(log_probs).nan_to_num_(0.0).sum(dim=1)
 
 
 def sampled_loss(

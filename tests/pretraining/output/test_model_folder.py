@@ -79,8 +79,8 @@ def test_write_and_read(tmp_path: Path, softmax: str) -> None:
         assert found.meta["held_out"] is None
     torch.manual_seed(0)
     hidden, targets = torch.randn(30, 5), torch.randint(0, len(VOCAB), (30,))
-    losses = found.model.softmax.nll(hidden, targets)
-    assert torch.equal(losses, model.softmax.nll(hidden, targets))
+    losses = found.model.softmax.prepare().nll(hidden, targets)
+    assert torch.equal(losses, model.softmax.prepare().nll(hidden, targets))
     # The training loss also depends on settings, which are not weights.
     trained = []
     for layer in (found.model.softmax, model.softmax):

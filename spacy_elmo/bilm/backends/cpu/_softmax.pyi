@@ -11,7 +11,8 @@ def log_sum_exp(
     columns: Tensor,
     total: Tensor,
     target: Tensor,
-    n_samples: int,
+    entropy: Tensor,
+    n_words: int,
     width: int,
     arithmetic: Arithmetic,
     n_threads: int,
@@ -26,7 +27,7 @@ def logit_gradients(
     back_panels: Tensor,
     d_logits: Tensor,
     d_hidden: Tensor,
-    n_samples: int,
+    n_words: int,
     arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...

@@ -1,8 +1,8 @@
 # distutils: language = c++
 # cython: language_level=3
-"""The sampled softmax (`softmax.hh`) of tensors, with its arguments checked.
+"""The softmax (`softmax.hh`) of tensors, with its arguments checked.
 
-Shapes: n targets, P = width of a row, S sampled words.
+Shapes: n targets, P = width of a row, S words.
 """
 
 from libc.stdint cimport int64_t
@@ -19,7 +19,7 @@ cdef extern from "softmax.hh" namespace "spacy_elmo" nogil:
     int64_t kLogitsAtOnce
 
     cdef cppclass Logits:
-        int64_t n_rows, n_samples, width, depth
+        int64_t n_rows, n_words, width, depth
         const void* hidden
         const void* panels
         const float* bias
@@ -28,6 +28,7 @@ cdef extern from "softmax.hh" namespace "spacy_elmo" nogil:
     cdef cppclass LogSumExp(Logits):
         float* total
         float* target
+        float* entropy
 
     cdef cppclass LogitGradient(Logits):
         const float* total
@@ -38,24 +39,29 @@ cdef extern from "softmax.hh" namespace "spacy_elmo" nogil:
         float* d_hidden
         cbool rounds
 
-    void run_rows[T](const T& kernel, int isa, int n_threads)
+    void c_log_sum_exp "spacy_elmo::log_sum_exp"(
+        LogSumExp kernel, int isa, int n_threads
+    ) except +
+    void c_logit_gradients "spacy_elmo::logit_gradients"(
+        const LogitGradient& kernel, int isa, int n_threads
+    )
 
 
 LOGITS_AT_ONCE = kLogitsAtOnce
 
 
 cdef int set_logits(
-    Logits* kernel, hidden, panels, bias, columns, n_samples, width, arithmetic
+    Logits* kernel, hidden, panels, bias, columns, n_words, width, arithmetic
 ) except -1:
     isa = arithmetic.code
     check_instructions(isa, _common.processor_has(isa))
     n, depth = hidden.shape
-    shape = arithmetic.panel_shape(width, n_samples)
+    shape = arithmetic.panel_shape(width, n_words)
     dtype = arithmetic.dtype
     if depth != width + width % arithmetic.per_unit:
         raise ValueError(f"hidden: expected {width} columns, found {depth}.")
     kernel.n_rows, kernel.depth = n, depth
-    kernel.n_samples, kernel.width = n_samples, width
+    kernel.n_words, kernel.width = n_words, width
     kernel.hidden = <const void*><size_t>address("hidden", hidden, (n, depth), dtype)
     kernel.panels = <const void*><size_t>address("panels", panels, shape, dtype)
     kernel.bias = <const float*><size_t>address("bias", bias, (shape[0] * shape[2],))
@@ -63,9 +69,9 @@ cdef int set_logits(
         "columns", columns, (n,), torch.int64)
     if n:
         low, high = (int(number) for number in columns.aminmax())
-        if not 0 <= low <= high <= n_samples:
+        if not 0 <= low <= high <= n_words:
             raise ValueError(
-                f"columns: expected 0 to {n_samples}, found {low} to {high}."
+                f"columns: expected 0 to {n_words}, found {low} to {high}."
             )
     return 0
 
@@ -77,21 +83,24 @@ def log_sum_exp(
     columns,
     total,
     target,
-    n_samples,
+    entropy,
+    n_words,
     width,
     arithmetic,
     int n_threads,
 ):
-    """Sum up the exponentials of each row's logits: the arrays of `LogSumExp`."""
+    """Compute the log-sum-exp and the entropy of each row's logits: the arrays of
+    `LogSumExp`."""
     cdef:
         LogSumExp kernel
         int isa = arithmetic.code
-    set_logits(&kernel, hidden, panels, bias, columns, n_samples, width, arithmetic)
+    set_logits(&kernel, hidden, panels, bias, columns, n_words, width, arithmetic)
     n = hidden.shape[0]
     kernel.total = <float*><size_t>address("total", total, (n,))
     kernel.target = <float*><size_t>address("target", target, (n,))
+    kernel.entropy = <float*><size_t>address("entropy", entropy, (n,))
     with nogil:
-        run_rows(kernel, isa, n_threads)
+        c_log_sum_exp(kernel, isa, n_threads)
 
 
 def logit_gradients(
@@ -104,7 +113,7 @@ def logit_gradients(
     back_panels,
     d_logits,
     d_hidden,
-    n_samples,
+    n_words,
     arithmetic,
     int n_threads,
 ):
@@ -114,11 +123,11 @@ def logit_gradients(
         LogitGradient kernel
         int isa = arithmetic.code
     n, width = d_hidden.shape
-    set_logits(&kernel, hidden, panels, bias, columns, n_samples, width, arithmetic)
+    set_logits(&kernel, hidden, panels, bias, columns, n_words, width, arithmetic)
     n_padded, dtype = bias.shape[0], arithmetic.dtype
-    shape = arithmetic.panel_shape(n_samples, width)
+    shape = arithmetic.panel_shape(n_words, width)
     kernel.n_padded = n_padded
-    kernel.back_depth = n_samples + n_samples % arithmetic.per_unit
+    kernel.back_depth = n_words + n_words % arithmetic.per_unit
     kernel.total = <const float*><size_t>address("total", total, (n,))
     kernel.d_loss = <const float*><size_t>address("d_loss", d_loss, (n,))
     kernel.back_panels = <const void*><size_t>address(
@@ -127,4 +136,4 @@ def logit_gradients(
     kernel.d_hidden = <float*><size_t>address("d_hidden", d_hidden, (n, width))
     kernel.rounds = arithmetic.rounds
     with nogil:
-        run_rows(kernel, isa, n_threads)
+        c_logit_gradients(kernel, isa, n_threads)

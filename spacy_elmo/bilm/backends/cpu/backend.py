@@ -12,6 +12,7 @@ from ..backend import (
     Filters,
     LSTMState,
     LSTMWeights,
+    PreparedSoftmax,
     RunLSTM,
 )
 from . import char_cnn, gemm, instructions, lstm, softmax
@@ -90,3 +91,6 @@ class CPUBackend:
 
     def prepare_linear(self, weight: Tensor, bias: Optional[Tensor]) -> ApplyLinear:
         return gemm.PackedLinear(weight, bias, self.dtype)
+
+    def prepare_softmax(self, weight: Tensor, bias: Tensor) -> PreparedSoftmax:
+        return softmax.PackedSoftmax(weight, bias, self.dtype)

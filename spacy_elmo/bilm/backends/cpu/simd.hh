@@ -133,11 +133,14 @@ ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float hi
   return most < x ? most : x;
 }
 
+// exp of anything less is as good as 0.
+constexpr float kLeastExponent = -87.0f;
+
 // exp(x) as 2^n · exp(r), |r| <= log(2) / 2, with the polynomial of Cephes (S. Moshier)
 // for exp(r). The error is at most 2 units in the last place.
 template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) {
   typedef typename Isa::Float Float;
-  x = clamp<Isa>(x, -87.0f, 88.0f);
+  x = clamp<Isa>(x, kLeastExponent, 88.0f);
   // Adding 1.5 · 2^23 rounds to an integer, which is then in the lowest bits.
   const float rounding = 12582912.0f;
   const Float shifted = x * 1.44269504088896341f + rounding;

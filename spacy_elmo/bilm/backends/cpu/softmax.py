@@ -1,17 +1,19 @@
-"""The loss of a sampled softmax by the compiled kernels (`softmax.hh`).
+"""The exact softmax and the loss of a sampled one by the compiled kernels
+(`softmax.hh`).
 
-Shapes: n targets, S sampled words, P = width of a row.
+Shapes: n targets, S words, P = width of a row.
 """
 
 from contextlib import suppress
-from typing import Any, Iterator, Optional, Tuple, cast
+from typing import Any, Iterator, NamedTuple, Optional, Tuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .gemm import Left, as_operands, outer_products, pack
+from ..backend import TargetScores
+from .gemm import Left, PackedWeight, as_operands, outer_products, pack
 from .instructions import Arithmetic, arithmetic
 from .workspace import Workspace, empty
 
@@ -20,6 +22,73 @@ with suppress(ImportError):  # if they were not built, nothing here is called
 
 _NO_LOGIT = -1e30
 """Bias of the columns that complete a panel: they add nothing to a sum."""
+
+
+class PackedSoftmax:
+    """A softmax over the whole vocabulary with its present weight packed, to apply
+    without gradients. A row has the same scores, to the last bit, alone and among any
+    others.
+
+    weight (Tensor): Weight, (S, P), float32.
+    bias (Tensor): Bias, (S,), float32.
+    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+        self._weight = pack(weight, arithmetic(dtype))
+        self._bias = _padded_bias(bias, self._weight)
+
+    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Compute `PreparedSoftmax.nll`."""
+        return self.score(hidden, targets).log_probs.neg_()
+
+    def score(self, hidden: Tensor, targets: Tensor) -> TargetScores:
+        """Compute `PreparedSoftmax.score`."""
+        if len(targets):
+            low, high = (int(number) for number in targets.aminmax())
+            if not 0 <= low <= high < self._weight.n_out:
+                raise ValueError(
+                    f"targets: expected 0 to {self._weight.n_out - 1}, found {low} to "
+                    f"{high}."
+                )
+        operands = as_operands(hidden, self._weight.arithmetic)
+        logits = _log_sum_exp(operands, self._weight, self._bias, targets + 1)
+        return TargetScores(logits.target - logits.total, logits.entropy)
+
+
+class _LogSumExp(NamedTuple):
+    """Of n rows of logits: their log-sum-exp, the target's logit, and the entropy of
+    the distribution, each (n,)."""
+
+    total: Tensor
+    target: Tensor
+    entropy: Tensor
+
+
+def _log_sum_exp(
+    operands: Tensor, weight: PackedWeight, bias: Tensor, columns: Tensor
+) -> _LogSumExp:
+    """bias: padded. columns: as in `sampled_loss`; the logit of a target that is not
+    among the words is 0."""
+    results = _LogSumExp(*torch.zeros(3, len(operands), device="cpu"))
+    _softmax.log_sum_exp(
+        operands,
+        weight.panels,
+        bias,
+        columns,
+        *results,
+        weight.n_out,
+        weight.n_in,
+        weight.arithmetic,
+        torch.get_num_threads(),
+    )
+    return results
+
+
+def _padded_bias(bias: Tensor, weight: PackedWeight) -> Tensor:
+    """Pad a bias (S,) to whole panels."""
+    missing = -weight.n_out % weight.arithmetic.instructions.panel_columns
+    return F.pad(bias.detach(), (0, missing), value=_NO_LOGIT).contiguous()
 
 
 def sampled_loss(
@@ -59,23 +128,10 @@ class _Loss(torch.autograd.Function):
         arithmetic: Arithmetic,
         workspace: Optional[Workspace],
     ) -> Tensor:
-        n_samples, width = rows.shape
-        missing = -n_samples % arithmetic.instructions.panel_columns
-        bias = F.pad(bias.detach(), (0, missing), value=_NO_LOGIT).contiguous()
         operands, columns = as_operands(hidden, arithmetic), columns.contiguous()
-        sampled, target = torch.empty_like(true_logits), torch.zeros_like(true_logits)
-        _softmax.log_sum_exp(
-            operands,
-            pack(rows, arithmetic, workspace=workspace).panels,
-            bias,
-            columns,
-            sampled,
-            target,
-            n_samples,
-            width,
-            arithmetic,
-            torch.get_num_threads(),
-        )
+        packed = pack(rows, arithmetic, workspace=workspace)
+        bias = _padded_bias(bias, packed)
+        sampled, target, _ = _log_sum_exp(operands, packed, bias, columns)
         is_sampled = columns > 0
         total = torch.where(is_sampled, sampled, torch.logaddexp(sampled, true_logits))
         ctx.arithmetic, ctx.workspace = arithmetic, workspace

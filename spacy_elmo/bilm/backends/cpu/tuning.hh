@@ -52,4 +52,8 @@ constexpr int64_t kWordBlock = 16;
 // Logits whose gradient is computed at a time: what the caches hold.
 constexpr int64_t kLogitsAtOnce = 2 << 20;
 
+// Panels of words whose logits a thread computes for a block of rows at a time: what the
+// last cache holds, while other rows are multiplied with them. TODO
+constexpr int64_t kPanelsPerRange = 64;
+
 }  // namespace spacy_elmo
