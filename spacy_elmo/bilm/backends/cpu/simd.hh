@@ -125,22 +125,39 @@ ELMO_INLINE typename Isa::Float if_within(typename Isa::Float clamped, float bou
   return from_bits<Isa>(bits_of<Isa>(x) & ((from_bound | -from_bound) >> 31));
 }
 
+// Hides that a number is a constant: GCC compares and blends with constants, instead of
+// using the instructions for minimum and maximum.
+ELMO_INLINE float hide(float constant) {
+  asm("" : "+x"(constant));
+  return constant;
+}
+
 // NaN stays NaN: the pretraining loop checks for it.
 template <class Isa>
-ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float high) {
-  const typename Isa::Float least = splat<Isa>(low), most = splat<Isa>(high);
-  x = least > x ? least : x;
+ELMO_INLINE typename Isa::Float at_least(typename Isa::Float x, float low) {
+  const typename Isa::Float least = splat<Isa>(hide(low));
+  return least > x ? least : x;
+}
+
+template <class Isa>
+ELMO_INLINE typename Isa::Float at_most(typename Isa::Float x, float high) {
+  const typename Isa::Float most = splat<Isa>(hide(high));
   return most < x ? most : x;
+}
+
+template <class Isa>
+ELMO_INLINE typename Isa::Float clamp(typename Isa::Float x, float low, float high) {
+  return at_most<Isa>(at_least<Isa>(x, low), high);
 }
 
 // exp of anything less is as good as 0.
 constexpr float kLeastExponent = -87.0f;
 
-// exp(x) as 2^n · exp(r), |r| <= log(2) / 2, with the polynomial of Cephes (S. Moshier)
-// for exp(r). The error is at most 2 units in the last place.
-template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) {
+// exp(x) for x in [kLeastExponent, 88] as 2^n · exp(r), |r| <= log(2) / 2, with the
+// polynomial of Cephes (S. Moshier) for exp(r). The error is at most 2 units in the last
+// place.
+template <class Isa> ELMO_INLINE typename Isa::Float exp_within(typename Isa::Float x) {
   typedef typename Isa::Float Float;
-  x = clamp<Isa>(x, kLeastExponent, 88.0f);
   // Adding 1.5 · 2^23 rounds to an integer, which is then in the lowest bits.
   const float rounding = 12582912.0f;
   const Float shifted = x * 1.44269504088896341f + rounding;
@@ -154,6 +171,10 @@ template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) 
   sum = sum * r + 5.0000001201e-1f;
   sum = sum * (r * r) + r + 1.0f;
   return sum * from_bits<Isa>((bits_of<Isa>(shifted) + 127) << 23);
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float exp(typename Isa::Float x) {
+  return exp_within<Isa>(clamp<Isa>(x, kLeastExponent, 88.0f));
 }
 
 template <class Isa> ELMO_INLINE typename Isa::Float sigmoid(typename Isa::Float x) {

@@ -59,17 +59,17 @@ ELMO_INLINE void add_logits(Moments<typename Isa::Float>& row, const float* logi
     const Float x = load<Isa>(logits + v * Isa::width);
     highest = x > highest ? x : highest;
   }
-  const Float shift = clamp<Isa>(row.most - highest, kLeastExponent, 0.0f);
-  const Float scale = exp<Isa>(shift);
+  const Float shift = at_least<Isa>(row.most - highest, kLeastExponent);
+  const Float scale = exp_within<Isa>(shift);
   row.weighted = (row.weighted + row.sum * shift) * scale;
   row.sum *= scale;
   row.most = highest;
   for (int v = 0; v < kVectors; ++v) {
     const Float x = load<Isa>(logits + v * Isa::width) - highest;
-    const Float clamped = clamp<Isa>(x, kLeastExponent, 0.0f);
-    const Float power = exp<Isa>(clamped);
+    const Float shifted = at_least<Isa>(x, kLeastExponent);
+    const Float power = exp_within<Isa>(shifted);
     row.sum += power;
-    row.weighted += power * clamped;
+    row.weighted += power * shifted;
   }
 }
 
@@ -79,8 +79,8 @@ ELMO_INLINE Moments<float> add_lanes(const Moments<typename Isa::Float>& row) {
   float highest = row.most[0];
   for (int lane = 1; lane < Isa::width; ++lane)
     highest = row.most[lane] > highest ? row.most[lane] : highest;
-  const auto shift = clamp<Isa>(row.most - highest, kLeastExponent, 0.0f);
-  const auto scale = exp<Isa>(shift);
+  const auto shift = at_least<Isa>(row.most - highest, kLeastExponent);
+  const auto scale = exp_within<Isa>(shift);
   const auto sums = row.sum * scale, weighted = (row.weighted + row.sum * shift) * scale;
   Moments<float> all{highest, 0.0f, 0.0f};
   for (int lane = 0; lane < Isa::width; ++lane) {
