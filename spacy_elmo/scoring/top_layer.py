@@ -1,6 +1,6 @@
 """From the biLM's top layer to the scores of words."""
 
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import torch
@@ -70,6 +70,15 @@ class TopLayerScorer:
         self._index = index
         self._prepared: Optional[PreparedSoftmax] = None
         self._prepared_for: Any = None
+        self._weights: List[Tensor] = []
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {
+            **self.__dict__,
+            "_prepared": None,
+            "_prepared_for": None,
+            "_weights": [],
+        }
 
     def score(
         self,
@@ -140,4 +149,6 @@ class TopLayerScorer:
         if self._prepared is None or self._prepared_for != state:
             self._prepared = self.output_layer.prepare(dtype)
             self._prepared_for = state
+            # Kept alive, so that no other weights can take over their addresses.
+            self._weights = [each.detach() for each in self.output_layer.parameters()]
         return self._prepared

@@ -42,16 +42,27 @@ def test_full_is_cross_entropy(batch: "tuple[torch.Tensor, torch.Tensor]") -> No
     np.testing.assert_allclose(layer(hidden, targets).detach(), expected, rtol=1e-5)
 
 
+def test_likelihood_of_a_sampled_softmax_is_exact(
+    batch: "tuple[torch.Tensor, torch.Tensor]",
+) -> None:
+    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=5)
+    expected = layer(*batch)
+    torch.testing.assert_close(layer.prepare().nll(*batch), expected.detach())
+
+
 @pytest.mark.parametrize("n_rows", [1, 4, 9])
-def test_exact_likelihood_in_chunks(
+def test_adaptive_scores_in_chunks(
     batch: "tuple[torch.Tensor, torch.Tensor]",
     monkeypatch: pytest.MonkeyPatch,
     n_rows: int,
 ) -> None:
     monkeypatch.setattr(softmax_module, "_MAX_LOGITS", n_rows * N_WORDS)
-    layer = SampledSoftmax(N_WORDS, WIDTH, n_samples=5)
-    expected = layer(*batch)
-    torch.testing.assert_close(layer.prepare().nll(*batch), expected.detach())
+    prepared = AdaptiveSoftmax(N_WORDS, WIDTH, [4]).prepare()
+    scores = prepared.score(*batch)
+    torch.testing.assert_close(scores.log_probs, -prepared.nll(*batch))
+    log_probs = prepared._softmax.log_prob(batch[0]).detach()
+    expected = torch.distributions.Categorical(logits=log_probs).entropy()
+    torch.testing.assert_close(scores.entropies, expected)
 
 
 def test_words_are_sampled_log_uniformly() -> None:

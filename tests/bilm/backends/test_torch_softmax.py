@@ -1,4 +1,4 @@
-"""The loss of a sampled softmax against a cross entropy."""
+"""The exact softmax, and the loss of a sampled one, against plain formulas."""
 
 from __future__ import annotations
 
@@ -167,3 +167,25 @@ def test_changes_before_backward_are_refused() -> None:
             tensors[number].mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * N_SAMPLES, 1 << 20])
+def test_scores_of_targets(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_softmax, "_CHUNK_SIZE", at_once)
+    torch.manual_seed(0)
+    weight = torch.randn(9, WIDTH, dtype=torch.float64)
+    bias = torch.randn(9, dtype=torch.float64)
+    hidden, targets = torch.randn(9, WIDTH, dtype=torch.float64), torch.arange(9)
+    expected = torch.distributions.Categorical(logits=hidden @ weight.t() + bias)
+    softmax = torch_softmax.ExactSoftmax(weight, bias)
+    scores = softmax.score(hidden, targets)
+    torch.testing.assert_close(scores.log_probs, expected.log_prob(targets))
+    torch.testing.assert_close(scores.entropies, expected.entropy())
+    torch.testing.assert_close(softmax.nll(hidden, targets), -scores.log_probs)
+
+
+def test_entropy_of_a_certain_word() -> None:
+    bias = torch.tensor([0.0, -torch.inf, -1e6])
+    softmax = torch_softmax.ExactSoftmax(torch.zeros(3, WIDTH), bias)
+    scores = softmax.score(torch.ones(1, WIDTH), torch.tensor([0]))
+    assert float(scores.log_probs) == float(scores.entropies) == 0

@@ -52,8 +52,9 @@ constexpr int64_t kWordBlock = 16;
 // Logits whose gradient is computed at a time: what the caches hold.
 constexpr int64_t kLogitsAtOnce = 2 << 20;
 
-// Panels of words whose logits a thread computes for a block of rows at a time: what the
-// last cache holds, while other rows are multiplied with them. TODO
+// Panels of a vocabulary that a thread multiplies with a block of rows at a time: few
+// enough that the last cache holds them for the next block. 50,000 words of width 256, 480
+// and 32 rows, by 16, 64, 256 panels: 222, 224, 226 and 195, 205, 202.
 constexpr int64_t kPanelsPerRange = 64;
 
 }  // namespace spacy_elmo

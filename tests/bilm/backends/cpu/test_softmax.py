@@ -1,4 +1,4 @@
-"""The sampled softmax by the compiled kernels, against a cross entropy in float64."""
+"""The softmax by the compiled kernels, against PyTorch in float64."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from helpers.reference import relative_error
 from torch import Tensor
 
 from spacy_elmo.bilm.backends.cpu.instructions import InstructionSet
-from spacy_elmo.bilm.backends.cpu.softmax import sampled_loss
+from spacy_elmo.bilm.backends.cpu.softmax import PackedSoftmax, sampled_loss
+from spacy_elmo.bilm.backends.torch_softmax import ExactSoftmax
 
 F32, BF16 = torch.float32, torch.bfloat16
 SIZES = pytest.mark.parametrize(
@@ -126,3 +127,106 @@ def test_columns_beyond_the_samples(
     columns[3] = column
     with pytest.raises(ValueError, match="columns: expected 0 to 101, found"):
         sampled_loss(*given, columns, F32)
+
+
+def make_softmax(
+    n_words: int, width: int, n: int = 50, scale: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """weight, bias; hidden, targets: the first and the last word among them."""
+    torch.manual_seed(0)
+    weight, bias = torch.randn(n_words, width), torch.randn(n_words)
+    targets = torch.linspace(0, n_words - 1, n).long()
+    return weight, bias, torch.randn(n, width) * scale, targets
+
+
+# More words than a thread computes logits for at a time, and fewer.
+VOCABULARIES = pytest.mark.parametrize(
+    ("n_words", "width"), [(9000, 16), (4096, 8), (101, 37), (2, 1)]
+)
+
+
+@VOCABULARIES
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_scores_of_targets(
+    n_words: int, width: int, scale: float, instruction_set: InstructionSet
+) -> None:
+    """For distributions that are flat and for such that have one word."""
+    weight, bias, *batch = make_softmax(n_words, width, scale=scale)
+    found = PackedSoftmax(weight, bias, F32).score(*batch)
+    expected = ExactSoftmax(weight.double(), bias.double()).score(
+        batch[0].double(), batch[1]
+    )
+    torch.testing.assert_close(
+        found.log_probs.double(), expected.log_probs, rtol=2e-6, atol=1e-5
+    )
+    torch.testing.assert_close(
+        found.entropies.double(), expected.entropies, rtol=2e-6, atol=5e-5
+    )
+    assert found.entropies.min() >= 0
+
+
+def test_probabilities_sum_to_one(instruction_set: InstructionSet) -> None:
+    weight, bias, hidden, _ = make_softmax(9000, 16, n=1, scale=0.5)
+    softmax = PackedSoftmax(weight, bias, F32)
+    scores = softmax.score(hidden.expand(9000, -1), torch.arange(9000))
+    assert abs(float(scores.log_probs.double().exp().sum()) - 1) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16])
+@VOCABULARIES
+def test_scores_depend_on_their_row_alone(
+    n_words: int, width: int, dtype: torch.dtype, instruction_set: InstructionSet
+) -> None:
+    """To the last bit, with any number of rows and threads."""
+    weight, bias, hidden, targets = make_softmax(n_words, width, n=120)
+    softmax = PackedSoftmax(weight, bias, dtype)
+    expected = softmax.score(hidden, targets)
+    for n_threads in (1, 2, 16):
+        torch.set_num_threads(n_threads)
+        for part in (slice(None), slice(7), slice(60, 61), slice(50, 99)):
+            found = softmax.score(hidden[part], targets[part])
+            assert torch.equal(found.log_probs, expected.log_probs[part])
+            assert torch.equal(found.entropies, expected.entropies[part])
+
+
+def test_error_of_bfloat16_scores(instruction_set: InstructionSet) -> None:
+    """The log-probability of a word changes by a few hundredths of a nat, which average
+    out over words."""
+    weight, bias, *batch = make_softmax(9000, 64, n=500, scale=0.5)
+    exact = PackedSoftmax(weight, bias, F32).score(*batch)
+    found = PackedSoftmax(weight, bias, BF16).score(*batch)
+    error = found.log_probs - exact.log_probs
+    assert 1e-4 < error.abs().max() < 0.1
+    assert abs(error.mean()) < 0.005
+    assert (found.entropies - exact.entropies).abs().max() < 0.05
+
+
+def test_a_logit_of_nan_makes_the_scores_of_its_row_nan(
+    instruction_set: InstructionSet,
+) -> None:
+    weight, bias, hidden, targets = make_softmax(4500, 8, n=7)
+    hidden[2] = float("nan")
+    scores = PackedSoftmax(weight, bias, F32).score(hidden, targets)
+    for values in scores:
+        assert values.isnan().nonzero().flatten().tolist() == [2]
+    bias[4400] = float("nan")
+    scores = PackedSoftmax(weight, bias, F32).score(hidden, targets)
+    assert all(values.isnan().all() for values in scores)
+
+
+@pytest.mark.parametrize("target", [-1, 101])
+def test_targets_beyond_the_vocabulary(
+    target: int, instruction_set: InstructionSet
+) -> None:
+    weight, bias, hidden, targets = make_softmax(101, 8)
+    targets[3] = target
+    with pytest.raises(ValueError, match="targets: expected 0 to 100, found"):
+        PackedSoftmax(weight, bias, F32).score(hidden, targets)
+
+
+def test_no_rows_to_score(instruction_set: InstructionSet) -> None:
+    weight, bias, *batch = make_softmax(101, 8, n=0)
+    softmax = PackedSoftmax(weight, bias, F32)
+    assert [each.shape for each in (*softmax.score(*batch), softmax.nll(*batch))] == [
+        (0,)
+    ] * 3
