@@ -135,12 +135,6 @@ def test_sentences_are_split_as_in_the_training_text_by_default(
     assert split["mean"] != pytest.approx(whole["mean"], rel=1e-3)
 
 
-def test_several_processes(texts: Path, output: Path, tmp_path: Path) -> None:
-    model, text = output / "model-last", texts / "dev.txt"
-    one = figures(tmp_path, model, text)
-    assert figures(tmp_path, model, text, "--n-process", 2) == one
-
-
 @pytest.mark.parametrize("form", ["safetensors", "hdf5"])
 def test_weights_without_an_output_layer(
     texts: Path, tmp_path: Path, tiny_bilm: BiLM, form: Any

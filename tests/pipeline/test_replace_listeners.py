@@ -95,27 +95,6 @@ def test_predictions_are_unchanged(
 
 
 @kinds
-def test_the_learned_mix_is_kept(
-    weights: Path, tok2vec: dict[str, Any], paths: list[str]
-) -> None:
-    nlp = _trained(weights, tok2vec)
-    model = nlp.get_pipe("tagger").model
-    before = [
-        [mix.get_param(name).copy() for name in ("scalars", "gamma")]
-        for mix in mixes(model)
-    ]
-    nlp.replace_listeners("elmo", "tagger", paths)
-    after = [
-        [mix.get_param(name) for name in ("scalars", "gamma")] for mix in mixes(model)
-    ]
-    assert len(before) == len(paths)
-    for one, two in zip(before, after):
-        assert_array_equal(one[0], two[0])
-        assert_array_equal(one[1], two[1])
-        assert one[0].any()
-
-
-@kinds
 def test_config_and_pipeline_round_trip(
     weights: Path, tok2vec: dict[str, Any], paths: list[str], tmp_path: Path
 ) -> None:

@@ -81,15 +81,6 @@ def test_text_of_the_benchmark(shared: Path, tmp_path: Path) -> None:
     assert lengths == sorted(lengths, reverse=True)
 
 
-def test_items_are_evenly_spaced() -> None:
-    from treebank import spread
-
-    assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
-    assert spread(list(range(10)), 3) == [0, 3, 6]
-    assert spread([1, 2], 5) == [1, 2]
-    assert spread([1, 2], 0) == [1, 2]
-
-
 # measuring.py
 
 
@@ -147,32 +138,7 @@ def test_results_include_their_origin(
     assert (found["threads"], found["sizes"]) == (2, {"small": 1})
 
 
-def test_processor_features() -> None:
-    from measuring import processor_features
-
-    described = {"model name": "P", "flags": "fpu amx_bf16 avx2 sse"}
-    assert processor_features(described) == ["avx2", "amx_bf16"]
-    assert processor_features({}) == []
-
-
 # scaling.py
-
-
-def test_curves_meet_and_are_bounded() -> None:
-    from scaling import plan
-
-    curves = plan("small", 100_000, 2, 3)
-    assert list(curves["threads"]) == ["1", "2"]
-    assert curves["threads"]["2"] == curves["batch_tokens"]["4096"]
-    assert curves["threads"]["1"].threads == 1
-    assert list(curves["sentence_length"])[-1] == "100000"
-    assert curves["sentence_length"]["100000"].n_rounds == 1
-    assert curves["sentence_length"]["10000"].n_rounds == 3
-    short = plan("original", 100_000, 2, 3)
-    assert list(short["sentence_length"])[-1] == "1000"
-    assert list(short["doc_length"])[-1] == "10000"
-    assert list(plan("small", 100, 1, 1)["sentence_length"]) == ["10", "100"]
-    assert list(plan("small", 100, 1, 1)["threads"]) == ["1"]
 
 
 # compare.py
