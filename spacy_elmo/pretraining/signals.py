@@ -1,8 +1,8 @@
 """Signals: on SIGTERM or Ctrl-C, a run writes a checkpoint before it ends."""
 
 import signal
-from types import FrameType, TracebackType
-from typing import Any, Dict, Optional, Type
+from types import FrameType
+from typing import Any, Dict, Optional
 
 
 class Interrupted(Exception):
@@ -37,12 +37,7 @@ class StopSignals:
                 break
         return self
 
-    def __exit__(
-        self,
-        error_type: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore()
 
     def _remember(self, number: int, frame: Optional[FrameType]) -> None:

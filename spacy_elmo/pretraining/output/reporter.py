@@ -4,8 +4,7 @@ import math
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Dict, Mapping, Optional, TextIO, Type
+from typing import Any, Dict, Mapping, Optional, TextIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -71,12 +70,7 @@ class Reporter:
                 raise
         return self
 
-    def __exit__(
-        self,
-        error_type: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def advance(self, n_steps: int = 1) -> None:
@@ -154,12 +148,7 @@ class ProgressBar:
         )
         return self
 
-    def __exit__(
-        self,
-        error_type: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.tqdm.close()
 
     def advance(self, n_steps: int) -> None:

@@ -48,7 +48,8 @@ class RecordLogger:
     loggers that accept it, an info whose "score" and "other_scores" are None.
 
     log_step (Callable[[Optional[Dict[str, Any]]], None]): The logger's own function.
-    finalize (Callable[[], None]): The logger's own function.
+    finalize (Callable[[], None]): The logger's own function, which finishes uploads, as
+        `close`. Must be called after an error, too.
     any_step (bool): Whether training records give an info.
     folder (Optional[Path]): The "output_path".
     """
@@ -62,7 +63,7 @@ class RecordLogger:
         folder: Optional[Path],
     ) -> None:
         self._log_step = log_step
-        self._finalize: Optional[Callable[[], None]] = finalize
+        self.close = finalize
         self._any_step = any_step
         self._folder = folder
         self._waiting: List[TrainRecord] = []
@@ -91,12 +92,6 @@ class RecordLogger:
         if self._folder is not None:
             info["output_path"] = str(self._folder)
         self._log_step(info)
-
-    def close(self) -> None:
-        """Let the logger finish its uploads. Must be called after an error, too."""
-        finalize, self._finalize = self._finalize, None
-        if finalize is not None:
-            finalize()
 
     def _info(self, step: int, epoch: float, seconds: float) -> Dict[str, Any]:
         losses = {}
@@ -129,8 +124,8 @@ def make_logger(
 ) -> RecordLogger:
     """Create a logger of spaCy's registry.
 
-    config (Mapping[str, Any]): Its block, e.g. {"@loggers": "spacy.WandbLogger.v5",
-        "project_name": "elmo"}.
+    config (Mapping[str, Any]): Its block, validated by `TrainingSettings`, e.g.
+        {"@loggers": "spacy.WandbLogger.v5", "project_name": "elmo"}.
     settings (Mapping[str, Any]): Settings of the run, which the logger stores as its
         config.
     output (Path): Folder of the run.
@@ -147,11 +142,6 @@ def make_logger(
         ) from error
 
     names = list(_names(config))
-    if not isinstance(config.get("@loggers"), str):
-        raise ValueError(
-            '[training] logger: expected a block with "@loggers", such as "@loggers" = '
-            f'"spacy.WandbLogger.v5", found {config!r}.'
-        )
     for name in names:
         _check(name)
     setup = registry.resolve({"logger": copy.deepcopy(dict(config))})["logger"]
