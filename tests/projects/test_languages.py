@@ -206,7 +206,7 @@ def test_learning_curves_are_planned(project: Path) -> None:
     from variants import make_config
 
     language = LANGUAGES["la"]
-    plan = plan_curves(language, ["0", "1"], ["1", "3"], ["100"])
+    plan = plan_curves(language, [0, 1], ["1", "3"], [100])
     assert len(plan) == len(set(plan)) == 2 * (2 * 3 + 5)
     assert {run.task for run in plan} == {"udante"}
     less_text = next(run for run in plan if run.variant == "elmo" and run.text == "3")
@@ -216,6 +216,19 @@ def test_learning_curves_are_planned(project: Path) -> None:
     config = make_config(language.tasks["udante"], fewer, settings(project))
     assert config["corpora"]["train"]["limit"] == 100
     assert config["corpora"]["dev"]["limit"] == 0
+
+
+def test_inputs_are_checked_before_the_first_training(project: Path) -> None:
+    arguments = ["rw", "0", "--configs", ROOT / "configs", "--corpora", "corpus"]
+    arguments += ["--training", "training", "--weights", "weights"]
+    arguments += ["--results", "results"]
+    script(project, "corpora", "rw", "assets/rw", "corpus")
+    message = refused(project, "heads", *arguments)
+    # The CNN comes first in the plan, and lacks nothing.
+    assert "masakhaner vectors-all-all-0: expected training/vectors-all" in message
+    assert not (project / "training").exists()
+    message = call(project, "heads", "rw", "0,b", *arguments[2:]).output
+    assert "expected integers such as 0,1,2, found 0,b" in " ".join(message.split())
 
 
 def test_recipes_are_compared_on_the_development_set(

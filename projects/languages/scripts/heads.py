@@ -47,11 +47,13 @@ def main(
     known = find_language(language)
     settings = Settings(known.code, configs, corpora, training, weights, max_steps)
     if text_sizes or sentences:
-        plan = plan_curves(known, names(seeds), names(text_sizes), names(sentences))
+        plan = plan_curves(
+            known, integers(seeds), names(text_sizes), integers(sentences)
+        )
     else:
         plan = [
-            Run(task, variant, seed=int(seed))
-            for seed in names(seeds)
+            Run(task, variant, seed=seed)
+            for seed in integers(seeds)
             for task in known.tasks
             for variant in VARIANTS
         ]
@@ -74,20 +76,28 @@ def names(text: str) -> List[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def integers(text: str) -> List[int]:
+    """Split a list. RAISES: BadParameter if a part is no integer."""
+    parts = names(text)
+    if not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter(f"expected integers such as 0,1,2, found {text}")
+    return [int(part) for part in parts]
+
+
 def plan_curves(
-    language: Language, seeds: List[str], sizes: List[str], sentences: List[str]
+    language: Language, seeds: List[int], sizes: List[str], sentences: List[int]
 ) -> List[Run]:
     """Plan the learning curves, starting with the first seed."""
     task = next(iter(language.tasks))
     plan = []
-    for seed in map(int, seeds):
+    for seed in seeds:
         plan += [
             Run(task, variant, text=size, seed=seed)
             for size in sizes
             for variant in READ_TEXT
         ]
         plan += [
-            Run(task, variant, sentences=int(number), seed=seed)
+            Run(task, variant, sentences=number, seed=seed)
             for number in sentences
             for variant in VARIANTS
         ]
