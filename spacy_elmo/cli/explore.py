@@ -32,17 +32,18 @@ EXTRA = (
     "expected FastAPI and uvicorn, found no package {}. Install them: "
     "pip install 'spacy-elmo[explore]'."
 )
+SHIPPED_WEIGHTS = "the English weights that ship with spacy-elmo"
 NO_OUTPUT_LAYER = (
-    "surprisal needs an output layer, and {} has none. Choose a model-best that elmo "
+    "surprisal needs an output layer, found none in {}. Choose a model-best that elmo "
     "pretrain wrote, with --model."
 )
 NO_SCORES = (
-    "surprisal needs an elmo component with score = true and an output layer, and {} "
-    "has none. Choose a model-best that elmo pretrain wrote, with --model."
+    "surprisal needs an elmo component with score = true, found none in {}. Choose "
+    "another pipeline, or a model-best that elmo pretrain wrote, with --model."
 )
 NO_PIPELINE = (
-    "{} is not a trained pipeline with heads. Choose one with --model, a folder or a "
-    "package."
+    "expected a trained pipeline, found weights: {}. Choose a pipeline, a folder or a "
+    "package, with --model."
 )
 
 
@@ -119,7 +120,7 @@ def _load(
     nlp = None if model is None else load_pipeline(model)
     if nlp is None or model is None:
         paths = weights_paths(model)
-        loaded = _load_weights(paths)
+        loaded = _load_weights(paths, ",".join(paths) if model else SHIPPED_WEIGHTS)
         return loaded, choose_tokenization(paths, tokenizer, sentences, text_field)
     tokenization = Tokenization(
         tokenizer or model, sentences or "lines", text_field=text_field
@@ -127,14 +128,17 @@ def _load(
     return _from_pipeline(model, nlp), tokenization
 
 
-def _load_weights(paths: List[str]) -> "Model":
+def _load_weights(paths: List[str], name: str) -> "Model":
+    """Load weights, with their output layer if they have one.
+
+    name (str): Name to show.
+    """
     from ..formats import WeightsError, load_bilm
     from ..formats.output_layer import check_output_layer
     from ..scoring.scorer import Scorer
     from ..text.tokenization import weights_folder
     from ..visual.explore.explorer import Model
 
-    name = ",".join(paths)
     scorer, no_scorer = None, ""
     try:
         check_output_layer(weights_folder(paths[0]))

@@ -56,11 +56,11 @@ def test_weights_without_output_layer(
 ) -> None:
     paths = ["", "senses?word=bank", "mixes"]
     start, senses, mixes = pages(monkeypatch, text, "-m", weights, paths=paths)
-    assert f"surprisal needs an output layer, and {weights} has none" in start.text
+    assert f"surprisal needs an output layer, found none in {weights}" in start.text
     assert str(text) in start.text
     assert "11 words" in start.text
     assert "1 occurrence of “bank”" in senses.text
-    assert f"{weights} is not a trained pipeline with heads" in mixes.text
+    assert f"expected a trained pipeline, found weights: {weights}" in mixes.text
 
 
 def test_weights_with_output_layer(
