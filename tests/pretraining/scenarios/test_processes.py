@@ -198,3 +198,28 @@ def test_a_signal_to_one_process_stops_both(texts: Path, tmp_path: Path) -> None
     assert "run the same command again to resume" in printed
     step = runs.log(output, "train")[-1]["step"]
     assert runs.checkpoints(output)[-1] == step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, -1], ids=["first", "last"])
+def test_torchrun_restarts_a_killed_run(
+    texts: Path, tmp_path: Path, victim: int
+) -> None:
+    """With --max-restarts, both processes start again from the last checkpoint, and the
+    run equals one that was never interrupted: no text is lost or repeated."""
+    training = {"max_steps": 400, "eval_frequency": 100, "checkpoint_frequency": 10}
+    sections = runs.merged(STEPS, {"training": training})
+    whole = run_two(tmp_path, texts, tmp_path / "whole", **sections)
+    config = runs.write_config(tmp_path / "run.cfg", texts, **sections)
+    output = tmp_path / "out"
+    restarting = (*TORCHRUN, "--max-restarts", "1", *MODULE, config, output, "--quiet")
+    process = runs.start(*restarting, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    runs.wait_for_step(process, output, 23)
+    os.kill(children(process.pid)[victim], signal.SIGKILL)
+    status, printed = finish(process)
+    assert status == 0, printed
+    (resumed,) = runs.log(output, "resume")
+    assert resumed["step"] >= 20
+    assert runs.losses(output) == runs.losses(whole)
+    assert runs.weights(output / "model-last") == runs.weights(whole / "model-last")
+    assert runs.weights(output / "model-best") == runs.weights(whole / "model-best")
