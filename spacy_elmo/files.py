@@ -2,7 +2,7 @@
 
 A file or folder is written next to its target, under a temporary name of this process
 (NAME.HOST.PID.part), and renamed when it is complete: readers see the old one or the
-new one, never a part of it.
+new one, never a part of it. A second writer of the same target is refused.
 """
 
 import errno
@@ -15,7 +15,7 @@ import shutil
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Sequence, Union
+from typing import Any, Iterator, Optional, Sequence, Set, Union
 
 PathLike = Union[str, Path]
 
@@ -26,6 +26,9 @@ ADVICE = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOWED),
 }
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EPERM)
+
+_reserved: Set[Path] = set()
+"""Temporary names that this process is writing to."""
 
 
 class WriteError(OSError):
@@ -65,23 +68,18 @@ def replace_file(path: PathLike) -> Iterator[Path]:
     YIELDS (Path): A temporary path to write to.
     """
     path = Path(path)
-    with explain_write_errors(path):
+    with explain_write_errors(path), _temporary_path(path) as part:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale_parts(path)
-        part = part_path(path)
-        try:
-            part.touch()
-            mode = part.stat().st_mode
-            yield part
-            # safetensors replaces the file by one that only its owner may read.
-            if part.stat().st_mode != mode:
-                part.chmod(mode)
-            # Windows only flushes files that are open for writing.
-            with part.open("r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        part.touch()
+        mode = part.stat().st_mode
+        yield part
+        # safetensors replaces the file by one that only its owner may read.
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
+        # Windows only flushes files that are open for writing.
+        with part.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
 
 
 @contextmanager
@@ -94,31 +92,35 @@ def replace_folder(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     path (PathLike): The folder to create or replace.
     overwrite (bool): Replace a folder that exists by the end of the block. If False,
         keep that one and discard the new one, which suits folders named by a hash of
-        their contents.
+        their contents: several processes may write them.
     YIELDS (Path): A temporary folder to fill.
     """
     path = Path(path)
     old = path.with_name(f"{path.name}.old")
-    with explain_write_errors(path):
+    with (
+        explain_write_errors(path),
+        _temporary_path(path, is_exclusive=overwrite) as part,
+    ):
         recover_folder(path)
-        _remove_stale_parts(path)
-        part = part_path(path)
+        part.mkdir(parents=True)
         try:
-            part.mkdir(parents=True)
             yield part
-            if overwrite and path.exists():
-                shutil.rmtree(old, ignore_errors=True)
-                os.replace(path, old)
-            try:
-                os.replace(part, path)
-            except OSError:
-                if overwrite or not path.is_dir():
-                    raise
-            _sync_folder(path.parent)
-            shutil.rmtree(old, ignore_errors=True)
+            _put_in_place(part, path, old, overwrite)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
             recover_folder(path)
+
+
+def _put_in_place(part: Path, path: Path, old: Path, overwrite: bool) -> None:
+    if overwrite and path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+    try:
+        os.replace(part, path)
+    except OSError:
+        if overwrite or not path.is_dir():
+            raise
+    _sync_folder(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def recover_folder(path: PathLike) -> None:
@@ -166,25 +168,53 @@ def part_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
 
 
-def _remove_stale_parts(path: Path) -> None:
-    """Remove what processes of this host that were killed have left of `path`."""
+@contextmanager
+def _temporary_path(path: Path, *, is_exclusive: bool = True) -> Iterator[Path]:
+    """Reserve this process's temporary name for `path`. What is left there at the end
+    is removed."""
+    part = part_path(path)
+    other = part if part in _reserved else _remove_stale_parts(path)
+    if other == part or (is_exclusive and other is not None):
+        raise OSError(
+            f"{path}: expected to be its only writer, found another one, whose file is "
+            f"{other}. Wait for it, stop it, or choose another path."
+        )
+    _reserved.add(part)
+    try:
+        yield part
+    finally:
+        _remove(part)
+        _reserved.discard(part)
+
+
+def _remove_stale_parts(path: Path) -> Optional[Path]:
+    """Remove what processes of this host that were killed have left of `path`. Returns
+    a part of another process of this host that is running, if there is one."""
     if os.name != "posix":
-        return  # only there can a process be probed without ending it
+        return None  # only there can a process be probed without ending it
+    running = None
     host = part_path(path).suffixes[-3]
     for part in path.parent.glob(f"{glob.escape(path.name + host)}.*.part"):
         try:
             pid = int(part.suffixes[-2][1:])
             if pid != os.getpid():
                 os.kill(pid, 0)
+                running = part
                 continue
         except (ValueError, ProcessLookupError):
             pass
         except OSError:
-            continue  # it runs as another user
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+            running = part  # as another user
+            continue
+        _remove(part)
+    return running
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -109,8 +109,12 @@ def test_parts_of_dead_processes_are_removed(
         parts[-1].touch()
     monkeypatch.undo()
     monkeypatch.setattr(platform, "node", lambda: "here")
+    with pytest.raises(OSError, match="only writer"):
+        write_bytes(path, b"text")
+    assert set(tmp_path.iterdir()) == set(parts[1:])
+    parts[1].unlink()
     write_bytes(path, b"text")
-    assert set(tmp_path.iterdir()) == {path, *parts[1:]}
+    assert set(tmp_path.iterdir()) == {path, parts[2]}
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
@@ -204,3 +208,17 @@ def test_tensors_on_a_full_disk(
     with pytest.raises(OSError, match="No space left on device") as caught:
         tensor_files.save_tensors({}, target)
     assert f"{target}: expected" in str(caught.value)
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    """Another process, or another thread; the first one is undisturbed."""
+    code = "import sys; from spacy_elmo.files import *; write_bytes(sys.argv[1], b'b')"
+    path = tmp_path / "file"
+    with replace_file(path) as part:
+        part.write_bytes(b"first")
+        command = [sys.executable, "-c", code, str(path)]
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "expected to be its only writer" in second.stderr
+        with pytest.raises(OSError, match="only writer"):
+            write_bytes(path, b"third")
+    assert contents(tmp_path) == {"file": b"first"}

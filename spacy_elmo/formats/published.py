@@ -19,7 +19,8 @@ from .checks import (
     check_is_file,
     fill,
 )
-from .hdf5 import Hdf5File, import_h5py
+from .hdf5 import Hdf5File
+from .hdf5_writer import write_hdf5
 
 NAME = "published (bilm-tf, AllenNLP)"
 WEIGHTS = "weights.hdf5"
@@ -105,20 +106,20 @@ def write(model: BiLM, options_file: PathLike, weights_file: PathLike) -> None:
     as 262, as for inference.
 
     RAISES: WeightsError if the format cannot hold the model or weights are not finite,
-        and ImportError if h5py is not installed. Nothing is written then.
+        OSError if the disk is full, ImportError if h5py is not installed. Nothing is
+        written then.
     """
-    h5py = import_h5py()
     config = model.config
     _check_expressible(config, weights_file)
     state = {name: p.detach().cpu().numpy() for name, p in model.named_parameters()}
-    with replace_file(weights_file) as path, h5py.File(path, "w") as file:
+    with replace_file(weights_file) as path, write_hdf5(path) as file:
         for entry in entries(config):
             array = np.concatenate([state[name] for name in entry.names], axis=-1)
             if entry.key == EMBEDDING:
                 array = array[1:]
             array = np.ascontiguousarray(entry.write(array))
             check_array(weights_file, entry.key, array, entry.shape)
-            file[entry.key] = array
+            file.add(entry.key, array)
     options.write(config, options_file)
 
 
