@@ -25,8 +25,9 @@ def info_cli(
     """
     Describe weights or a pipeline.
 
-    Prints the format, sizes and options of a biLM and, for a trained pipeline, the
-    layer weights (s) and the scale (gamma) that each head has learned.
+    Prints the format, sizes and options of a biLM, whether it has an output layer and,
+    for a trained pipeline, the layer weights (s) and the scale (gamma) that each head
+    has learned.
     """
     with command():
         nlp = load_pipeline(model)
@@ -45,15 +46,40 @@ def _print_weights(paths: List[str]) -> None:
         name, evidence = recognise(paths[0])
     bilm = load_bilm(*paths)
     msg.divider(", ".join(paths))
-    msg.table([("format", name), ("recognised by", evidence), *describe(bilm)])
+    msg.table(
+        [
+            ("format", name),
+            ("recognised by", evidence),
+            *describe(bilm),
+            ("output layer", _describe_output_layer(paths)),
+        ]
+    )
+
+
+def _describe_output_layer(paths: List[str]) -> str:
+    """Whether the weights give probabilities of words."""
+    from ..formats.output_layer import VOCABULARY, has_output_layer
+    from ..text.tokenization import weights_folder
+    from ..text.vocabulary import Vocabulary
+
+    folder = weights_folder(paths[0])
+    if len(paths) == 2 or not has_output_layer(folder):
+        return "none, so no probabilities of words"
+    return f"{len(Vocabulary.read(folder / VOCABULARY)):,} words"
 
 
 def _print_pipeline(nlp: "Language") -> None:
+    from ..pipeline.elmo import Elmo
     from ..pipeline.head_mixes import find_bilms, find_mixes
 
     for name, bilm in find_bilms(nlp):
         msg.divider(f"biLM of {name!r}")
-        msg.table(describe(bilm))
+        sizes = describe(bilm)
+        component = nlp.get_pipe(name)
+        if isinstance(component, Elmo):
+            n_words = component.n_output_words
+            sizes.append(("output layer", f"{n_words:,} words" if n_words else "none"))
+        msg.table(sizes)
     rows = []
     for name, kind, weights, gamma in find_mixes(nlp):
         if weights is None:

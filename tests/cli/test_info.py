@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import spacy
 from helpers.commands import assert_refused, complete, invoke
+from helpers.language_models import write_weights
 from helpers.pipelines import (
     CONCAT_TWICE,
     LISTENER,
@@ -24,6 +25,7 @@ from helpers.pipelines import (
 from spacy_elmo import BiLM, save_bilm
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.layers.mix import learned_mix
+from spacy_elmo.scoring.scorer import Scorer
 
 
 def check_sizes(lines: list[str], bilm: BiLM) -> None:
@@ -60,6 +62,17 @@ def test_our_format(weights: Path, tiny_bilm: BiLM) -> None:
         check_sizes(lines, tiny_bilm)
         assert "format spacy-elmo (safetensors)" in lines
         assert any("model.safetensors" in line for line in lines)
+        assert "output layer none, so no probabilities of words" in lines
+
+
+def test_output_layer(tmp_path: Path) -> None:
+    words = [f"w{number}" for number in range(1000)]
+    model = write_weights(tmp_path / "model", words)
+    assert "output layer 1,003 words" in complete("info", model)
+    nlp = blank({}, elmo={"score": True})
+    nlp.get_pipe("elmo").set_scorer(Scorer.load(model))  # type: ignore[attr-defined]
+    nlp.to_disk(tmp_path / "pipeline")
+    assert "output layer 1,003 words" in complete("info", tmp_path / "pipeline")
 
 
 def test_the_published_format(tmp_path: Path, tiny_bilm: BiLM) -> None:
