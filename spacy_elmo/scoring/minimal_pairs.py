@@ -55,6 +55,7 @@ class Accuracy:
         direction: "forward", "backward", and "both" for the sum of the two.
     n_ties (Dict[str, int]): Pairs of equal probability, by direction. They count as
         wrong.
+    n_unknown (int): Pairs with a word that is not in the vocabulary.
     """
 
     n_pairs: int = 0
@@ -62,13 +63,16 @@ class Accuracy:
         default_factory=lambda: dict.fromkeys(DIRECTIONS, 0)
     )
     n_ties: Dict[str, int] = field(default_factory=lambda: dict.fromkeys(DIRECTIONS, 0))
+    n_unknown: int = 0
 
-    def add(self, differences: Dict[str, float]) -> None:
+    def add(self, differences: Dict[str, float], *, is_known: bool = True) -> None:
         """Count a pair.
 
         differences (Dict[str, float]): log p(good) - log p(bad), by direction.
+        is_known (bool): Whether all words are in the vocabulary.
         """
         self.n_pairs += 1
+        self.n_unknown += not is_known
         for direction, difference in differences.items():
             self.n_correct[direction] += difference > _TIE
             self.n_ties[direction] += abs(difference) <= _TIE
@@ -78,11 +82,13 @@ class Accuracy:
         return self.n_correct[direction] / self.n_pairs if self.n_pairs else 0.0
 
     def to_json(self) -> Dict[str, Any]:
-        """The counts, and the accuracy by direction."""
+        """The counts, the accuracy by direction, and the share of pairs with a word
+        that is not in the vocabulary."""
         return {
             "n_pairs": self.n_pairs,
             "accuracy": {d: self.accuracy(d) for d in DIRECTIONS},
             "n_ties": dict(self.n_ties),
+            "unknown_rate": self.n_unknown / self.n_pairs if self.n_pairs else 0.0,
         }
 
 
@@ -166,8 +172,9 @@ def score_pairs(
             forward = good.forward_total - bad.forward_total
             backward = good.backward_total - bad.backward_total
             differences = dict(zip(DIRECTIONS, (forward, backward, forward + backward)))
-            results.overall.add(differences)
-            results.groups[pair.group].add(differences)
+            is_known = bool(good.known.all() and bad.known.all())
+            results.overall.add(differences, is_known=is_known)
+            results.groups[pair.group].add(differences, is_known=is_known)
         progress(len(portion))
     return results
 
