@@ -23,7 +23,7 @@ from torch import nn
 
 from ..bilm import BiLM
 from ..bilm.model import NOT_FINITE
-from ..formats import native
+from ..formats import WeightsError, native
 
 Sentences = List[List[str]]
 
@@ -31,6 +31,9 @@ Sentences = List[List[str]]
 # would wait for it forever. With one thread, the pool is not used.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+_DAMAGE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""Errors of Thinc for bytes that are not those of a shim."""
 
 NO_WEIGHTS = """\
 The biLM has no weights yet. There are three ways to provide them:
@@ -168,7 +171,15 @@ class BiLMShim(PyTorchShim):
         return copied
 
     def from_bytes(self, bytes_data: bytes) -> "BiLMShim":
-        super().from_bytes(bytes_data)
+        try:
+            super().from_bytes(bytes_data)
+        except WeightsError:
+            raise
+        except _DAMAGE as error:
+            raise WeightsError(
+                "the stored biLM: expected the bytes of a pipeline, found others "
+                f"({error!r}). The pipeline is damaged: copy or train it again."
+            ) from error
         self.source = None
         if self.bilm is not None:
             self.bilm.word_cache_mb = self.word_cache_mb

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import List
 
-from ..text.files import DAMAGE, decompress
+from ..text.files import DAMAGE, decompress, max_bytes
 
 
 def read_lines(path: Path, encoding: str) -> List[str]:
@@ -18,7 +18,10 @@ def read_lines(path: Path, encoding: str) -> List[str]:
     """
     try:
         with path.open("rb") as raw:
-            data: bytes = decompress(raw, path).read()
+            limit = max_bytes(path)
+            data: bytes = decompress(raw, path).read(limit + 1)
+            if len(data) > limit:
+                raise OSError(f"more than {limit} bytes")
     except DAMAGE as error:
         raise ValueError(f"expected a file that can be read, found {error}.") from error
     try:

@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import (
     IO,
@@ -28,6 +29,8 @@ TEXT_FIELD = "text"
 """Key of the text in JSON lines."""
 
 
+MAX_RATIO = 100
+"""Maximum ratio of compression of what is held in memory. That of text is below 20."""
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """Errors of files that are damaged, or not compressed as their extension says."""
 
@@ -120,6 +123,12 @@ def decompress(raw: IO[bytes], path: Path) -> Any:
     return opener(raw) if opener else raw
 
 
+def max_bytes(path: Path) -> int:
+    """The most bytes of a file's content to hold in memory: a small file could
+    decompress to any number."""
+    return max(1 << 20, MAX_RATIO * path.stat().st_size)
+
+
 def is_json_lines(path: Path) -> bool:
     """Check whether a file is JSON lines or plain text, by its extension or, if it has
     none that tells, by its first line."""
@@ -162,7 +171,16 @@ def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
     """Decompress and decode lines, and number them from 1."""
     number = 0
     try:
-        for number, data in enumerate(decompress(raw, path), start=1):
+        limit = max_bytes(path)
+        content = decompress(raw, path)
+        lines = iter(partial(content.readline, limit + 1), b"")
+        for number, data in enumerate(lines, start=1):
+            if len(data) > limit:
+                raise CorpusError(
+                    f"{path}, line {number}: expected at most {limit} bytes, found "
+                    "more, which is no text, or not split into lines. Do not trust "
+                    "this file."
+                )
             if number == 1 and _is_tar(data):
                 raise _archive_error(path, "a tar archive")
             line = data.decode("utf8")

@@ -218,3 +218,12 @@ def test_training_an_entity_recognizer(tmp_path: Path) -> None:
     for _ in range(30):
         nlp.update(examples, losses={})
     assert nlp.evaluate(examples)["ents_f"] == 1.0
+
+
+def test_file_that_decompresses_to_an_absurd_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll.gz"
+    path.write_bytes(gzip.compress(b"a O\n" * 1_000_000))
+    reader = registry.readers.get("spacy_elmo.ConllCorpus.v1")(path)
+    with pytest.raises(ColumnsError, match="more than 1048576 bytes") as caught:
+        list(reader(spacy.blank("en")))
+    assert str(path) in str(caught.value)

@@ -383,3 +383,13 @@ def test_without_zstandard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert lines_of(write(tmp_path / "a.txt.gz", "a\n")) == ["a", ""]
     with corpus_refused(path, "zstandard", "pip install 'spacy-elmo[pretrain]'"):
         lines_of(path)
+
+
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_line_that_decompresses_to_an_absurd_size(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(compress(b"a" * 3_000_000, suffix))
+    with corpus_refused(path, "line 1", "at most 1048576 bytes"):
+        lines_of(path)
+    path.write_bytes(compress(b"a\n" * 1_500_000, suffix))
+    assert len(lines_of(path)) == 1_500_001
