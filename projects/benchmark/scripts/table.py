@@ -210,6 +210,24 @@ def compiled(found: Results) -> Iterator[str]:
     )
 
 
+def scoring(found: Results) -> Iterator[str]:
+    told = []
+    for size, one in found["sizes"].items():
+        ratios = [
+            f"{kinds[kind]['ratio']['median']:.2f}"
+            for kinds in (one["float32"], one["bfloat16"])
+            for kind in ("new text", "known words")
+        ]
+        told.append(
+            f"{ratios[0]} and {ratios[1]} ({ratios[2]} and {ratios[3]}), {size}"
+        )
+    yield (
+        f"Scoring by a softmax of {found['n_words']:,} words relative to encoding "
+        "alone, on new text and with all words cached, in float32 (in bfloat16): "
+        f"{'; '.join(told)}; {count(found['threads'], 'thread')}."
+    )
+
+
 def through_spacy(found: Results) -> Iterator[str]:
     piped, short, loaded, imported = [], [], [], []
     for size, one in found["sizes"].items():
@@ -286,6 +304,7 @@ FINDINGS = {
     "precision": precision,
     "training": training,
     "kernels": compiled,
+    "scoring": scoring,
     "through_spacy": through_spacy,
     "scaling": scaling,
     "frozen_heads": frozen_heads,

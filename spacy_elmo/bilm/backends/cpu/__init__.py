@@ -1,5 +1,4 @@
-"""Compiled kernels for x86-64 processors: linear layers, LSTMs, character CNN, sampled
-softmax.
+"""Compiled kernels for x86-64 processors: linear layers, LSTMs, character CNN, softmax.
 
 They are built with the package if there is a C++ compiler with vector extensions, GCC
 or Clang. Everything is float32; matrix products may be in bfloat16, with rounded
