@@ -1,8 +1,9 @@
 """Output written in parts, so that a run that was killed resumes where it was.
 
-The parts are in the folder OUTPUT.parts until they are joined. Each is written
-atomically, and state.json lists those that are complete, with the number of input items
-in them and a hash of these items: an input that has changed is noticed.
+The parts are in the folder OUTPUT.parts until they are joined, or are the files of a
+dataset. Each is written atomically, and state.json lists those that are complete, with
+the number of input items in them and a hash of these items: an input that has changed
+is noticed.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Optional,
     Sequence,
     TypeVar,
 )
@@ -29,6 +31,8 @@ from .lock import lock_folder
 Item = TypeVar("Item")
 
 STATE = "state.json"
+DATASET_STATE = "_state.json"
+"""Readers of datasets ignore files whose names start with an underscore or a dot."""
 
 
 class Parts(Generic[Item]):
@@ -50,6 +54,8 @@ class Parts(Generic[Item]):
         self._n_items: List[int] = []
         self._stored_hash = ""
         self._inode = 0  # of the joined output
+        self._suffix: Optional[str] = None  # of a dataset's files
+        self._is_finished = False  # a dataset
         self._advice = f"To start over, remove {folder}."
 
     @property
@@ -106,11 +112,25 @@ class Parts(Generic[Item]):
             self._inode = path.stat().st_ino
             self._write_state()
 
+    def finish(self) -> None:
+        """Mark a dataset as complete."""
+        self._is_finished = True
+        self._write_state()
+
+    def start_over(self) -> None:
+        """Remove the parts of a dataset."""
+        self._state_path.unlink(missing_ok=True)
+        for path in self._folder.glob(f"part-*{self._suffix}"):
+            path.unlink()
+        self._n_items, self._is_finished, self._stored_hash = [], False, ""
+
     def is_joined(self, output: Path) -> bool:
         """Whether the output was written from these parts."""
         return output.is_file() and output.stat().st_ino == self._inode
 
     def _path(self, number: int) -> Path:
+        if self._suffix is not None:
+            return self._folder / f"part-{number:06d}{self._suffix}"
         return self._folder / f"{number:06d}"
 
     def _update_hash(self, item: Item) -> None:
@@ -124,21 +144,27 @@ class Parts(Generic[Item]):
             "n_items": self._n_items,
             "hash": self._hash.hexdigest(),
             "inode": self._inode,
+            "is_finished": self._is_finished,
         }
-        write_json(self._folder / STATE, state)
+        write_json(self._state_path, state)
+
+    @property
+    def _state_path(self) -> Path:
+        return self._folder / (STATE if self._suffix is None else DATASET_STATE)
 
     def resume(self, output: Path) -> None:
         """Take over the parts of an earlier run, if there are any.
 
         RAISES: ValueError if its settings were others, or a file is damaged.
         """
-        path = self._folder / STATE
+        path = self._state_path
         if not path.is_file():
             return
         try:
             state = json.loads(path.read_text(encoding="utf8"))
             settings, n_items = dict(state["settings"]), list(state["n_items"])
             self._stored_hash, self._inode = str(state["hash"]), int(state["inode"])
+            self._is_finished = bool(state.get("is_finished"))
             is_complete = all(self._path(n).is_file() for n in range(len(n_items)))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
@@ -208,3 +234,55 @@ def open_parts(
         # After the lock is released: Windows does not remove files in use.
         if not is_needed:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def open_dataset(
+    folder: Path,
+    settings: Dict[str, Any],
+    key: Callable[[Item], bytes],
+    suffix: str,
+    *,
+    force: bool = False,
+) -> Iterator["Parts[Item]"]:
+    """Lock a folder whose files part-000000, part-000001, ... are the output, and take
+    over those of an earlier run. The block ends with `Parts.finish`.
+
+    folder (Path): The output.
+    settings (Dict[str, Any]): As for `open_parts`.
+    key (Callable[[Item], bytes]): As for `open_parts`.
+    suffix (str): Extension of the files.
+    force (bool): Whether to replace a dataset that is complete or of other settings.
+    YIELDS (Parts): The parts.
+    RAISES: OSError if the folder is that of a complete dataset or has other files, or
+        if another process writes it; ValueError if the earlier run had other settings,
+        or its files are damaged.
+    """
+    if folder.is_file():
+        raise FileExistsError(f"{folder}: expected a folder, found a file. Rename one.")
+    is_ours = (folder / DATASET_STATE).is_file()
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if not is_ours and any(not name.startswith((".", DATASET_STATE)) for name in names):
+        raise FileExistsError(
+            f"{folder}: expected an empty folder or none, found other files in it. "
+            "Choose another."
+        )
+    with lock_folder(folder):
+        parts = Parts(folder, settings, key)
+        parts._suffix = suffix
+        try:
+            parts.resume(folder)
+        except ValueError:
+            if not force:
+                raise
+            parts.start_over()
+        if parts._is_finished:
+            if not force:
+                raise FileExistsError(
+                    f"{folder}: expected a dataset that is not complete, found one "
+                    "that is. Choose another folder, or overwrite it with --force."
+                )
+            parts.start_over()
+        if not parts.n_items:
+            parts._write_state()
+        yield parts

@@ -1,92 +1,198 @@
-"""HDF5 files of vectors, in the layout of AllenNLP's `elmo` command."""
+"""Files of vectors: Parquet, HDF5 in the layout of AllenNLP's `elmo` command, NumPy."""
 
 import json
+import zipfile
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
-from ..files import replace_file
 from ..formats.hdf5 import import_h5py
-from .encoding import select_layer
+from ..formats.hdf5_writer import write_hdf5
 
-SUFFIXES = (".hdf5", ".h5")
+HDF5_SUFFIXES = (".hdf5", ".h5")
+NUMPY_SUFFIX = ".npz"
+PARQUET_SUFFIX = ".parquet"
 INDEX = "sentence_to_index"
 WORDS = "words"
 
 
-class Written(NamedTuple):
-    """The size of a file of vectors."""
+class Block(NamedTuple):
+    """Consecutive sentences with their vectors.
 
-    n_sentences: int
-    n_words: int
-
-
-def check_target(path: Path, force: bool) -> None:
-    """Check the path of a file to write.
-
-    RAISES: ValueError if its ending is not that of HDF5, FileExistsError if it exists
-        and `force` is not set, or if it is a folder.
+    documents (List[int]): Number of each sentence's document.
+    sentences (List[int]): Number of each sentence in its document.
+    words (List[List[str]]): The words of each sentence.
+    columns (Dict[str, ndarray]): Vectors of all words, each of shape (n_words, width).
     """
-    if path.suffix not in SUFFIXES:
+
+    documents: List[int]
+    sentences: List[int]
+    words: List[List[str]]
+    columns: Dict[str, np.ndarray]
+
+
+def is_dataset(output: Path) -> bool:
+    """Check whether vectors are written as a folder of Parquet files or as one file.
+
+    RAISES: ValueError if the extension of the output is unknown, or the package that
+        writes it is not installed.
+    """
+    suffix = output.suffix.lower()
+    if suffix in HDF5_SUFFIXES:
+        try:
+            import_h5py()
+        except ImportError as error:
+            raise ValueError(str(error)) from error
+    elif suffix in ("", PARQUET_SUFFIX):
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                f"{output}: expected the package pyarrow, which writes Parquet, found "
+                "none. Install it: pip install 'spacy-elmo[parquet]'."
+            ) from error
+        return True
+    elif suffix != NUMPY_SUFFIX:
         raise ValueError(
-            f"{path}: expected a file name ending in {' or '.join(SUFFIXES)}, found "
-            f"{path.suffix or 'no ending'!r}. Vectors are written as HDF5."
+            f"{output}: expected a folder for Parquet files, without an extension or "
+            f"ending in {PARQUET_SUFFIX}, or a file ending in .hdf5 or .h5 (HDF5) or "
+            f"{NUMPY_SUFFIX} (NumPy), found {suffix!r}."
         )
-    if path.is_dir():
-        raise FileExistsError(f"{path}: expected a file, found a folder. Rename one.")
-    if path.exists() and not force:
-        raise FileExistsError(
-            f"{path}: expected a path that does not exist, found one that does. Choose "
-            "another, or overwrite it with --force."
-        )
+    return False
 
 
-def write_vectors(
-    path: Union[str, Path],
-    encoded: Iterable[Tuple[List[str], np.ndarray]],
-    *,
-    layer: str,
-    dtype: str = "float32",
-    index: bool = True,
-) -> Written:
-    """Write the vectors of a stream of sentences. The file appears when it is complete.
+def write_parquet(path: Path, block: Block, *, compress: bool) -> None:
+    """Write a Parquet file with one row per sentence. Vectors are lists of fixed-size
+    lists, one per word.
 
-    Each sentence is a dataset ("0", "1", ...) of shape (n_layers + 1, n_words, width),
-    or (n_words, width) for a single layer. In addition to AllenNLP's layout, it has the
+    compress (bool): Whether to compress with Zstandard.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lengths = [len(words) for words in block.words]
+    offsets = pa.array(np.cumsum([0, *lengths]).astype(np.int32))
+
+    def list_array(values: Any, item: Any) -> Any:
+        # Values that cannot be null are written several times as fast.
+        kind = pa.list_(pa.field("element", item, nullable=False))
+        return pa.ListArray.from_arrays(offsets, values, type=kind)
+
+    words = pa.array([word for sentence in block.words for word in sentence])
+    arrays = {
+        "document": pa.array(block.documents, pa.int64()),
+        "sentence": pa.array(block.sentences, pa.int64()),
+        WORDS: list_array(words, pa.string()),
+    }
+    for name, matrix in block.columns.items():
+        number = pa.field("element", pa.from_numpy_dtype(matrix.dtype), nullable=False)
+        vector = pa.list_(number, matrix.shape[1])
+        flat = pa.array(matrix.reshape(-1))
+        vectors = pa.FixedSizeListArray.from_arrays(flat, type=vector)
+        arrays[name] = list_array(vectors, vector)
+    fields = [
+        pa.field(name, array.type, nullable=False) for name, array in arrays.items()
+    ]
+    pq.write_table(
+        pa.table(list(arrays.values()), schema=pa.schema(fields)),
+        path,
+        compression="zstd" if compress else "none",
+        use_dictionary=[f"{WORDS}.list.element"],
+        use_byte_stream_split=compress,
+        write_statistics=["document", "sentence"],
+    )
+
+
+def write_block(path: Path, block: Block) -> None:
+    """Write a block as a NumPy archive, the part of a joined file."""
+    lines = "\n".join(word for sentence in block.words for word in sentence)
+    arrays: Dict[str, Any] = {
+        "documents": np.asarray(block.documents, dtype=np.int64),
+        "sentences": np.asarray(block.sentences, dtype=np.int64),
+        "lengths": np.asarray([len(words) for words in block.words], dtype=np.int64),
+        WORDS: np.frombuffer(lines.encode("utf8", "surrogatepass"), dtype=np.uint8),
+        **block.columns,
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _read_block(path: Path) -> Block:
+    with np.load(path) as arrays:
+        columns = dict(arrays)
+    ends = np.cumsum(columns.pop("lengths")).tolist()
+    lines = columns.pop(WORDS).tobytes().decode("utf8", "surrogatepass").split("\n")
+    return Block(
+        columns.pop("documents").tolist(),
+        columns.pop("sentences").tolist(),
+        [lines[start:end] for start, end in zip([0, *ends], ends)],
+        columns,
+    )
+
+
+def join_hdf5(
+    path: Path, parts: Sequence[Path], *, compress: bool, index: bool
+) -> None:
+    """Write an HDF5 file from its parts.
+
+    Each sentence is a dataset ("0", "1", ...) of shape (n_columns, n_words, width), or
+    (n_words, width) for a single layer. In addition to AllenNLP's layout, it has the
     attribute "words", a JSON list.
 
-    path (Union[str, Path]): The file to create or replace.
-    encoded (Iterable[Tuple[List[str], ndarray]]): Sentences with all their layers.
-    layer (str): The layer to write. See `encoding.select_layer`.
-    dtype (str): "float32" or "float16".
+    compress (bool): Whether to compress with gzip.
     index (bool): Also write the dataset "sentence_to_index": a string, JSON that maps
         each sentence, its words joined by spaces, to its number, or to the last one if
         it is repeated. It is held in memory until the end.
-    RETURNS (Written): The number of sentences and words.
-    RAISES: ValueError if a value is too large for float16, ImportError if h5py is not
-        installed.
     """
-    h5py = import_h5py()
     sentence_to_index: Dict[str, str] = {}
-    n_sentences = n_words = 0
-    with replace_file(path) as part, h5py.File(part, "w") as file:
-        for words, layers in encoded:
-            key = str(n_sentences)
-            with np.errstate(over="ignore"):  # reported below
-                array = select_layer(layers, layer).astype(dtype)
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"sentence {key}: expected values within the range of {dtype}, "
-                    f"found {np.abs(layers).max():g}. Write float32 instead."
-                )
-            dataset = file.create_dataset(key, data=array)
-            dataset.attrs[WORDS] = json.dumps(words, ensure_ascii=False)
-            n_sentences += 1
-            n_words += len(words)
-            if index:
-                sentence_to_index[" ".join(words)] = key
+    compression = "gzip" if compress else None
+    with write_hdf5(path) as file:
+        number = 0
+        for part in parts:
+            block = _read_block(part)
+            arrays = list(block.columns.values())
+            vectors = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+            start = 0
+            for words in block.words:
+                end = start + len(words)
+                text = json.dumps(words, ensure_ascii=False)
+                array = vectors[..., start:end, :]
+                file.add(str(number), array, compression, words=text)
+                if index:
+                    sentence_to_index[" ".join(words)] = str(number)
+                start, number = end, number + 1
         if index:
-            strings = file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())
-            strings[0] = json.dumps(sentence_to_index)
-    return Written(n_sentences, n_words)
+            strings = np.asarray([json.dumps(sentence_to_index)], dtype=object)
+            file.add(INDEX, strings)
+
+
+def join_numpy(path: Path, parts: Sequence[Path], *, compress: bool) -> None:
+    """Write a NumPy archive from its parts, one array at a time: those of all sentences
+    ("documents", "sentences", "lengths"), "words" as UTF-8 with newlines in between,
+    and the vectors of all words."""
+    compression = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with np.load(parts[0]) as first:
+        names = first.files
+    with zipfile.ZipFile(path, "w", compression, allowZip64=True) as archive:
+        for name in names:
+            n_rows = sum(len(array) for array in _arrays(parts, name))
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                for number, array in enumerate(_arrays(parts, name)):
+                    if number == 0:
+                        header = {
+                            "descr": np.lib.format.dtype_to_descr(array.dtype),
+                            "fortran_order": False,
+                            "shape": (n_rows, *array.shape[1:]),
+                        }
+                        np.lib.format.write_array_header_2_0(file, header)
+                    file.write(np.ascontiguousarray(array).data.cast("B"))
+
+
+def _arrays(parts: Sequence[Path], name: str) -> Iterator[np.ndarray]:
+    for number, part in enumerate(parts):
+        with np.load(part) as arrays:
+            array = arrays[name]
+        if name == WORDS and number < len(parts) - 1:
+            array = np.append(array, np.uint8(ord("\n")))
+        yield array

@@ -21,15 +21,22 @@ class HDF5Writer:
         self._file = file  # h5py.File
         self._raw = raw
 
-    def add(self, key: str, array: np.ndarray, **attributes: Any) -> None:
+    def add(
+        self,
+        key: str,
+        array: np.ndarray,
+        compression: Optional[str] = None,
+        **attributes: Any,
+    ) -> None:
         """Write a dataset.
 
         key (str): Its path in the file.
         array (ndarray): The values.
+        compression (Optional[str]): "gzip", or None.
         attributes: Attributes of the dataset.
         RAISES: OSError if the disk is full or cannot be written.
         """
-        dataset = self._file.create_dataset(key, data=array)
+        dataset = self._file.create_dataset(key, data=array, compression=compression)
         for name, value in attributes.items():
             dataset.attrs[name] = value
         self._raw.check()

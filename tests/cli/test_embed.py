@@ -11,9 +11,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from helpers.commands import assert_refused, complete, invoke
+from helpers.full_disks import small_disk
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
 
 from spacy_elmo import BiLM
 from spacy_elmo.layers import weights as shipped
@@ -60,6 +64,56 @@ def test_one_layer(
     found = vectors(text, tmp_path / "v.h5", "--model", weights, "--layers", layers)
     for key, expected in zip("01", tiny_bilm.encode(SENTENCES)):
         np.testing.assert_allclose(found[key], expected[index], rtol=1e-5, atol=1e-5)
+
+
+def test_parquet(text: Path, weights: Path, tiny_bilm: BiLM, tmp_path: Path) -> None:
+    expected = [layers[[0, 2]] for layers in tiny_bilm.encode(SENTENCES)]
+    complete("embed", text, tmp_path / "v", "-m", weights, "--layers", "0,2", "-c")
+    table = pq.read_table(tmp_path / "v")
+    assert table["words"].to_pylist() == SENTENCES
+    assert table["document"].to_pylist() == [0, 1]
+    for i, name in enumerate(("layer_0", "layer_2")):
+        for found, layers in zip(table[name].to_pylist(), expected):
+            np.testing.assert_allclose(found, layers[i], rtol=1e-5, atol=1e-5)
+    again = embed(text, tmp_path / "v", "-m", weights)
+    assert_refused(again, "columns", "remove")
+    again = embed(text, tmp_path / "v", "-m", weights, "--layers", "0,2", "-c")
+    assert_refused(again, "one that is", "--force")
+    complete("embed", text, tmp_path / "v", "-m", weights, "--force", "-l", "top")
+    assert "vectors" in pq.read_table(tmp_path / "v").column_names
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    result = embed(text, tmp_path / "mine", "-m", weights, "--force")
+    assert_refused(result, "other files")
+
+
+def test_a_mix_to_numpy(
+    text: Path, weights: Path, tiny_bilm: BiLM, tmp_path: Path
+) -> None:
+    complete("embed", text, tmp_path / "v.npz", "-m", weights, "--mix", "0.5,0,2")
+    layers = np.concatenate(tiny_bilm.encode(SENTENCES), axis=1)
+    with np.load(tmp_path / "v.npz") as arrays:
+        expected = 0.5 * layers[0] + 2 * layers[2]
+        np.testing.assert_allclose(arrays["vectors"], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_text_that_is_tokenized(weights: Path, tiny_bilm: BiLM, tmp_path: Path) -> None:
+    rows = ["1\tShe", "2-3\tcannot", "2\tcan", "3\tnot", "3.1\tsit", "", "1\tRain", ""]
+    lines = [row + "\t_" * 8 if row else row for row in rows]
+    conllu = tmp_path / "a.conllu"
+    conllu.write_text("\n".join(["# newdoc id = a", *lines]), encoding="utf8")
+    docs = DocBin(docs=[Doc(Vocab(), words=["She", "can", "not"]), Doc(Vocab())])
+    docs.to_disk(tmp_path / "a.spacy")
+    (expected, _) = tiny_bilm.encode([["She", "can", "not"], ["Rain"]])
+    for name, sizes in (("a.conllu", [3, 1]), ("a.spacy", [3])):
+        target = tmp_path / f"{name}.h5"
+        found = vectors(tmp_path / name, target, "-m", weights)
+        assert [found[key].shape[1] for key in sorted(found)] == sizes
+        np.testing.assert_allclose(found["0"], expected, rtol=1e-5, atol=1e-5)
+        options = ("-m", weights, "--tokenizer", "en")
+        assert_refused(embed(tmp_path / name, tmp_path / "o", *options), "--tokenizer")
+    conllu.write_text("1 She\n", encoding="utf8")
+    assert_refused(embed(conllu, tmp_path / "o", "-m", weights), "line 1", "10 columns")
 
 
 def test_json_lines_without_extension_and_with_another_field(
@@ -170,7 +224,8 @@ def test_invalid_arguments(
         assert_refused(embed(text, target, "-m", weights, *arguments), *parts)
         assert not target.exists()
 
-    check("layer: expected all, top, mean, 0, 1, 2, found", layers="both")
+    check("layer: expected all, top, mean, 0, 1, 2, or", layers="both")
+    check("mix: expected 3 weights", mix="1,2")
     check("found none", text=tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n", encoding="utf8")
     check("no words", text=tmp_path / "empty.txt")
@@ -180,7 +235,9 @@ def test_invalid_arguments(
     check("tokenizer: expected", "'ja'", "pip install spacy[ja]", tokenizer="ja")
     check("batch_tokens: expected", batch_tokens=0)
     check("GPUs that PyTorch sees", gpu_id=99)
-    assert_refused(embed(text, tmp_path / "v.npz", "-m", weights), ".hdf5 or .h5")
+    assert_refused(
+        embed(text, tmp_path / "v.txt", "-m", weights), ".hdf5 or .h5", ".npz"
+    )
     assert_refused(embed(text, target, "-m", tmp_path / "nowhere"), "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.txt", "text.txt"]
 
@@ -190,3 +247,17 @@ def test_output_without_utf8(text: Path, weights: Path, tmp_path: Path) -> None:
     lines = complete("embed", text, target, "--model", weights, charset="ascii")
     assert any("2 sentences, 8 words" in line for line in lines)
     assert target.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "kilobytes"), [("v", 1000), ("v.h5", 2000), ("v.npz", 2000)]
+)
+def test_a_full_disk(weights: Path, tmp_path: Path, name: str, kilobytes: int) -> None:
+    """Of the files, the first part and the joined ones do not fit."""
+    text = tmp_path / "text.txt"
+    text.write_text("a few words\n" * 3000, encoding="utf8")
+    with small_disk(tmp_path / "disk", kilobytes) as disk:
+        result = embed(text, disk / name, "-m", weights)
+        assert_refused(result, "No space left", disk / name, "Free some space")
+        assert not (disk / name).is_file()
+        assert not list(disk.rglob("*.part"))

@@ -1,99 +1,107 @@
-"""HDF5 files in the layout of AllenNLP's `elmo` command."""
+"""Files of vectors, written from blocks."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Iterator
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from spacy_elmo.embedding.vector_file import Written, check_target, write_vectors
+from spacy_elmo.embedding.vector_file import (
+    Block,
+    is_dataset,
+    join_hdf5,
+    join_numpy,
+    write_block,
+    write_parquet,
+)
 
-Encoded = list[tuple[list[str], np.ndarray]]
 
-
-def encoded(*sentences: str, scale: float = 1.0) -> Encoded:
+def block(*sentences: str, names: tuple[str, ...] = ("vectors",)) -> Block:
     rng = np.random.default_rng(0)
-    result = []
-    for sentence in sentences:
-        words = sentence.split(" ")
-        layers = rng.standard_normal((3, len(words), 4)).astype("f") * np.float32(scale)
-        result.append((words, layers))
-    return result
+    words = [sentence.split(" ") for sentence in sentences]
+    n_words = sum(map(len, words))
+    columns = {name: rng.standard_normal((n_words, 4)).astype("f") for name in names}
+    return Block([7] * len(words), list(range(len(words))), words, columns)
 
 
-def test_layout(tmp_path: Path) -> None:
-    sentences = encoded("a b c", "ü “ç”", "a b c")
-    path = tmp_path / "deep" / "vectors.hdf5"
-    written = write_vectors(path, sentences, layer="all")
-    assert written == Written(n_sentences=3, n_words=8)
-    with h5py.File(path, "r") as file:
+def written(folder: Path, *blocks: Block) -> list[Path]:
+    paths = [folder / f"{number:06d}" for number in range(len(blocks))]
+    for path, each in zip(paths, blocks):
+        write_block(path, each)
+    return paths
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_parquet(tmp_path: Path, dtype: str, compress: bool) -> None:
+    made = block("a b c", "ü “ç”", names=("layer_0", "layer_2"))
+    columns = {name: rows.astype(dtype) for name, rows in made.columns.items()}
+    write_parquet(tmp_path / "a", made._replace(columns=columns), compress=compress)
+    table = pq.read_table(tmp_path / "a")
+    assert table.column_names == [
+        "document",
+        "sentence",
+        "words",
+        "layer_0",
+        "layer_2",
+    ]
+    assert str(table.schema.field("layer_0").type.value_type).startswith("fixed_size")
+    assert table["words"].to_pylist() == made.words
+    assert table["document"].to_pylist() == [7, 7]
+    for name in columns:
+        rows = np.concatenate(table[name].to_pylist())
+        np.testing.assert_array_equal(rows.astype(dtype), columns[name])
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_hdf5(tmp_path: Path, compress: bool) -> None:
+    blocks = [
+        block("a b c", "ü “ç”", names=("layer_0", "layer_1")),
+        block("a b c", names=("layer_0", "layer_1")),
+    ]
+    path = tmp_path / "v.h5"
+    join_hdf5(path, written(tmp_path, *blocks), compress=compress, index=True)
+    with h5py.File(path) as file:
         assert sorted(file) == ["0", "1", "2", "sentence_to_index"]
-        for number, (words, layers) in enumerate(sentences):
-            dataset = file[str(number)]
-            assert dataset.dtype == np.float32
-            np.testing.assert_array_equal(dataset[...], layers)
-            assert json.loads(dataset.attrs["words"]) == words
+        assert file["0"].shape == (2, 3, 4)
+        assert (file["0"].compression == "gzip") == compress
+        second = np.stack([rows[3:] for rows in blocks[0].columns.values()])
+        np.testing.assert_array_equal(file["1"], second)
+        assert json.loads(file["1"].attrs["words"]) == ["ü", "“ç”"]
         index = json.loads(file.get("sentence_to_index")[0])
     assert index == {"a b c": "2", "ü “ç”": "1"}
-    assert [entry.name for entry in path.parent.iterdir()] == ["vectors.hdf5"]
-
-
-def test_one_layer_as_float16(tmp_path: Path) -> None:
-    sentences = encoded("a b c", "d")
-    write_vectors(
-        tmp_path / "top.h5", sentences, layer="top", dtype="float16", index=False
-    )
-    with h5py.File(tmp_path / "top.h5", "r") as file:
-        assert sorted(file) == ["0", "1"]
-        assert file["0"].dtype == np.float16
-        expected = sentences[0][1][2].astype(np.float16)
-        np.testing.assert_array_equal(file["0"][...], expected)
-
-
-def test_values_beyond_float16(tmp_path: Path) -> None:
-    sentences = encoded("a b", scale=1e6)
-    with pytest.raises(ValueError, match=r"sentence 0: .* the range of float16"):
-        write_vectors(tmp_path / "v.h5", sentences, layer="all", dtype="float16")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_very_long_sentence(tmp_path: Path) -> None:
     """HDF5 limits the attributes of a dataset to 64 KiB, unless stored separately."""
-    sentences = encoded(" ".join(f"word{number}" for number in range(30_000)))
-    write_vectors(tmp_path / "v.h5", sentences, layer="0")
+    long = block(" ".join(f"word{number}" for number in range(30_000)))
+    join_hdf5(tmp_path / "v.h5", written(tmp_path, long), compress=False, index=False)
     with h5py.File(tmp_path / "v.h5", "r") as file:
-        assert json.loads(file["0"].attrs["words"]) == sentences[0][0]
+        assert json.loads(file["0"].attrs["words"]) == long.words[0]
 
 
-def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "v.h5"
-    write_vectors(path, encoded("a b"), layer="all")
-    before = path.read_bytes()
+@pytest.mark.parametrize("compress", [True, False])
+def test_numpy(tmp_path: Path, compress: bool) -> None:
+    blocks = [block("a b c", "ü “ç”"), block("d")]
+    path = tmp_path / "v.npz"
+    with path.open("wb"):
+        join_numpy(path, written(tmp_path, *blocks), compress=compress)
+    with np.load(path, allow_pickle=False) as arrays:
+        words = arrays["words"].tobytes().decode("utf8").split("\n")
+        assert words == ["a", "b", "c", "ü", "“ç”", "d"]
+        assert arrays["lengths"].tolist() == [3, 2, 1]
+        expected = np.concatenate([each.columns["vectors"] for each in blocks])
+        np.testing.assert_array_equal(arrays["vectors"], expected)
 
-    def broken() -> Iterator[Any]:
-        yield from encoded("c d")
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_vectors(path, broken(), layer="all")
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["v.h5"]
-
-
-def test_invalid_targets(tmp_path: Path) -> None:
-    check_target(tmp_path / "free.hdf5", force=False)
-    for name in ("vectors.npz", "vectors"):
-        with pytest.raises(ValueError, match=r"ending in \.hdf5 or \.h5, found"):
-            check_target(tmp_path / name, force=True)
-    there = tmp_path / "there.h5"
-    there.write_bytes(b"")
-    with pytest.raises(FileExistsError, match="--force"):
-        check_target(there, force=False)
-    check_target(there, force=True)
-    (tmp_path / "folder.h5").mkdir()
-    with pytest.raises(FileExistsError, match="found a folder"):
-        check_target(tmp_path / "folder.h5", force=True)
+def test_outputs_by_name() -> None:
+    for name in ("vectors", "vectors.parquet"):
+        assert is_dataset(Path(name))
+    for name in ("vectors.h5", "vectors.HDF5", "vectors.npz"):
+        assert not is_dataset(Path(name))
+    with pytest.raises(ValueError, match=r"Parquet files, .*\.npz.* found '\.txt'"):
+        is_dataset(Path("vectors.txt"))
