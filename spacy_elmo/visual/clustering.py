@@ -84,9 +84,14 @@ def _umap(vectors: np.ndarray) -> np.ndarray:
     from umap import UMAP as Reducer
 
     n_neighbors = min(15, len(vectors) - 1)
-    # With random starts, because the spectral layout fails on few points.
+    # With random starts, because the spectral layout fails on few points; with one job,
+    # because UMAP is repeatable only then.
     reducer = Reducer(
-        n_neighbors=n_neighbors, metric="cosine", init="random", random_state=_SEED
+        n_neighbors=n_neighbors,
+        metric="cosine",
+        init="random",
+        random_state=_SEED,
+        n_jobs=1,
     )
     return cast(np.ndarray, reducer.fit_transform(vectors))
 
