@@ -1,6 +1,7 @@
 """Archives of the NLPL repository: zips with a model in the published format or in that
 of ELMoForManyLangs."""
 
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -43,9 +44,13 @@ def unpack(path: PathLike) -> Iterator[Path]:
                     with archive.open(member) as source, target.open("wb") as out:
                         while chunk := source.read(1 << 20):
                             out.write(chunk)
+        except WeightsError:
+            raise
         except (
             zipfile.BadZipFile,
             zlib.error,
+            struct.error,
+            ValueError,  # for example, a name that is not UTF-8
             EOFError,
             NotImplementedError,  # unknown compression method
             RuntimeError,  # encrypted member
@@ -68,7 +73,7 @@ def is_archive(path: PathLike) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {PurePosixPath(name).name for name in archive.namelist()}
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, struct.error, ValueError):
         return False
     return not names.isdisjoint((options.FILE_NAME, "config.json"))
 
