@@ -1,4 +1,4 @@
-"""Readable float64 references for the compiled kernels."""
+"""Readable references for the backends, without chunks or hand-written gradients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def char_cnn(
 def sampled_loss(
     hidden: Tensor, true_logits: Tensor, rows: Tensor, bias: Tensor, columns: Tensor
 ) -> Tensor:
-    """Cross entropy over the target and the samples; see `Backend.sampled_loss`."""
+    """Cross entropy over the target and the samples; see `Backend.sampled_loss`. The
+    target's own candidate is masked if it was sampled."""
     logits = hidden @ rows.t() + bias
     true = true_logits.masked_fill(columns > 0, -torch.inf)
     logits = torch.cat([true[:, None], logits], dim=1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import reference
 from helpers.lstms import SIZES, make_inputs, make_weights
 from torch import Tensor
 
@@ -49,48 +50,17 @@ def run_and_differentiate(*arguments: Any, **keywords: Any) -> list[Tensor]:
     return [*results, *torch.autograd.grad(loss, leaves)]  # type: ignore[arg-type]
 
 
-def step_by_step(
-    weights: list[LSTMWeights], inputs: Tensor, state: LSTMState, clips: Clips
-) -> list[Tensor]:
-    """The equations as they are written, one sequence at a time, by autograd."""
-    starts = [sum(SIZES[:step]) for step in range(len(SIZES))]
-    outputs: list[dict[int, Tensor]] = [{} for _ in weights]
-    finals: list[list[tuple[Tensor, Tensor]]] = [[] for _ in weights]
-    for direction, each in enumerate(weights):
-        for number in range(SIZES[0]):
-            h, c = state.hidden[direction, number], state.cell[direction, number]
-            for start, size in zip(starts, SIZES):
-                if number >= size:
-                    break
-                x = inputs[direction, start + number]
-                gates = each.input @ x + each.hidden @ h + each.bias
-                i, f, g, o = gates.chunk(4)
-                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-                if clips.cell is not None:
-                    c = c.clamp(-clips.cell, clips.cell)
-                h = o.sigmoid() * c.tanh()
-                if each.projection is not None:
-                    h = each.projection @ h
-                    if clips.projection is not None:
-                        h = h.clamp(-clips.projection, clips.projection)
-                outputs[direction][start + number] = h
-            finals[direction].append((h, c))
-    return [
-        torch.stack([torch.stack([o[row] for row in sorted(o)]) for o in outputs]),
-        *(
-            torch.stack([torch.stack([f[part] for f in final]) for final in finals])
-            for part in (0, 1)
-        ),
-    ]
-
-
 @PROJECTED
 @CLIPS
 def test_equals_the_equations_with_gradients(projected: bool, clips: Clips) -> None:
     weights = make_weights(projected)
     inputs, state = make_inputs(weights)
     results = run_and_differentiate(weights, inputs, state, clips, torch.float64)
-    plain = step_by_step(weights, inputs, state, clips)
+    runs = [
+        reference.lstm(inputs[n], SIZES, state.hidden[n], state.cell[n], each, clips)
+        for n, each in enumerate(weights)
+    ]
+    plain = [torch.stack(parts) for parts in zip(*runs)]
     if clips.cell is not None:
         assert (plain[2].abs() == clips.cell).any()
         assert not projected or (plain[0].abs() == clips.projection).any()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers import reference
 from torch import Tensor
-from torch.nn import functional as F
 
 from spacy_elmo.bilm.backends import torch_softmax
 from spacy_elmo.bilm.backends.torch_softmax import sampled_loss as row_loss
@@ -38,16 +38,12 @@ def plainly(
     hidden: Tensor,
     true_rows: Tensor,
     true_bias: Tensor,
-    drawn_rows: Tensor,
-    drawn_bias: Tensor,
+    rows: Tensor,
+    bias: Tensor,
     columns: Tensor,
 ) -> Tensor:
-    """Compute a cross entropy whose first candidate is the target. If the target was
-    sampled, its sample is the correct candidate and the first one is masked."""
-    true = (hidden * true_rows).sum(dim=1) + true_bias
-    drawn = hidden @ drawn_rows.t() + drawn_bias
-    logits = torch.cat([true.masked_fill(columns > 0, -torch.inf)[:, None], drawn], 1)
-    return F.cross_entropy(logits, columns, reduction="none")
+    true_logits = (hidden * true_rows).sum(dim=1) + true_bias
+    return reference.sampled_loss(hidden, true_logits, rows, bias, columns)
 
 
 def sampled_loss(
