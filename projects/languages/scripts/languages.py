@@ -50,7 +50,7 @@ class Language(NamedTuple):
 
     title (str): Its name.
     code (str): spaCy's code of its tokenizer: "xx" for a language spaCy does not know.
-    text (str): What the raw text is.
+    text (str): Source of the raw text.
     licence (str): Licence of the text, and of the weights.
     tasks (Dict[str, Task]): Tasks by name. The first one has learning curves.
     packaged (Optional[str]): Task whose pipeline may be published. None if only the

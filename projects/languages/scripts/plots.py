@@ -12,7 +12,7 @@ from wasabi import msg
 
 from spacy_elmo.files import replace_file
 
-# Colours that colour-blind readers can tell apart (Okabe and Ito).
+# Okabe and Ito: safe for colour-blind readers.
 COLOURS = ("#999999", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2")
 STYLE: Dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5, "capsize": 2}
 

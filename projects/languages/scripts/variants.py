@@ -48,7 +48,7 @@ class Settings(NamedTuple):
     code (str): spaCy's code of the language.
     configs (Path): Folder of ner.cfg and tagger.cfg.
     corpora (Path): Folder of the tasks' corpora.
-    training (Path): Folder of what was trained on raw text, and of the heads.
+    training (Path): Folder of trained biLMs, vectors and heads.
     weights (Path): Folder of the biLM that has read all the text.
     max_steps (int): Steps of a training.
     """
