@@ -28,6 +28,7 @@ WEIGHTS_HELP = (
 class Precision(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
+    int8 = "int8"
     auto = "auto"
 
 

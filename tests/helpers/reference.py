@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,20 +18,24 @@ def lstm(
     cell: Tensor,
     weights: LSTMWeights,
     clips: Clips,
+    linear: Callable[[Tensor, Tensor], Tensor] = F.linear,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM step by step; see `backends.Backend.lstm`."""
+    """Run one LSTM step by step; see `backends.Backend.lstm`.
+
+    linear (Callable): Computes inputs · weightᵀ.
+    """
     outputs, row = [], 0
     hiddens, cells = list(hidden), list(cell)
     for n in batch_sizes:
-        gates = inputs[row : row + n] @ weights.input.t() + weights.bias
-        gates = gates + torch.stack(hiddens[:n]) @ weights.hidden.t()
+        gates = linear(inputs[row : row + n], weights.input) + weights.bias
+        gates = gates + linear(torch.stack(hiddens[:n]), weights.hidden)
         i, f, g, o = gates.chunk(4, dim=1)
         c = f.sigmoid() * torch.stack(cells[:n]) + i.sigmoid() * g.tanh()
         if clips.cell is not None:
             c = c.clamp(-clips.cell, clips.cell)
         h = o.sigmoid() * c.tanh()
         if weights.projection is not None:
-            h = h @ weights.projection.t()
+            h = linear(h, weights.projection)
             if clips.projection is not None:
                 h = h.clamp(-clips.projection, clips.projection)
         outputs.append(h)

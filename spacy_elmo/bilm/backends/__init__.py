@@ -45,7 +45,8 @@ def select_backend(
     """Select the fastest backend for a device and dtype.
 
     device (torch.device): Device of the weights.
-    dtype (torch.dtype): Dtype of the matrix products.
+    dtype (torch.dtype): Dtype of the matrix products. Only the compiled kernels
+        multiply int8, and not in passes with gradients.
     state_dtype (torch.dtype): Dtype of the weights and of everything outside the
         products.
     training (bool): Whether the backend is used for many backward passes, so that it
@@ -53,8 +54,11 @@ def select_backend(
     RETURNS (Backend): The compiled kernels for float32 weights on a CPU, unless they
         are not available or autocast is active; PyTorch for everything else.
     RAISES: ValueError for bfloat16 products on a CPU that has neither instructions for
-        them nor the compiled kernels.
+        them nor the compiled kernels, and for int8 products without these kernels.
     """
+    if dtype == torch.int8:
+        _check_int8(device, state_dtype, training)
+        return CPUBackend(dtype)
     if device.type != "cpu":
         return TorchBackend(device, dtype)
     if torch.is_autocast_enabled("cpu"):
@@ -72,6 +76,27 @@ def select_backend(
             f"of float32 (not available: {absent})."
         )
     return TorchBackend(device, dtype, f"no compiled kernels: {absent}")
+
+
+def _check_int8(device: torch.device, state_dtype: torch.dtype, training: bool) -> None:
+    """RAISES: ValueError if there are no kernels for int8, or if they do not apply."""
+    advice = 'Use "bfloat16", "float32" or "auto".'
+    if device.type != "cpu":
+        why = f"on a CPU, found it on {device}"
+    elif torch.is_autocast_enabled("cpu"):
+        why = "without autocast, found it enabled"
+    elif state_dtype != torch.float32:
+        why = f"for float32 weights, found {state_dtype}"
+    elif training:
+        why = "without gradients, found them enabled"
+        advice = "Call `BiLM.encode`, use torch.no_grad(), or use another precision."
+    elif CPUBackend.why_no_int8() is not None:
+        why = (
+            f"with the compiled kernels, found none for it: {CPUBackend.why_no_int8()}"
+        )
+    else:
+        return
+    raise ValueError(f'precision: expected "int8" only {why}. {advice}')
 
 
 def has_native_bfloat16(device: torch.device) -> bool:

@@ -13,8 +13,12 @@ def pack(
     arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...
+def quantize_rows(
+    rows: Tensor, operands: Tensor, arithmetic: Arithmetic, n_threads: int
+) -> None: ...
 def linear(
     inputs: Tensor,
+    n_in: int,
     panels: Tensor,
     bias: Optional[Tensor],
     outputs: Tensor,

@@ -18,6 +18,11 @@ cdef extern from "gemm.hh" namespace "spacy_elmo" nogil:
         cbool transposed, gates, rounds
         void* panels
 
+    cdef cppclass Quantization:
+        int64_t n_rows, n, width
+        const float* rows
+        signed char* operands
+
     cdef cppclass Linear:
         int64_t n_rows, n_in, n_out
         const void* inputs
@@ -38,6 +43,9 @@ cdef extern from "gemm.hh" namespace "spacy_elmo" nogil:
         vector[Left] lefts
 
     void c_pack "spacy_elmo::pack"(const Packing& packing, int isa, int n_threads)
+    void c_quantize_rows "spacy_elmo::quantize_rows"(
+        const Quantization& kernel, int isa, int n_threads
+    )
     void c_linear "spacy_elmo::linear"(Linear kernel, int isa, int n_threads)
     void c_outer_products "spacy_elmo::outer_products"(
         OuterProducts kernel, int isa, int n_threads
@@ -57,6 +65,8 @@ def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_thread
     n_out, n_in = weight.shape
     if transposed:
         n_in, n_out = n_out, n_in
+    if arithmetic.is_int8 and transposed:
+        raise ValueError("transposed: expected False with int8, found True.")
     if gates and (transposed or n_out % arithmetic.instructions.panel_columns):
         raise ValueError(
             "weight: expected gates of whole panels, not transposed, found the shape "
@@ -71,20 +81,40 @@ def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_thread
         c_pack(kernel, isa, n_threads)
 
 
-def linear(inputs, panels, bias, outputs, arithmetic, int n_threads):
-    """Compute outputs = inputs · weightᵀ + bias: the arrays of `Linear`."""
+def quantize_rows(rows, operands, arithmetic, int n_threads):
+    """Quantize rows to operands: the arrays of `Quantization`."""
+    cdef:
+        Quantization kernel
+        int isa = arithmetic.code
+    check_instructions(isa, _common.processor_has(isa))
+    n_rows, n = rows.shape
+    shape = n_rows, arithmetic.stride(n)
+    kernel.n_rows, kernel.n = n_rows, n
+    kernel.width = -(-n // arithmetic.per_unit) * arithmetic.per_unit
+    kernel.rows = <const float*><size_t>address("rows", rows, (n_rows, n))
+    kernel.operands = <signed char*><size_t>address(
+        "operands", operands, shape, arithmetic.dtype)
+    with nogil:
+        c_quantize_rows(kernel, isa, n_threads)
+
+
+def linear(inputs, int64_t n_in, panels, bias, outputs, arithmetic, int n_threads):
+    """Compute outputs = inputs · weightᵀ + bias: the arrays of `Linear`.
+
+    n_in: Numbers of an input row, in whole units.
+    """
     cdef:
         Linear kernel
         int isa = arithmetic.code
     check_instructions(isa, _common.processor_has(isa))
-    n_rows, n_in = inputs.shape
-    n_out = outputs.shape[1]
+    n_rows, n_out = inputs.shape[0], outputs.shape[1]
     per_unit, dtype = arithmetic.per_unit, arithmetic.dtype
     if n_in % per_unit:
-        raise ValueError(f"inputs: expected pairs of columns, found {n_in} columns.")
+        raise ValueError(f"n_in: expected a multiple of {per_unit}, found {n_in}.")
+    stride = arithmetic.stride(n_in)
     shape = arithmetic.panel_shape(n_in, n_out)
     kernel.n_rows, kernel.n_in, kernel.n_out = n_rows, n_in, n_out
-    kernel.inputs = <const void*><size_t>address("inputs", inputs, (n_rows, n_in), dtype)
+    kernel.inputs = <const void*><size_t>address("inputs", inputs, (n_rows, stride), dtype)
     kernel.panels = <const void*><size_t>address("panels", panels, shape, dtype)
     kernel.outputs = <float*><size_t>address("outputs", outputs, (n_rows, n_out))
     kernel.bias = NULL
@@ -105,6 +135,8 @@ def outer_products(lefts, right, sums, arithmetic, int n_threads):
         Left left
         int isa = arithmetic.code
     check_instructions(isa, _common.processor_has(isa))
+    if arithmetic.is_int8:
+        raise ValueError("Expected float32 or bfloat16 products, found int8.")
     n_rows, n_right = right.shape
     dtype, columns = arithmetic.dtype, arithmetic.instructions.panel_columns
     if not n_rows:

@@ -27,6 +27,7 @@ cdef extern from "lstm.hh" namespace "spacy_elmo" nogil:
         float* gates
         float* cells
         void* rows
+        float* unquantized
         float* outputs
         float* hidden
         float* cell
@@ -87,7 +88,8 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
     """Run LSTMs of one shape over the same steps.
 
     lstms: For each LSTM the arrays of `Forward` by name. `gates` and `cells` may both
-        be None, and `projection_panels` and `rows`.
+        be None, and `projection_panels` and `rows`. `unquantized` is None unless there
+        are `rows` of int8.
     sizes: dim and projection_dim in whole panels, and both as they are multiplied.
     """
     cdef:
@@ -102,6 +104,7 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
     n_sequences = N
     steps = checked_steps(batch_sizes, N)
     gate_shape = arithmetic.panel_shape(depth, 4 * D)
+    stride = arithmetic.stride
     set_pass(&one, steps, clips, sizes, arithmetic)
     for arrays in lstms:
         one.input_panels = <const void*><size_t>address(
@@ -109,19 +112,23 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
         one.hidden_panels = <const void*><size_t>address(
             "hidden_panels", arrays["hidden_panels"], gate_shape, dtype)
         one.bias = <const float*><size_t>address("bias", arrays["bias"], (4 * D,))
-        one.inputs = <const void*><size_t>address("inputs", arrays["inputs"], (R, P), dtype)
+        one.inputs = <const void*><size_t>address(
+            "inputs", arrays["inputs"], (R, stride(P)), dtype)
         one.outputs = <float*><size_t>address("outputs", arrays["outputs"], (R, P))
         one.hidden = <float*><size_t>address("hidden", arrays["hidden"], (N, P))
         one.cell = <float*><size_t>address("cell", arrays["cell"], (N, D))
         one.hidden_operands = <void*><size_t>address(
-            "hidden_operands", arrays["hidden_operands"], (N, P), dtype)
+            "hidden_operands", arrays["hidden_operands"], (N, stride(P)), dtype)
         one.gates = one.cells = NULL
         n_rows = N
         if arrays["cells"] is not None:
+            if arithmetic.is_int8:
+                raise ValueError("cells: expected none with int8, found an array.")
             n_rows = R
             one.gates = <float*><size_t>address("gates", arrays["gates"], (R, 4 * D))
             one.cells = <float*><size_t>address("cells", arrays["cells"], (R, D))
         one.projection_panels = one.rows = NULL
+        one.unquantized = NULL
         if arrays["projection_panels"] is not None:
             one.projection_panels = <const void*><size_t>address(
                 "projection_panels",
@@ -129,7 +136,11 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
                 arithmetic.panel_shape(cell_depth, P),
                 dtype,
             )
-            one.rows = <void*><size_t>address("rows", arrays["rows"], (n_rows, D), dtype)
+            one.rows = <void*><size_t>address(
+                "rows", arrays["rows"], (n_rows, stride(D)), dtype)
+            if arithmetic.is_int8:
+                one.unquantized = <float*><size_t>address(
+                    "unquantized", arrays["unquantized"], (N, D))
         elif D != P:
             raise ValueError(f"projection_panels: expected some for {sizes}, found none.")
         passes.push_back(one)
@@ -151,6 +162,8 @@ def backward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
         int64_t n_sequences = 0, n_passes = len(lstms)
         int isa = arithmetic.code
     check_instructions(isa, _common.processor_has(isa))
+    if arithmetic.is_int8:
+        raise ValueError("Expected float32 or bfloat16 products, found int8.")
     D, P, _, depth = sizes
     N, R, dtype = lstms[0]["d_hidden"].shape[0], sum(batch_sizes), arithmetic.dtype
     n_sequences = N

@@ -22,9 +22,9 @@ from .workspace import Workspace
 class CPUBackend:
     """Computes with compiled kernels, in float32 outside the matrix products.
 
-    dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16. Without
-        instructions for bfloat16, operands are rounded to it and multiplied in
-        float32.
+    dtype (torch.dtype): Dtype of the matrix products, float32, bfloat16, or int8, for
+        the `prepare_` methods alone. Without instructions for bfloat16, operands are
+        rounded to it and multiplied in float32.
     training (bool): Whether buffers are kept from one backward pass to the next.
     """
 
@@ -40,6 +40,11 @@ class CPUBackend:
     def why_absent() -> Optional[str]:
         """Tell why the kernels are not used here, or None if they are."""
         return instructions.why_absent()
+
+    @staticmethod
+    def why_no_int8() -> Optional[str]:
+        """Tell why the kernels do not multiply int8 here, or None if they do."""
+        return instructions.why_no_int8()
 
     @staticmethod
     def has_native_bfloat16() -> bool:

@@ -4,7 +4,7 @@
 // A product is computed in tiles whose sums the registers hold. A weight is packed into
 // panels, (n_panels, n_in, columns): the columns of one tile, kVectors vectors wide. The
 // last panel is filled up with zeros. bfloat16 panels hold pairs of rows, and an odd last
-// row is paired with zeros.
+// row is paired with zeros; int8 panels hold blocks of quads of rows (`int8.hh`).
 
 #pragma once
 
@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "int8.hh"
 #include "simd.hh"
 #include "tuning.hh"
 
@@ -63,6 +64,24 @@ ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const Pai
   }
 }
 
+// The same for quads of 8-bit integers, with sums in int32.
+template <class Isa, int R>
+ELMO_INLINE void add_product(typename Isa::Int (&sums)[R][kVectors], const Quad* left,
+                             int64_t stride, const Quad* panel, int64_t n_in,
+                             const Quad* ahead) {
+  constexpr int W = Isa::width;
+  for (int64_t k = 0; k < n_in; ++k, panel += kColumns<Isa>) {
+    __builtin_prefetch(ahead + k * W, 0, 2);
+    typename Isa::Int columns[kVectors];
+    for (int v = 0; v < kVectors; ++v) columns[v] = load_units<Isa>(panel + v * W);
+    for (int r = 0; r < R; ++r) {
+      const auto quads = typename Isa::Int{} + left[r * stride + k].bits;
+      for (int v = 0; v < kVectors; ++v)
+        sums[r][v] = add_quads<Isa>(sums[r][v], quads, columns[v]);
+    }
+  }
+}
+
 // Calls tile(number of rows, first row) for all rows, with the number as a compile-time
 // constant. Rows are divided so that no tile is much smaller than the others.
 template <int Most, class Tile>
@@ -90,6 +109,104 @@ template <class Operand> struct Factors {
   const Operand* panels;
 };
 
+// A panel of the sum of products, in float32.
+template <class Isa, class Start>
+ELMO_INLINE void multiply_panel(
+    int64_t n_rows, int64_t column,
+    std::initializer_list<Factors<typename Isa::Operand>> products, bool prefetches,
+    const Start& start, float* results) {
+  typedef typename Isa::Unit Unit;
+  constexpr int W = Isa::width, columns = kColumns<Isa>;
+  bool is_first = true;
+  for (const auto& factors : products) {
+    const int64_t n_in = factors.n_in / Isa::per_unit;
+    const int64_t stride = factors.stride / Isa::per_unit;
+    const Unit* const left = reinterpret_cast<const Unit*>(factors.left);
+    const Unit* panel = reinterpret_cast<const Unit*>(factors.panels) + column * n_in;
+    for (int64_t k = 0; k < n_in; k += kDepthBlock) {
+      const int64_t depth = n_in - k < kDepthBlock ? n_in - k : kDepthBlock;
+      const Unit* const next = panel + depth * columns;
+      const Unit* ahead = prefetches ? next : panel;
+      in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
+        constexpr int R = decltype(n)::value;
+        typename Isa::Float sums[R][kVectors];
+        float* const own = results + row * columns;
+        if (is_first)
+          start(n, row, column, sums);
+        else
+          for (int r = 0; r < R; ++r)
+            for (int v = 0; v < kVectors; ++v)
+              sums[r][v] = load<Isa>(own + r * columns + v * W);
+        add_product<Isa, R>(sums, left + row * stride + k, stride, 1, panel, depth,
+                            ahead);
+        if (prefetches) ahead += depth * W;
+        for (int r = 0; r < R; ++r)
+          for (int v = 0; v < kVectors; ++v)
+            store<Isa>(own + r * columns + v * W, sums[r][v]);
+      });
+      panel = next;
+      is_first = false;
+    }
+  }
+}
+
+// The same in int8, block by block. A block's sums are exact.
+template <class Isa, class Start>
+ELMO_INLINE void multiply_int8_panel(
+    int64_t n_rows, int64_t column,
+    std::initializer_list<Factors<typename Isa::Operand>> products, bool prefetches,
+    const Start& start, float* results) {
+  constexpr int W = Isa::width, columns = kColumns<Isa>;
+  bool is_first = true;
+  for (const auto& factors : products) {
+    const int64_t n_blocks = ceil_div(factors.n_in, kQuantizedBlock);
+    const int8_t* left = factors.left;
+    const Quad* header =
+        reinterpret_cast<const Quad*>(factors.panels) +
+        column * (n_blocks * kPanelHeader + factors.n_in / Isa::per_unit);
+    for (int64_t k = 0; k < factors.n_in; k += kQuantizedBlock) {
+      const int64_t rest = factors.n_in - k;
+      const int64_t depth =
+          (rest < kQuantizedBlock ? rest : kQuantizedBlock) / Isa::per_unit;
+      const Quad* const panel = header + kPanelHeader * columns;
+      const Quad* const next = panel + depth * columns;
+      const Quad* ahead = prefetches ? next : panel;
+      in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
+        constexpr int R = decltype(n)::value;
+        const int8_t* const own_left = left + row * factors.stride;
+        typename Isa::Int exact[R][kVectors];
+        for (int r = 0; r < R; ++r)
+          for (int v = 0; v < kVectors; ++v)
+            exact[r][v] = load_units<Isa>(header + columns + v * W);
+        add_product<Isa, R>(exact, reinterpret_cast<const Quad*>(own_left + kRowHeader),
+                            factors.stride / Isa::per_unit, panel, depth, ahead);
+        if (prefetches) ahead += depth * W;
+        typename Isa::Float sums[R][kVectors];
+        float* const own = results + row * columns;
+        if (is_first)
+          start(n, row, column, sums);
+        else
+          for (int r = 0; r < R; ++r)
+            for (int v = 0; v < kVectors; ++v)
+              sums[r][v] = load<Isa>(own + r * columns + v * W);
+        for (int r = 0; r < R; ++r) {
+          float scale;
+          __builtin_memcpy(&scale, own_left + r * factors.stride, sizeof scale);
+          for (int v = 0; v < kVectors; ++v) {
+            const auto scales = from_bits<Isa>(load_units<Isa>(header + v * W));
+            sums[r][v] += __builtin_convertvector(exact[r][v], typename Isa::Float) *
+                          (scale * scales);
+            store<Isa>(own + r * columns + v * W, sums[r][v]);
+          }
+        }
+      });
+      left += kRowHeader + kQuantizedBlock;
+      header = next;
+      is_first = false;
+    }
+  }
+}
+
 // The columns [first, last) of the sum of `products`, of at most kRowBlock rows, a panel at
 // a time. Each panel's sums begin with start(number of rows, first row, first column,
 // sums) and end with done(first column, results (n, columns)), which may change them.
@@ -97,43 +214,15 @@ template <class Isa, class Start, class Done>
 ELMO_INLINE void multiply(int64_t n_rows, int64_t first, int64_t last,
                           std::initializer_list<Factors<typename Isa::Operand>> products,
                           const Start& start, const Done& done) {
-  typedef typename Isa::Unit Unit;
-  constexpr int W = Isa::width, columns = kColumns<Isa>;
+  constexpr int columns = kColumns<Isa>;
   alignas(64) float results[kRowBlock * columns];
   // Few tiles read a panel in the order of its memory, as fast as it arrives.
   const bool prefetches = n_rows > 2 * Isa::rows;
   for (int64_t column = first; column < last; column += columns) {
-    bool is_first = true;
-    for (const auto& factors : products) {
-      const int64_t n_in = factors.n_in / Isa::per_unit;
-      const int64_t stride = factors.stride / Isa::per_unit;
-      const Unit* const left = reinterpret_cast<const Unit*>(factors.left);
-      const Unit* panel = reinterpret_cast<const Unit*>(factors.panels) + column * n_in;
-      for (int64_t k = 0; k < n_in; k += kDepthBlock) {
-        const int64_t depth = n_in - k < kDepthBlock ? n_in - k : kDepthBlock;
-        const Unit* const next = panel + depth * columns;
-        const Unit* ahead = prefetches ? next : panel;
-        in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
-          constexpr int R = decltype(n)::value;
-          typename Isa::Float sums[R][kVectors];
-          float* const own = results + row * columns;
-          if (is_first)
-            start(n, row, column, sums);
-          else
-            for (int r = 0; r < R; ++r)
-              for (int v = 0; v < kVectors; ++v)
-                sums[r][v] = load<Isa>(own + r * columns + v * W);
-          add_product<Isa, R>(sums, left + row * stride + k, stride, 1, panel, depth,
-                              ahead);
-          if (prefetches) ahead += depth * W;
-          for (int r = 0; r < R; ++r)
-            for (int v = 0; v < kVectors; ++v)
-              store<Isa>(own + r * columns + v * W, sums[r][v]);
-        });
-        panel = next;
-        is_first = false;
-      }
-    }
+    if constexpr (Isa::is_int8)
+      multiply_int8_panel<Isa>(n_rows, column, products, prefetches, start, results);
+    else
+      multiply_panel<Isa>(n_rows, column, products, prefetches, start, results);
     done(column, results);
   }
 }
@@ -214,30 +303,82 @@ struct Packing {
   // rows are grouped by gate. Not if transposed.
   bool gates;
   bool rounds;   // see `store_operands`
-  void* panels;  // (ceil(n_out / columns), ceil(n_in / per_unit), columns) units
+  // (ceil(n_out / columns), ceil(n_in / per_unit), columns) units, with int8 and headers.
+  void* panels;
 
   // Packs the panels [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
     constexpr int columns = kColumns<Isa>;
     for (int64_t panel = first; panel < last; ++panel) {
-      auto* const units = static_cast<typename Isa::Unit*>(panels) +
-                          panel * columns * ceil_div(n_in, Isa::per_unit);
-      if (transposed)
-        pack_columns<Isa>(panel * columns, units);
-      else
-        pack_transposed<Isa>(panel, units);
+      int64_t n_units = ceil_div(n_in, Isa::per_unit);
+      if (Isa::is_int8) n_units += ceil_div(n_in, kQuantizedBlock) * kPanelHeader;
+      auto* const units =
+          static_cast<typename Isa::Unit*>(panels) + panel * columns * n_units;
+      if constexpr (Isa::is_int8) {
+        pack_quantized<Isa>(panel, units);
+      } else {
+        if (transposed)
+          pack_columns<Isa>(panel * columns, units);
+        else
+          pack_transposed<Isa>(panel, units);
+      }
     }
   }
 
  private:
+  // The row of the weight that is a column of a panel. It may be beyond the last one.
+  template <class Isa> ELMO_INLINE int64_t row_of(int64_t panel, int column) const {
+    constexpr int W = Isa::width;
+    return gates ? column / W * (n_out / kVectors) + panel * W + column % W
+                 : panel * kColumns<Isa> + column;
+  }
+
+  // Not if transposed.
+  template <class Isa>
+  ELMO_INLINE void pack_quantized(int64_t panel, typename Isa::Unit* units) const {
+    constexpr int columns = kColumns<Isa>, per_unit = Isa::per_unit;
+    for (int64_t k = 0; k < n_in; k += kQuantizedBlock) {
+      const int64_t depth = n_in - k < kQuantizedBlock ? n_in - k : kQuantizedBlock;
+      for (int column = 0; column < columns; ++column) {
+        const int64_t row = row_of<Isa>(panel, column);
+        pack_block<Isa>(weight + row * n_in + k, row < n_out ? depth : 0, depth,
+                        units + column);
+      }
+      units += (kPanelHeader + ceil_div(depth, per_unit)) * columns;
+    }
+  }
+
+  // Packs n numbers of one output, or zeros, to a column of a block.
+  template <class Isa>
+  ELMO_INLINE static void pack_block(const float* numbers, int64_t n, int64_t depth,
+                                     typename Isa::Unit* to) {
+    constexpr int W = Isa::width, columns = kColumns<Isa>, per_unit = Isa::per_unit;
+    const Scale scale(max_magnitude<Isa>(numbers, n));
+    typename Isa::Int sums{};
+    for (int64_t k = 0; k < depth; k += W) {
+      const auto integers =
+          quantize<Isa>(load_first<Isa>(numbers + k, n - k), scale.inverse);
+      sums += integers;
+      int8_t bytes[W];
+      store_bytes<Isa>(bytes, integers);
+      for (int i = 0; i < W && k + i < depth; i += per_unit)
+        __builtin_memcpy(to + (kPanelHeader + (k + i) / per_unit) * columns, bytes + i,
+                         sizeof *to);
+    }
+    int32_t sum = 0;
+    for (int lane = 0; lane < W; ++lane) sum += sums[lane];
+    const int32_t offset = -Isa::zero * sum;
+    __builtin_memcpy(to, &scale.scale, sizeof *to);
+    __builtin_memcpy(to + columns, &offset, sizeof *to);
+  }
+
   template <class Isa>
   ELMO_INLINE void pack_transposed(int64_t panel, typename Isa::Unit* units) const {
     constexpr int W = Isa::width, columns = kColumns<Isa>, per_unit = Isa::per_unit;
     for (int64_t k = 0; k < n_in; k += W) {
       const int64_t n = n_in - k < W ? n_in - k : W;
       for (int c = 0; c < columns; ++c) {
-        const int64_t row = gates ? c / W * (n_out / kVectors) + panel * W + c % W
-                                  : panel * columns + c;
+        const int64_t row = row_of<Isa>(panel, c);
         typename Isa::Float numbers = splat<Isa>(0.0f);
         if (row < n_out) {
           // The rows are too far apart for the processor to prefetch them itself.
@@ -271,6 +412,8 @@ struct Packing {
   }
 };
 
+template <> constexpr bool kTakesInt8<Packing> = true;
+
 inline void pack(const Packing& packing, int isa, int n_threads) {
   const int64_t n_panels = ceil_div(packing.n_out, panel_columns(isa));
   if (n_threads < 1 || packing.n_in * packing.n_out < kSmallWeight) n_threads = 1;
@@ -280,7 +423,7 @@ inline void pack(const Packing& packing, int isa, int n_threads) {
 // outputs = inputs · weightᵀ + bias.
 struct Linear {
   int64_t n_rows, n_in, n_out;  // n_in: a multiple of Isa::per_unit
-  const void* inputs;           // (n_rows, n_in) operands
+  const void* inputs;           // (n_rows, stride) operands
   const void* panels;
   const float* bias;  // (whole panels), or null
   float* outputs;     // (n_rows, n_out)
@@ -303,8 +446,10 @@ struct Linear {
     const int64_t n_panels = ceil_div(n_out, columns);
     const int64_t first = range * n_panels / n_ranges * columns;
     const int64_t last = (range + 1) * n_panels / n_ranges * columns;
-    const Operand* const left = static_cast<const Operand*>(inputs) + row * n_in;
-    const Factors<Operand> factors{left, n_in, n_in, static_cast<const Operand*>(panels)};
+    const int64_t stride = operand_stride<Isa>(n_in);
+    const Operand* const left = static_cast<const Operand*>(inputs) + row * stride;
+    const Factors<Operand> factors{left, stride, n_in,
+                                   static_cast<const Operand*>(panels)};
     const auto done = [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
       copy_panel<Isa>(results, n, outputs + row * n_out + column, n_out, n_out - column);
     };
@@ -314,6 +459,8 @@ struct Linear {
       multiply<Isa>(n, first, last, {factors}, FromZero<Isa>(), done);
   }
 };
+
+template <> constexpr bool kTakesInt8<Linear> = true;
 
 inline void linear(Linear kernel, int isa, int n_threads) {
   if (!kernel.n_rows || !kernel.n_out) return;

@@ -40,7 +40,7 @@ def pack(
 
     weight (Tensor): Weight, (n_out, n_in), float32.
     arithmetic (Arithmetic): Arithmetic of the products.
-    transposed (bool): Whether the weight is (n_in, n_out) instead.
+    transposed (bool): Whether the weight is (n_in, n_out) instead. Not with int8.
     gates (bool): Whether a panel holds the four gates of some units, for the weight of
         an LSTM, whose rows are grouped by gate.
     workspace (Optional[Workspace]): Memory for the panels.
@@ -62,7 +62,7 @@ class PackedLinear:
 
     weight (Tensor): Weight, (n_out, n_in), float32.
     bias (Optional[Tensor]): Bias, (n_out,), float32.
-    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    dtype (torch.dtype): Precision of the products, float32, bfloat16 or int8.
     """
 
     def __init__(
@@ -140,10 +140,17 @@ class _Linear(torch.autograd.Function):
 
 
 def as_operands(rows: Tensor, arithmetic: Arithmetic) -> Tensor:
-    """Convert rows to multiply from the left, (n, n_in), to operands, in bfloat16 with
-    an even number of columns: they are multiplied in pairs."""
+    """Convert rows to multiply from the left, (..., n_in), to operands: in bfloat16
+    with an even number of columns, because they are multiplied in pairs; in int8 in
+    quads, with their scales."""
+    if arithmetic.is_int8:
+        flat = rows.detach().reshape(-1, rows.shape[-1]).contiguous()
+        shape = len(flat), arithmetic.stride(flat.shape[1])
+        operands = empty(None, *shape, dtype=torch.int8)
+        _gemm.quantize_rows(flat, operands, arithmetic, torch.get_num_threads())
+        return operands.view(*rows.shape[:-1], operands.shape[1])
     rows = arithmetic.operands(rows)
-    missing = -rows.shape[1] % arithmetic.per_unit
+    missing = -rows.shape[-1] % arithmetic.per_unit
     return F.pad(rows, (0, missing)) if missing else rows
 
 
@@ -165,7 +172,9 @@ def _multiply(
     outputs = empty(workspace, len(operands), weight.n_out)
     arithmetic = weight.arithmetic
     n_threads = torch.get_num_threads()
-    _gemm.linear(operands, weight.panels, bias, outputs, arithmetic, n_threads)
+    per_unit = arithmetic.per_unit
+    n_in = -(-weight.n_in // per_unit) * per_unit
+    _gemm.linear(operands, n_in, weight.panels, bias, outputs, arithmetic, n_threads)
     return outputs
 
 

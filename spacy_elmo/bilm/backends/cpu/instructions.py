@@ -37,12 +37,17 @@ class InstructionSet:
     code (int): Its value in `simd.hh`.
     width (int): Floats per vector.
     multiplies_bfloat16 (bool): Whether it multiplies bfloat16 natively.
+    float32_code (int): Value in `simd.hh` for products in float32.
+    int8_code (Optional[int]): Value in `simd.hh` for products in int8. None if AVX2's
+        are used.
     """
 
     name: str
     code: int
     width: int
     multiplies_bfloat16: bool
+    float32_code: int
+    int8_code: Optional[int]
 
     @cached_property
     def panel_columns(self) -> int:
@@ -50,10 +55,20 @@ class InstructionSet:
         return 4 * self.width
 
 
+QUANTIZED_BLOCK = 256
+"""Numbers of a row that share a scale in int8, as in `int8.hh`."""
+
+AVX2_INT8 = 4
+"""Code of AVX2 for products in int8."""
+
+AVX2 = InstructionSet("avx2", 1, 8, False, 1, AVX2_INT8)
+
 SETS = (
-    InstructionSet("avx2", 1, 8, False),
-    InstructionSet("avx512", 2, 16, False),
-    InstructionSet("avx512_bf16", 3, 16, True),
+    AVX2,
+    InstructionSet("avx_vnni", 5, 8, False, 1, 5),
+    InstructionSet("avx512", 2, 16, False, 2, None),
+    InstructionSet("avx512_vnni", 6, 16, False, 2, 6),
+    InstructionSet("avx512_bf16", 3, 16, True, 2, 6),
 )
 
 
@@ -62,7 +77,7 @@ class Arithmetic:
     """How the kernels compute matrix products that are asked for in a dtype.
 
     instructions (InstructionSet): Instruction set.
-    dtype (torch.dtype): Dtype of the operands in memory, float32 or bfloat16.
+    dtype (torch.dtype): Dtype of the operands in memory, float32, bfloat16 or int8.
     rounds (bool): Whether float32 operands are rounded to bfloat16: for products in
         bfloat16 on a processor without instructions for it.
     """
@@ -73,33 +88,48 @@ class Arithmetic:
 
     @cached_property
     def code(self) -> int:
-        """Code of the instruction set; one without bfloat16 for float32 operands."""
-        code = self.instructions.code
-        is_float32 = (
-            self.instructions.multiplies_bfloat16 and self.dtype == torch.float32
-        )
-        return code - 1 if is_float32 else code
+        """Code of the instruction set for operands of this dtype."""
+        if self.is_int8:
+            assert self.instructions.int8_code is not None
+            return self.instructions.int8_code
+        if self.dtype == torch.float32:
+            return self.instructions.float32_code
+        return self.instructions.code
 
     @cached_property
     def per_unit(self) -> int:
-        """Operands that are multiplied at a time: 2 in bfloat16."""
-        return 2 if self.dtype == torch.bfloat16 else 1
+        """Operands that are multiplied at a time."""
+        return {torch.bfloat16: 2, torch.int8: 4}.get(self.dtype, 1)
+
+    @property
+    def is_int8(self) -> bool:
+        return self.dtype == torch.int8
+
+    def stride(self, n: int) -> int:
+        """Operands of a row of n numbers: whole units, and with int8 the four bytes of
+        each block's scale."""
+        per_unit = self.per_unit
+        n_scales = -(-n // QUANTIZED_BLOCK) if self.is_int8 else 0
+        return -(-n // per_unit) * per_unit + 4 * n_scales
 
     def panel_shape(self, n_in: int, n_out: int) -> Tuple[int, ...]:
         """Shape of a packed weight.
 
         n_in, n_out (int): Sizes of the weight.
-        RETURNS (Tuple[int, ...]): (n_panels, n_in, columns), or for bfloat16, whose
-            panels hold pairs of rows, (n_panels, n_in / 2, columns, 2), rounded up.
+        RETURNS (Tuple[int, ...]): (n_panels, n_in, columns). Panels of bfloat16 hold
+            pairs of rows, (n_panels, n_in / 2, columns, 2), rounded up, and panels of
+            int8 quads of rows, (n_panels, n_in / 4 + headers, columns, 4).
         """
-        columns = self.instructions.panel_columns
-        n_panels = -(-n_out // columns)
-        if self.per_unit == 2:
-            return n_panels, -(-n_in // 2), columns, 2
-        return n_panels, n_in, columns
+        columns, per_unit = self.instructions.panel_columns, self.per_unit
+        n_panels, n_units = -(-n_out // columns), -(-n_in // per_unit)
+        if self.is_int8:
+            n_units += 2 * -(-n_in // QUANTIZED_BLOCK)
+        shape = n_panels, n_units, columns
+        return shape if per_unit == 1 else (*shape, per_unit)
 
     def operands(self, tensor: Tensor) -> Tensor:
-        """Convert a tensor to contiguous operands of matrix products."""
+        """Convert a tensor to contiguous operands of matrix products, which are not
+        int8."""
         if self.rounds:
             tensor = tensor.to(torch.bfloat16)
         return tensor.detach().to(self.dtype).contiguous()
@@ -142,12 +172,16 @@ def limited_to(name: str) -> Iterator[None]:
 def arithmetic(dtype: torch.dtype) -> Arithmetic:
     """How products are computed with the selected instructions.
 
-    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    dtype (torch.dtype): Precision of the products, float32, bfloat16 or int8.
     RAISES: RuntimeError if there are no kernels.
     """
     instructions = selected()
-    if instructions is None:
-        raise RuntimeError(f"Expected compiled kernels, found none: {why_absent()}.")
+    why = why_no_int8() if dtype == torch.int8 else why_absent()
+    if instructions is None or why is not None:
+        raise RuntimeError(f"Expected compiled kernels, found none: {why}.")
+    if dtype == torch.int8:
+        has_int8 = instructions.int8_code is not None
+        return Arithmetic(instructions if has_int8 else AVX2, torch.int8, False)
     if dtype == torch.float32:
         return Arithmetic(instructions, torch.float32, False)
     if instructions.multiplies_bfloat16:
@@ -164,6 +198,14 @@ def why_absent() -> Optional[str]:
     if selected() is None:
         return f"{VARIABLE} is none"
     return None
+
+
+def why_no_int8() -> Optional[str]:
+    """Why there are no kernels for int8 here; None if there are."""
+    why = why_absent()
+    if why is None and not _gemm.processor_has(AVX2_INT8):
+        why = "they were compiled by Clang; compile them with GCC"
+    return why
 
 
 @cache

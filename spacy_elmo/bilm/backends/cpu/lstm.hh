@@ -9,8 +9,8 @@
 //
 // Shapes: T steps, R packed rows, N sequences, D = dim, P = projection_dim, both rounded
 // up to whole panels; the columns beyond the true sizes are zeros. The gates are in the
-// order i, f, g, o. "Operands" are the operands of matrix products (Isa::Operand), all
-// else is float32.
+// order i, f, g, o. "Operands" are the operands of matrix products (Isa::Operand), with
+// int8 among the scales of their rows (`int8.hh`), all else is float32.
 
 #pragma once
 
@@ -94,6 +94,7 @@ struct Forward : Pass {
   const void* inputs;             // operands (R, P)
   float *gates, *cells;  // activated (R, 4 D), and (R, D), for the backward pass; or null
   void* rows;  // operands of the projection: (R, D) for the backward pass, or (N, D)
+  float* unquantized;     // (N, D), the rows before they are quantized, or null
   float* outputs;         // (R, P)
   float* hidden;          // (N, P): the initial state, then each sequence's last one
   float* cell;            // (N, D): likewise
@@ -187,7 +188,8 @@ template <class Isa> class InputSums {
     in_row_blocks(share, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
       multiply<Isa>(
           n_own, share.first_column, share.last_column,
-          {{inputs + (row + b) * P, P, pass.depth, panels}},
+          {{inputs + (row + b) * operand_stride<Isa>(P), operand_stride<Isa>(P), pass.depth,
+            panels}},
           [&](auto number, int64_t r, int64_t column, auto& sums) ELMO_INLINE_LAMBDA {
             begin(nullptr, r, column, decltype(number)::value, sums);
           },
@@ -213,19 +215,23 @@ template <class Isa> class ForwardSteps {
         input_sums(pass, first, last, team, scratch),
         hidden(pass.hidden + first * P),
         cell(pass.cell + first * D),
-        hidden_operands(static_cast<Operand*>(pass.hidden_operands) + first * P),
+        hidden_operands(static_cast<Operand*>(pass.hidden_operands) +
+                        first * hidden_stride),
         copies_hidden(pass.hidden_operands != pass.hidden) {}
 
   ELMO_INLINE void run() {
-    if (copies_hidden && team.rank == 0)
-      for (int64_t k = 0; k < pass.running(0, first, last) * P; k += W)
+    const int64_t n_first = pass.running(0, first, last);
+    if constexpr (Isa::is_int8)
+      quantize_rows(hidden, n_first, P, hidden_operands);
+    else if (copies_hidden && team.rank == 0)
+      for (int64_t k = 0; k < n_first * P; k += W)
         store_operands<Isa>(hidden_operands + k, load<Isa>(hidden + k), pass.rounds);
     team.wait();
     row = first;
     for (int64_t step = 0; step < pass.n_steps; row += pass.batch_sizes[step++]) {
       const int64_t n = pass.running(step, first, last);
       if (n == 0) break;
-      rows = static_cast<Operand*>(pass.rows) + (pass.cells ? row : first) * D;
+      rows = static_cast<Operand*>(pass.rows) + (pass.cells ? row : first) * row_stride;
       outputs = pass.outputs + row * P;
       const float* const prepared = input_sums.prepare(step, row, n);
       const Share of_gates = share_of(team, n, 4 * D / columns, columns);
@@ -233,6 +239,11 @@ template <class Isa> class ForwardSteps {
         compute_gates(of_gates, b, n_own, prepared);
       });
       team.wait();
+      if constexpr (Isa::is_int8)
+        if (pass.projection_panels) {
+          quantize_rows(pass.unquantized + first * D, n, D, rows);
+          team.wait();
+        }
       const Share of_outputs = share_of(team, n, P / columns, columns);
       in_row_blocks(of_outputs, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
         if (pass.projection_panels)
@@ -241,6 +252,10 @@ template <class Isa> class ForwardSteps {
           copy_outputs(of_outputs, b, n_own);
       });
       team.wait();
+      if constexpr (Isa::is_int8) {
+        quantize_rows(outputs, n, P, hidden_operands);
+        team.wait();
+      }
     }
   }
 
@@ -250,6 +265,7 @@ template <class Isa> class ForwardSteps {
   static constexpr int W = Isa::width, columns = kColumns<Isa>;
   const Forward& pass;
   const int64_t D = pass.dim, P = pass.width;
+  const int64_t row_stride = operand_stride<Isa>(D), hidden_stride = operand_stride<Isa>(P);
   const int64_t first, last;
   const Team& team;
   InputSums<Isa> input_sums;
@@ -259,6 +275,13 @@ template <class Isa> class ForwardSteps {
   int64_t row = 0;            // the step's first row
   Operand* rows = nullptr;    // its part of pass.rows
   float* outputs = nullptr;   // its part of pass.outputs
+
+  // Quantizes rows of the step, which the threads share.
+  ELMO_INLINE void quantize_rows(const float* from, int64_t n, int64_t width,
+                                 Operand* to) const {
+    for (int64_t r = team.rank; r < n; r += team.size)
+      quantize_row<Isa>(from + r * width, width, width, to + r * operand_stride<Isa>(width));
+  }
 
   // Here and below: of n rows of the step from b on, the columns of a share.
   ELMO_INLINE void compute_gates(const Share& share, int64_t b, int64_t n,
@@ -270,11 +293,12 @@ template <class Isa> class ForwardSteps {
     const auto done = [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
       activate(b, n, column, results);
     };
-    const Factors<Operand> of_hidden{hidden_operands + b * P, P, pass.depth,
+    const Factors<Operand> of_hidden{hidden_operands + b * hidden_stride, hidden_stride,
+                                     pass.depth,
                                      static_cast<const Operand*>(pass.hidden_panels)};
     const Factors<Operand> of_inputs{
-        static_cast<const Operand*>(pass.inputs) + (row + b) * P, P, pass.depth,
-        static_cast<const Operand*>(pass.input_panels)};
+        static_cast<const Operand*>(pass.inputs) + (row + b) * hidden_stride,
+        hidden_stride, pass.depth, static_cast<const Operand*>(pass.input_panels)};
     if (prepared)
       multiply<Isa>(n, share.first_column, share.last_column, {of_hidden}, begin, done);
     else
@@ -301,10 +325,12 @@ template <class Isa> class ForwardSteps {
                                  pass.cell_clip);
       store<Isa>(cell + place, c);
       const Float output = o * tanh<Isa>(c);
-      if (pass.projection_panels)
-        store_operands<Isa>(rows + place, output, pass.rounds);
-      else
+      if (!pass.projection_panels)
         store<Isa>(outputs + place, output);
+      else if constexpr (Isa::is_int8)
+        store<Isa>(pass.unquantized + first * D + place, output);
+      else
+        store_operands<Isa>(rows + place, output, pass.rounds);
       if (pass.cells) {
         store<Isa>(pass.cells + row * D + place, c);
         float* const gates = pass.gates + (row + b + r) * 4 * D + unit;
@@ -317,8 +343,8 @@ template <class Isa> class ForwardSteps {
     const auto* const panels = static_cast<const Operand*>(pass.projection_panels);
     const float bound = pass.projection_clip;
     multiply<Isa>(n, share.first_column, share.last_column,
-                  {{rows + b * D, D, pass.cell_depth, panels}}, FromZero<Isa>(),
-                  [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
+                  {{rows + b * row_stride, row_stride, pass.cell_depth, panels}},
+                  FromZero<Isa>(), [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
                     for (int64_t r = 0; r < n; ++r)
                       for (int v = 0; v < kVectors; ++v) {
                         const int64_t place = (b + r) * P + column + v * W;
@@ -338,8 +364,9 @@ template <class Isa> class ForwardSteps {
 
   ELMO_INLINE void put_hidden(int64_t place, Float output) {
     store<Isa>(hidden + place, output);
-    if (copies_hidden)
-      store_operands<Isa>(hidden_operands + place, output, pass.rounds);
+    if constexpr (!Isa::is_int8)
+      if (copies_hidden)
+        store_operands<Isa>(hidden_operands + place, output, pass.rounds);
   }
 };
 
@@ -506,6 +533,8 @@ template <class AnyPass> struct TeamPass {
     pass.template run<Isa>(first, last, team, scratch);
   }
 };
+
+template <> constexpr bool kTakesInt8<TeamPass<Forward>> = true;
 
 // Runs several LSTMs of one shape over the same steps. May throw std::bad_alloc, before any
 // thread has started.

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..backend import Clips, LSTMState, LSTMWeights
-from .gemm import Left, outer_products, pack
+from .gemm import Left, as_operands, outer_products, pack
 from .instructions import Arithmetic, arithmetic
 from .workspace import Workspace, empty
 
@@ -118,7 +118,7 @@ class PreparedLSTM:
 
     weights (Sequence[LSTMWeights]): Weights of each LSTM, all of one shape.
     clips (Clips): Bounds of the cell and of the projected output.
-    dtype (torch.dtype): Precision of the products, float32 or bfloat16.
+    dtype (torch.dtype): Precision of the products, float32, bfloat16 or int8.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class _Run:
         n_lstms, n_rows, _ = inputs.shape
         hidden, cell = hidden.clone(), cell.clone()
         outputs = torch.empty_like(inputs)
-        operands = arithmetic.operands(inputs)
+        operands = as_operands(inputs, arithmetic)
         is_exact = arithmetic.dtype == torch.float32 and not arithmetic.rounds
         gates: Any = None
         cells: Any = None
@@ -226,10 +226,12 @@ class _Run:
             gates = self._empty(n_lstms, n_rows, bias.shape[1])
             cells = self._empty(n_lstms, n_rows, cell.shape[2])
         n_projected = n_rows if keep else cell.shape[1]
-        rows = None
+        rows = unquantized = None
         if panels[0].projection is not None:
-            shape = n_lstms, n_projected, cell.shape[2]
+            shape = n_lstms, n_projected, arithmetic.stride(cell.shape[2])
             rows = self._empty(*shape, dtype=arithmetic.dtype)
+            if arithmetic.is_int8:
+                unquantized = torch.empty_like(cell)
         if cell.shape[1] and self.batch_sizes:
             self._call(
                 _lstm.forward,
@@ -239,13 +241,16 @@ class _Run:
                 gates=gates,
                 cells=cells,
                 rows=rows,
+                unquantized=unquantized,
                 outputs=outputs,
                 hidden=hidden,
                 cell=cell,
                 hidden_operands=(
                     hidden
                     if is_exact
-                    else torch.empty_like(hidden, dtype=arithmetic.dtype)
+                    else self._empty(
+                        *hidden.shape[:2], operands.shape[2], dtype=arithmetic.dtype
+                    )
                 ),
             )
         if keep:

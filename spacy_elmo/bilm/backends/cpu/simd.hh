@@ -30,6 +30,11 @@ struct Pair {
   int32_t bits;
 };
 
+// Four neighbouring 8-bit integers.
+struct Quad {
+  int32_t bits;
+};
+
 // An instruction set: the width of its vectors in floats, the rows of a tile whose sums
 // its registers hold, the operands of its matrix products, and the unit in which its
 // multiply-add takes them.
@@ -38,6 +43,7 @@ struct Avx512 {
   typedef float Unit;
   static constexpr int per_unit = 1;
   static constexpr int width = 16, rows = 6;
+  static constexpr bool is_int8 = false;
   typedef Lanes<16>::Float Float;
   typedef Lanes<16>::Int Int;
 };
@@ -46,6 +52,7 @@ struct Avx2 {
   typedef float Unit;
   static constexpr int per_unit = 1;
   static constexpr int width = 8, rows = 3;
+  static constexpr bool is_int8 = false;
   typedef Lanes<8>::Float Float;
   typedef Lanes<8>::Int Int;
 };
@@ -54,6 +61,24 @@ struct Avx512Bf16 : Avx512 {
   typedef Bf16 Operand;
   typedef Pair Unit;
   static constexpr int per_unit = 2;
+};
+
+// Multiplies quads of 8-bit integers and accumulates in int32. A row's integers are stored
+// with `zero` added: VNNI multiplies unsigned by signed ones.
+template <class Base> struct Int8 : Base {
+  typedef int8_t Operand;
+  typedef Quad Unit;
+  static constexpr int per_unit = 4;
+  static constexpr bool is_int8 = true;
+};
+struct Avx512Vnni : Int8<Avx512> {
+  static constexpr int zero = 128;
+};
+struct AvxVnni : Int8<Avx2> {
+  static constexpr int zero = 128;
+};
+struct Avx2Int8 : Int8<Avx2> {
+  static constexpr int rows = 2, zero = 0;
 };
 
 template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
@@ -235,6 +260,42 @@ ELMO_INLINE typename Isa::Float round_to_bfloat16(typename Isa::Float x) {
   return choose<Isa>(is_nan<Isa>(x), x, from_bits<Isa>(rounded));
 }
 
+// The products with int8 are inline assembly for the same reason.
+
+// Returns sums plus the products of the quads of left, unsigned, and right, signed.
+template <class Isa>
+ELMO_INLINE typename Isa::Int add_quads(typename Isa::Int sums, typename Isa::Int left,
+                                        typename Isa::Int right) {
+#if defined(__clang__)
+  __builtin_trap();
+#else
+  if constexpr (Isa::width == Avx512::width)
+    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
+  else
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(left), "x"(right));
+#endif
+  return sums;
+}
+
+// The same without VNNI, both factors signed. Sums of two products are saturated at 16
+// bits, which |left| · |right| <= 127 · 127 never are.
+template <>
+ELMO_INLINE Avx2::Int add_quads<Avx2Int8>(Avx2::Int sums, Avx2::Int left,
+                                          Avx2::Int right) {
+#if defined(__clang__)
+  __builtin_trap();
+#else
+  Avx2::Int magnitude, products;
+  const Avx2::Int ones = Avx2::Int{} + 0x00010001;
+  asm("vpabsb %1, %0" : "=x"(magnitude) : "x"(left));
+  asm("vpsignb %2, %1, %0" : "=x"(products) : "x"(right), "x"(left));
+  asm("vpmaddubsw %1, %2, %0" : "=x"(products) : "x"(products), "x"(magnitude));
+  asm("vpmaddwd %2, %1, %0" : "=x"(products) : "x"(products), "x"(ones));
+  sums += products;
+#endif
+  return sums;
+}
+
 // Stores operands of a matrix product. rounds: the product is asked for in bfloat16, but
 // the instruction set multiplies float32: the operands are rounded all the same.
 template <class Isa>
@@ -248,7 +309,14 @@ ELMO_INLINE void store_operands(Bf16* to, typename Isa::Float x, bool) {
 }
 
 // The values are those of `InstructionSet.code` in instructions.py.
-enum InstructionSet { kAvx2 = 1, kAvx512 = 2, kAvx512Bf16 = 3 };
+enum InstructionSet {
+  kAvx2 = 1,
+  kAvx512 = 2,
+  kAvx512Bf16 = 3,
+  kAvx2Int8 = 4,
+  kAvxVnni = 5,
+  kAvx512Vnni = 6,
+};
 
 // Whether the processor has an instruction set, and this compiler could use it.
 inline bool processor_has(int isa) {
@@ -263,40 +331,56 @@ inline bool processor_has(int isa) {
 #else
       return processor_has(kAvx512) && __builtin_cpu_supports("avx512bf16");
 #endif
+    case kAvx2Int8:
+#if defined(__clang__)
+      return false;
+#else
+      return processor_has(kAvx2);
+#endif
+    case kAvxVnni:
+      return processor_has(kAvx2Int8) && __builtin_cpu_supports("avxvnni");
+    case kAvx512Vnni:
+      return processor_has(kAvx2Int8) && processor_has(kAvx512) &&
+             __builtin_cpu_supports("avx512vnni");
     default: return false;
   }
 }
 
 // Floats of a vector.
-inline int64_t vector_width(int isa) { return isa == kAvx2 ? Avx2::width : Avx512::width; }
+inline int64_t vector_width(int isa) {
+  const bool is_avx2 = isa == kAvx2 || isa == kAvx2Int8 || isa == kAvxVnni;
+  return is_avx2 ? Avx2::width : Avx512::width;
+}
+
+// Whether a kernel computes with int8, too.
+template <class Kernel> constexpr bool kTakesInt8 = false;
 
 // A kernel's `run<Isa>(first, last)` computes some of its parts.
-template <class Kernel>
+template <class Isa, class Kernel>
 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512(
     const Kernel& kernel, int64_t first, int64_t last) {
-  kernel.template run<Avx512>(first, last);
+  kernel.template run<Isa>(first, last);
 }
 
-template <class Kernel>
-__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512_bf16(
-    const Kernel& kernel, int64_t first, int64_t last) {
-  kernel.template run<Avx512Bf16>(first, last);
-}
-
-template <class Kernel>
+template <class Isa, class Kernel>
 __attribute__((target("avx2,fma"))) void run_avx2(const Kernel& kernel, int64_t first,
                                                   int64_t last) {
-  kernel.template run<Avx2>(first, last);
+  kernel.template run<Isa>(first, last);
 }
 
 template <class Kernel>
 void run_part(const Kernel& kernel, int64_t first, int64_t last, int isa) {
+  if constexpr (kTakesInt8<Kernel>) {
+    if (isa == kAvx512Vnni) return run_avx512<Avx512Vnni>(kernel, first, last);
+    if (isa == kAvxVnni) return run_avx2<AvxVnni>(kernel, first, last);
+    if (isa == kAvx2Int8) return run_avx2<Avx2Int8>(kernel, first, last);
+  }
   if (isa == kAvx512Bf16)
-    run_avx512_bf16(kernel, first, last);
+    run_avx512<Avx512Bf16>(kernel, first, last);
   else if (isa == kAvx512)
-    run_avx512(kernel, first, last);
+    run_avx512<Avx512>(kernel, first, last);
   else
-    run_avx2(kernel, first, last);
+    run_avx2<Avx2>(kernel, first, last);
 }
 
 // Runs all parts, `size` of them at a time. The results do not depend on which thread

@@ -10,10 +10,25 @@ import torch
 from spacy_elmo.bilm.backends.cpu import instructions
 from spacy_elmo.bilm.backends.cpu.instructions import SETS, InstructionSet
 
+WITHOUT_VNNI = [each for each in SETS if "vnni" not in each.name]
+
+
+@pytest.fixture(params=WITHOUT_VNNI, ids=lambda each: each.name)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[InstructionSet]:
+    """Each instruction set that this processor has, in use. VNNI adds nothing to
+    products in float32 and bfloat16."""
+    yield from use(request)
+
 
 @pytest.fixture(params=SETS, ids=lambda each: each.name)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[InstructionSet]:
-    """Each instruction set that this processor has, in use."""
+def int8_instruction_set(request: pytest.FixtureRequest) -> Iterator[InstructionSet]:
+    """Each instruction set of this processor that multiplies int8, in use."""
+    if instructions.why_no_int8() is not None:
+        pytest.skip(f"no kernels for int8: {instructions.why_no_int8()}")
+    yield from use(request)
+
+
+def use(request: pytest.FixtureRequest) -> Iterator[InstructionSet]:
     if request.param not in instructions.supported():
         why = instructions.why_absent() or "this processor does not have it"
         pytest.skip(f"no kernels for {request.param.name}: {why}")

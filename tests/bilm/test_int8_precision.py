@@ -1,0 +1,80 @@
+"""A whole biLM with products in int8."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spacy_elmo import BiLM, load_bilm
+from spacy_elmo.bilm import backends
+from spacy_elmo.bilm.backends import CPUBackend, select_backend
+from spacy_elmo.bilm.precision import resolve_precision
+from spacy_elmo.layers.weights import BUNDLED
+
+CPU = torch.device("cpu")
+NEEDS_KERNELS = pytest.mark.skipif(
+    CPUBackend.why_no_int8() is not None, reason=f"{CPUBackend.why_no_int8()}"
+)
+SENTENCES = [
+    ["She", "sat", "on", "the", "river", "bank", "."],
+    [],
+    ["He", "robbed", "the", "bank", ",", "and", "nobody", "saw", "him", "."],
+    ["Yes"],
+]
+
+
+@NEEDS_KERNELS
+def test_vectors_of_the_shipped_weights() -> None:
+    bilm = load_bilm(BUNDLED)
+    exact = np.concatenate(bilm.encode(SENTENCES), axis=1)
+    rough = np.concatenate(bilm.encode(SENTENCES, precision="int8"), axis=1)
+    cosines = torch.cosine_similarity(
+        torch.from_numpy(exact), torch.from_numpy(rough), dim=2
+    )
+    assert cosines[-1].mean() > 0.999
+    assert cosines[-1].min() > 0.98
+    assert np.abs(exact - rough).max() > 1e-4
+    assert (bilm.encode(SENTENCES)[0] == exact[:, :7]).all()
+
+
+@NEEDS_KERNELS
+def test_a_sentence_has_the_same_vectors_alone_and_in_any_batch() -> None:
+    bilm = load_bilm(BUNDLED)
+    together = bilm.encode(SENTENCES, precision="int8")
+    for words, expected in zip(SENTENCES, together):
+        for others in ([], [["A"] * 50], SENTENCES[::-1]):
+            found = bilm.encode([words, *others], precision="int8")[0]
+            assert np.array_equal(found, expected)
+
+
+@NEEDS_KERNELS
+def test_int8_computes_no_gradients(bilm: BiLM) -> None:
+    with pytest.raises(ValueError, match=r'expected "int8" only without gradients'):
+        bilm(SENTENCES, precision="int8")
+    with torch.no_grad():
+        bilm(SENTENCES, precision="int8")
+    with (
+        pytest.raises(
+            ValueError, match=r'"int8" only without autocast.*Use "bfloat16"'
+        ),
+        torch.autocast("cpu", dtype=torch.bfloat16),
+    ):
+        bilm.encode(SENTENCES, precision="int8")
+    with pytest.raises(ValueError, match=r"float32 weights, found torch\.float64"):
+        bilm.double().encode(SENTENCES, precision="int8")
+
+
+def test_int8_without_kernels_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.CPUBackend, "why_no_int8", lambda: "not built")
+    with pytest.raises(
+        ValueError, match=r'found none for it: not built\. Use "bfloat16", "float32"'
+    ):
+        select_backend(CPU, torch.int8)
+    with pytest.raises(ValueError, match="on a CPU, found it on meta"):
+        select_backend(torch.device("meta"), torch.int8)
+
+
+def test_auto_is_never_int8() -> None:
+    assert resolve_precision("int8", CPU) == torch.int8
+    assert resolve_precision("auto", CPU) != torch.int8
