@@ -80,7 +80,7 @@ class Scorer:
         sentences (Iterable[Sequence[str]]): Tokenized sentences; may be empty.
         batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
         precision (str): Precision of the matrix products of the network and the output
-            layer, as in `BiLM.encode`.
+            layer, as in `BiLM.encode`. With "int8", the output layer is in float32.
         RETURNS (List[SentenceScores]): One per sentence, in input order.
         RAISES: ValueError if `precision` is unknown or `batch_tokens` is less than 1;
             TypeError if a sentence is a string.
@@ -88,18 +88,19 @@ class Scorer:
         words = list_sentences(sentences)
         dtype = resolve_precision(precision, self.bilm.device)
         results: Dict[int, SentenceScores] = {}
+        output_dtype = torch.float32 if dtype == torch.int8 else dtype
         boundaries = compute_boundaries(self.bilm, dtype)
         score = self.top_layer_scorer.score
         with torch.no_grad():
             for numbers in group_by_length(words, batch_tokens):
                 batch = [words[number] for number in numbers]
                 layers, _ = self.bilm.encode_batch(batch, dtype=dtype)
-                scores = score(batch, layers[-1], boundaries, dtype)
+                scores = score(batch, layers[-1], boundaries, output_dtype)
                 results.update(zip(numbers, scores))
         empty = [number for number, sentence in enumerate(words) if not sentence]
         no_words = boundaries.begin.new_empty(0, self.bilm.config.width)
         results.update(
-            zip(empty, score([[]] * len(empty), no_words, boundaries, dtype))
+            zip(empty, score([[]] * len(empty), no_words, boundaries, output_dtype))
         )
         return [results[number] for number in range(len(words))]
 

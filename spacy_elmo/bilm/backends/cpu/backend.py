@@ -98,4 +98,6 @@ class CPUBackend:
         return gemm.PackedLinear(weight, bias, self.dtype)
 
     def prepare_softmax(self, weight: Tensor, bias: Tensor) -> PreparedSoftmax:
+        if self.dtype == torch.int8:
+            raise ValueError("dtype: expected float32 or bfloat16, found int8.")
         return softmax.PackedSoftmax(weight, bias, self.dtype)
