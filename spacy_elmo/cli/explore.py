@@ -51,8 +51,8 @@ def explore_cli(
     text: Annotated[
         Optional[List[str]],
         typer.Argument(
-            metavar="[TEXT]",
-            help=f"{TEXT_HELP}. Default: 150 sentences with ambiguous words",
+            metavar="TEXT",
+            help=f"{TEXT_HELP}. Default: short sentences with ambiguous words",
         ),
     ] = None,
     model: Annotated[
