@@ -63,8 +63,8 @@ def check_output_layer(folder: Path) -> None:
     if missing:
         raise WeightsError(
             f"{folder}: expected a model-best or model-last that pretraining wrote, "
-            f"found no {', '.join(missing)} in it. Weights without an output layer "
-            "have no perplexity: `elmo pretrain` with initialize.weights and "
+            f"found no {', '.join(missing)} in it. A biLM without an output layer "
+            "gives no probabilities: `elmo pretrain` with initialize.weights and "
             "initialize.softmax_steps trains an output layer for them."
         )
 
