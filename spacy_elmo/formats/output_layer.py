@@ -64,8 +64,8 @@ def check_output_layer(folder: Path) -> None:
         raise WeightsError(
             f"{folder}: expected a model-best or model-last that pretraining wrote, "
             f"found no {', '.join(missing)} in it. A biLM without an output layer "
-            "gives no probabilities: `elmo pretrain` with initialize.weights and "
-            "initialize.softmax_steps trains an output layer for them."
+            "gives no perplexity and no probabilities: `elmo pretrain` with "
+            "initialize.weights and initialize.softmax_steps trains one for it."
         )
 
 
