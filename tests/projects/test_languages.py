@@ -342,6 +342,17 @@ def test_missing_results_are_refused(project: Path) -> None:
     assert "No learning curves" in script(project, "plots", "results", "curves.png")
 
 
+def test_card_before_any_head_is_scored(project: Path, tmp_path: Path) -> None:
+    for name in ("weights", "training"):
+        source = PROJECT / "results" / f"rw-{name}.json"
+        shutil.copy(source, tmp_path / source.name)
+    script(project, "card", "rw", tmp_path, tmp_path / "README.md")
+    card = (tmp_path / "README.md").read_text("utf8")
+    assert "CC0 1.0" in card
+    assert "20,000 steps" in card
+    assert card.endswith("Not measured yet.\n")
+
+
 def test_committed_weights_have_cards_and_are_small() -> None:
     from languages import LANGUAGES
 

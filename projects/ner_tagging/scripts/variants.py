@@ -140,6 +140,9 @@ def make_config(
         pretrained = paths.pretrained if variant == PRETRAINED else None
         return _without_elmo(recipe, heads, pretrained)
     recipe["paths"]["elmo"] = paths.bilm(variant).as_posix()
+    # False by default. The results are older than the setting, and their hashes are of
+    # configs without it.
+    del recipe["components"]["elmo"]["score"]
     features = EQUAL_TIME.get(variant, variant)
     for head in heads:
         _set_features(recipe["components"][head]["model"]["tok2vec"], features)
