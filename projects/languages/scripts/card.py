@@ -41,10 +41,12 @@ Full softmax over the training vocabulary. Words outside it count as one word, `
 {perplexities}
 ## Scores
 
-Test scores of heads on these weights, means over the seeds; see [all
+{scores}"""
+
+SCORES = """Test scores of heads on these weights, means over the seeds; see [all
 results](../../results/README.md).
 
-{scores}"""
+"""
 
 
 def main(
@@ -52,13 +54,15 @@ def main(
     results: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
     target: Annotated[Path, typer.Argument(help="README.md to write")],
 ) -> None:
-    """Read NAME-weights.json and NAME-training.json, and the tasks' results."""
+    """Read NAME-weights.json and NAME-training.json, and the results of the tasks that
+    have been measured."""
     language = find_language(name)
     weights = srsly.read_json(results / f"{name}-weights.json")
     training = srsly.read_json(results / f"{name}-training.json")
     tasks = {
         task: list(srsly.read_json(results / f"{task}.json").values())
         for task in language.tasks
+        if (results / f"{task}.json").is_file()
     }
     text = card(name, language, weights, training, tasks)
     write_bytes(target, text.encode("utf8"))
@@ -99,6 +103,8 @@ def card(
 
 def render_scores(language: Language, tasks: Dict[str, Results]) -> str:
     """Render a row per metric: spaCy's CNN and the heads with ELMo."""
+    if not tasks:
+        return "Not measured yet.\n"
     variants = (BASELINE, *WITH_ELMO)
     head = " | ".join(VARIANTS[variant] for variant in variants)
     lines = [f"| | {head} |", "| --- | " + " | ".join(["---:"] * len(variants)) + " |"]
@@ -108,7 +114,7 @@ def render_scores(language: Language, tasks: Dict[str, Results]) -> str:
             means = [spread(select(results, v), metric).mean for v in variants]
             cells = " | ".join(f"{mean:.1f}" for mean in means)
             lines.append(f"| {task.title} ({task.licence}): {title} | {cells} |")
-    return "\n".join(lines) + "\n"
+    return SCORES + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
