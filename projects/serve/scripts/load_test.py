@@ -171,8 +171,8 @@ def main(
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the service")] = 8765,
 ) -> None:
-    """Start the service, send it texts of TEXT from many clients, and write what was
-    measured to OUTPUT. Fails if a request fails."""
+    """Start the service, send it texts of TEXT from many clients, and write the
+    measurements to OUTPUT. Fails if a request fails."""
     texts = read_texts(text, words)
     if not texts:
         msg.fail(f"{text}: expected at least {words} words, found fewer", exits=1)
