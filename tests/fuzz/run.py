@@ -23,15 +23,15 @@ LIMITS = ("-timeout=10", "-rss_limit_mb=2048", "-malloc_limit_mb=1024")
 """A hang, and memory far beyond that of valid files, count as failures."""
 
 
-def fuzz(name: str, seconds: int, corpus: Path, failures: Path) -> Tuple[bool, str]:
-    """Fuzz a reader.
+def fuzz(name: str, limit: str, corpus: Path, failures: Path) -> Tuple[bool, str]:
+    """Fuzz a reader until libFuzzer's option `limit` ends it.
 
     RETURNS (Tuple[bool, str]): Whether no input failed, and what to print.
     """
     process = subprocess.run(
         [
             *(sys.executable, HERE / f"fuzz_{name}.py", *LIMITS),
-            *(f"-max_total_time={seconds}", f"-artifact_prefix={failures}/{name}-"),
+            *(limit, f"-artifact_prefix={failures}/{name}-"),
             *("-print_final_stats=1", corpus / name),
         ],
         text=True,
@@ -49,7 +49,9 @@ def fuzz(name: str, seconds: int, corpus: Path, failures: Path) -> Tuple[bool, s
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("readers", nargs="*")
-    parser.add_argument("--seconds", type=int, default=60, help="per reader")
+    limits = parser.add_mutually_exclusive_group()
+    limits.add_argument("--seconds", type=int, default=60, help="per reader")
+    limits.add_argument("--inputs", type=int, help="per reader, in place of --seconds")
     parser.add_argument("--jobs", type=int, default=1, help="readers at a time")
     parser.add_argument("--corpus", type=Path, help="kept between runs, if given")
     parser.add_argument("--failures", type=Path, default=Path("failures"))
@@ -62,6 +64,9 @@ def main() -> int:
             f"{platform.python_version()}."
         )
         return 0
+    limit = f"-max_total_time={arguments.seconds}"
+    if arguments.inputs:
+        limit = f"-runs={arguments.inputs}"
     failures = arguments.failures
     failures.mkdir(parents=True, exist_ok=True)
     names = sorted(path.stem[5:] for path in HERE.glob("fuzz_*.py"))
@@ -69,7 +74,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         corpus = arguments.corpus or Path(temporary)
         subprocess.run([sys.executable, HERE / "seeds.py", corpus], check=True)
-        run = partial(fuzz, seconds=arguments.seconds, corpus=corpus, failures=failures)
+        run = partial(fuzz, limit=limit, corpus=corpus, failures=failures)
         with ThreadPoolExecutor(arguments.jobs) as pool:
             for succeeded, message in pool.map(run, arguments.readers or names):
                 print(message, flush=True)
