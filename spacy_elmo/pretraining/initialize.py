@@ -6,11 +6,14 @@ from typing import Dict
 import torch
 
 from ..bilm import BiLM
+from ..bilm.softmax import FullSoftmax, make_output_layer
 from ..files import hash_files
 from ..formats import load_bilm
 from ..formats.hdf5 import import_h5py
+from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
-from .settings import InitializeSettings, PretrainSettings
+from .language_model import LanguageModel
+from .settings import InitializeSettings, PretrainSettings, SoftmaxSettings
 from .step import TrainingError
 
 
@@ -36,6 +39,21 @@ def make_bilm(settings: PretrainSettings) -> BiLM:
             "published format cannot represent them: remove the setting."
         )
     return bilm
+
+
+def add_output_layer(
+    bilm: BiLM, vocabulary: Vocabulary, settings: SoftmaxSettings
+) -> LanguageModel:
+    """Create the output layer of a network.
+
+    vocabulary (Vocabulary): The words that it predicts.
+    """
+    softmax = make_output_layer(
+        len(vocabulary), bilm.config.projection_dim, **settings.to_dict()
+    )
+    if isinstance(softmax, FullSoftmax):
+        softmax.start_from(vocabulary.counts)
+    return LanguageModel(bilm, softmax)
 
 
 def hash_weights(settings: InitializeSettings) -> Dict[str, str]:

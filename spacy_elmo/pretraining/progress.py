@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Optional
 
 from .evaluation import Perplexities
 from .output.checkpoints import Checkpoint
-from .output.log import TrainRecord
+from .output.log import DevRecord, TrainRecord
 from .schedules import course
 from .settings import PretrainSettings, changes
 from .step import StepResult, TrainingError
@@ -114,7 +114,7 @@ class Progress:
         self.unlogged_backward += result.backward_loss
         self._latest = result
 
-    def record(self, steps_per_epoch: int, seconds: float) -> TrainRecord:
+    def train_record(self, steps_per_epoch: int, seconds: float) -> TrainRecord:
         """Average the steps since the last record, and start over."""
         assert self._latest is not None
         step = self._latest.step + 1
@@ -137,6 +137,30 @@ class Progress:
         self.unlogged_forward = self.unlogged_backward = 0.0
         self.unlogged_since = seconds
         return record
+
+    def dev_record(
+        self,
+        perplexities: Perplexities,
+        steps_per_epoch: int,
+        seconds: float,
+        *,
+        best: bool,
+    ) -> DevRecord:
+        """Describe an evaluation after the present step.
+
+        best (bool): Whether its model was exported as the best.
+        """
+        return DevRecord(
+            step=self.step,
+            epoch=self.step / steps_per_epoch,
+            forward_perplexity=perplexities.forward,
+            backward_perplexity=perplexities.backward,
+            perplexity=perplexities.mean,
+            oov_rate=perplexities.oov_rate,
+            n_words=perplexities.n_words,
+            seconds=seconds,
+            best=best,
+        )
 
     def is_best(self, perplexities: Perplexities) -> bool:
         """Whether an evaluation beats the best one."""

@@ -219,21 +219,24 @@ def _to_host(tensor: Tensor) -> Tensor:
 
 def capture_steps(
     model: LanguageModel, training: TrainingSettings, n_lanes: int, dtype: torch.dtype
-) -> Optional[str]:
+) -> List[str]:
     """Capture the forward and backward pass of the LSTMs as CUDA graphs, for windows of
     this process's lanes.
 
     n_lanes (int): Number of lanes of this process.
-    RETURNS (Optional[str]): Why there is no graph, if the settings do not allow one.
+    RETURNS (List[str]): Why there is no graph, if the settings ask for one but do not
+        allow it.
     RAISES: TrainingError if the GPU cannot capture it.
     """
+    if not training.cuda_graph:
+        return []
     if training.accumulate_gradient > 1:
         # Replayed twice before an update, a graph would overwrite its own gradients.
-        return (
+        return [
             "Steps are slower because they are not captured as a CUDA graph, which "
             f"needs training.accumulate_gradient = 1; it is "
             f"{training.accumulate_gradient}."
-        )
+        ]
     try:
         model.capture(training.unroll_steps, n_lanes, training.dropout, dtype)
     except torch.cuda.OutOfMemoryError:
@@ -249,4 +252,4 @@ def capture_steps(
     silence = getattr(graph, "set_warn_on_accumulate_grad_stream_mismatch", None)
     if silence is not None:
         silence(False)
-    return None
+    return []

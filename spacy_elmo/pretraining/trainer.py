@@ -1,20 +1,20 @@
-"""The training loop, and the hooks into it."""
+"""The training loop."""
 
 import signal
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence
+from typing import Any, Generator, Iterator, List, Optional, Sequence
 
 import torch
-from torch import Tensor
 
 from ..bilm import BiLM
 from ..bilm.backends import cpu as kernels
-from ..bilm.lstm import LSTMState
 from ..bilm.precision import resolve_precision
-from ..bilm.softmax import FullSoftmax, SampledSoftmax, make_output_layer
+from ..bilm.softmax import SampledSoftmax
 from ..files import recover_folder
 from ..lock import lock_folder
+from .callback import Callback
+from .checkpointer import Checkpointer
 from .data.batches import Batch, Batches
 from .data.corpus import Corpus, load_corpus
 from .data.lanes import Lanes
@@ -23,12 +23,10 @@ from .data.prefetch import stream_batches
 from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
-from .initialize import hash_weights, make_bilm
-from .language_model import LanguageModel
+from .initialize import add_output_layer, hash_weights, make_bilm
 from .optimizers import Optimizer, clip
-from .output import checkpoints
 from .output.curves import plot_curves
-from .output.log import LOG, DevRecord
+from .output.log import LOG
 from .output.model_folder import write_model
 from .output.reporter import Reporter
 from .progress import Progress
@@ -38,7 +36,6 @@ from .signals import Interrupted, StopSignals
 from .step import (
     ResultQueue,
     StepOutput,
-    StepResult,
     TrainingError,
     capture_steps,
     check_finite,
@@ -60,7 +57,7 @@ def pretrain(
     *,
     gpu_id: int = -1,
     show: bool = True,
-    callbacks: Sequence["Callback"] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train a biLM, or resume a run that stopped early.
 
@@ -104,7 +101,7 @@ class Trainer:
         *,
         group: Optional[Group] = None,
         show: bool = True,
-        callbacks: Sequence["Callback"] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         training = settings.training
         self.settings, self.training = settings, training
@@ -118,7 +115,9 @@ class Trainer:
         bilm = make_bilm(settings)
         with torch.random.fork_rng(devices=[]):
             self.corpus = self.load_corpus(bilm)
-        self.model = self.make_model(bilm)
+        self.model = add_output_layer(
+            bilm, self.corpus.vocabulary, settings.softmax
+        ).to(self.group.device)
         self.dtype = resolve_precision(training.precision, self.group.device)
         self.optimizer = Optimizer(self.model, training.optimizer)
         self.average = WeightAverage(self.model, training.ema_decay)
@@ -141,7 +140,19 @@ class Trainer:
         self.state = self.model.zero_state(self.n_own_lanes)
         identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
         self.progress = Progress.new(settings, identity)
-        self.resume()
+        self.checkpointer = Checkpointer(
+            self.output / "checkpoints",
+            self.model,
+            self.optimizer,
+            self.average,
+            group=self.group,
+            own_lanes=self.own_lanes,
+        )
+        resumed = self.checkpointer.resume(
+            self.progress, self.lanes.steps_per_epoch, self.notes.append
+        )
+        if resumed is not None:
+            self.progress, self.state = resumed
         self.results = ResultQueue(self.group.device)
         self.signals = StopSignals()
         self.stop_requested = False
@@ -166,16 +177,6 @@ class Trainer:
             show=self.show,
             say=self.notes.append,
         )
-
-    def make_model(self, bilm: BiLM) -> LanguageModel:
-        """The network with a new output layer, on this process's device."""
-        vocabulary, width = self.corpus.vocabulary, bilm.config.projection_dim
-        softmax = make_output_layer(
-            len(vocabulary), width, **self.settings.softmax.to_dict()
-        )
-        if isinstance(softmax, FullSoftmax):
-            softmax.start_from(vocabulary.counts)
-        return LanguageModel(bilm, softmax).to(self.group.device)
 
     def make_batches(self) -> Batches:
         """The batches of this process, by step."""
@@ -225,26 +226,23 @@ class Trainer:
             self.draw_curves()
 
     def start(self) -> None:
-        """Report the notes from loading, and capture steps on a GPU."""
-        for name in ("model-best", "model-last"):
-            if self.group.is_first:
+        """Prepare the first step: capture steps on a GPU, report the notes so far and
+        start the clock."""
+        if self.group.is_first:
+            for name in ("model-best", "model-last"):
                 recover_folder(self.output / name)
-        for note in self.notes:
-            self.reporter.say(note)
-        device = self.group.device
-        if self.training.cuda_graph and device.type == "cuda":
-            missing = capture_steps(
+        if self.group.device.type == "cuda":
+            self.notes += capture_steps(
                 self.model, self.training, self.n_own_lanes, self.dtype
             )
-            if missing:
-                self.reporter.say(missing)
-        missing = kernels.why_absent() if device.type == "cpu" else None
-        if missing:
-            self.reporter.say(
+        elif missing := kernels.why_absent():
+            self.notes.append(
                 f"Training is slower without compiled kernels: {missing}."
             )
         if self.is_finished():
-            self.reporter.say(f"Training already ended at step {self.progress.step}.")
+            self.notes.append(f"Training already ended at step {self.progress.step}.")
+        for note in self.notes:
+            self.reporter.say(note)
         self.clock = self.progress.start_clock()
 
     def steps(self) -> Generator[List[Batch], None, None]:
@@ -312,7 +310,7 @@ class Trainer:
             self.progress.add(result, n_words)
             if self.progress.unlogged_steps >= self.training.log_frequency:
                 steps_per_epoch = self.lanes.steps_per_epoch
-                record = self.progress.record(steps_per_epoch, self.clock())
+                record = self.progress.train_record(steps_per_epoch, self.clock())
                 self.reporter.train(record)
             self.stop_requested |= result.stop_requests > 0
             self.notify("after_step", result)
@@ -365,16 +363,8 @@ class Trainer:
             self.progress.evaluated(perplexities, best=is_best)
         finally:
             self.reporter.dev(
-                DevRecord(
-                    step=self.progress.step,
-                    epoch=self.progress.step / self.lanes.steps_per_epoch,
-                    forward_perplexity=perplexities.forward,
-                    backward_perplexity=perplexities.backward,
-                    perplexity=perplexities.mean,
-                    oov_rate=perplexities.oov_rate,
-                    n_words=perplexities.n_words,
-                    seconds=seconds,
-                    best=is_best,
+                self.progress.dev_record(
+                    perplexities, self.lanes.steps_per_epoch, seconds, best=is_best
                 )
             )
 
@@ -393,17 +383,16 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, and remove old checkpoints."""
-        tensors = self.state_dict()
+        tensors = self.checkpointer.tensors(self.state)
         if not self.group.is_first:
             return
-        folder, step = self.output / "checkpoints", self.progress.step
         must_succeed = self.stop_requested or self.is_finished()
         with self.writing("checkpoint", must_succeed):
             self.notify("before_checkpoint")
             self.progress.seconds = self.clock()
-            path = checkpoints.save(folder, step, tensors, self.progress.to_meta())
-            best_step = self.progress.best_step
-            checkpoints.prune(folder, self.training.keep_checkpoints, best_step)
+            path = self.checkpointer.save(
+                tensors, self.progress, keep=self.training.keep_checkpoints
+            )
             self.notify("after_checkpoint", path)
 
     def export(
@@ -476,111 +465,6 @@ class Trainer:
         """Call a hook of each callback."""
         for callback in self.callbacks:
             getattr(callback, hook)(self, *arguments)
-
-    # Checkpoints
-
-    def state_dict(self) -> Dict[str, Tensor]:
-        """All tensors of a checkpoint. Every process must call this, as the LSTM state
-        is gathered from all of them."""
-        tensors = {
-            f"model.{name}": value for name, value in self.model.state_dict().items()
-        }
-        for name, value in self.optimizer.state_dict().items():
-            tensors[f"optimizer.{name}"] = value
-        for name, value in self.average.state_dict().items():
-            tensors[f"average.{name}"] = value
-        for number, layer in enumerate(self.state):
-            tensors[f"state.{number}.hidden"] = self.group.gather_lanes(layer.hidden)
-            tensors[f"state.{number}.cell"] = self.group.gather_lanes(layer.cell)
-        return tensors
-
-    def load_state_dict(self, tensors: Dict[str, Tensor]) -> None:
-        """The inverse of `state_dict`, for any number of processes."""
-
-        def section(prefix: str) -> Dict[str, Tensor]:
-            names = [name for name in tensors if name.startswith(prefix)]
-            return {name[len(prefix) :]: tensors[name] for name in names}
-
-        self.model.load_state_dict(section("model."))
-        self.optimizer.load_state_dict(section("optimizer."))
-        note = self.average.load_state_dict(section("average."))
-        if note:
-            self.notes.append(note)
-        state = section("state.")
-        self.state = [
-            LSTMState(
-                *(
-                    state[f"{number}.{name}"][:, self.own_lanes]
-                    .clone()
-                    .to(self.model.device)
-                    for name in ("hidden", "cell")
-                )
-            )
-            for number in range(self.model.bilm.config.n_layers)
-        ]
-
-    def resume(self) -> None:
-        """Load the newest checkpoint, if there is one. The first process chooses it."""
-        folder = self.output / "checkpoints"
-        loaded: List[checkpoints.Checkpoint] = []
-
-        def choose() -> Optional[int]:
-            newest = checkpoints.load_newest(folder, self.notes.append)
-            if newest is not None:
-                loaded.append(newest)
-            return newest and newest.step
-
-        step = self.group.from_first(choose)
-        if step is None:
-            return
-        checkpoint = loaded[0] if loaded else checkpoints.load_step(folder, step)
-        try:
-            steps_per_epoch = self.lanes.steps_per_epoch
-            self.progress = self.progress.resumed(checkpoint, steps_per_epoch)
-            self.load_state_dict(checkpoint.tensors)
-        except (AttributeError, KeyError, TypeError, RuntimeError) as error:
-            raise TrainingError(
-                f"{folder}: expected checkpoints of this run, found step {step} with "
-                f"other contents ({error!r}). Restore a copy, or name another output "
-                "folder to start over."
-            ) from error
-
-
-class Callback:
-    """A hook into a run, to extend it, observe it, or inject faults in tests. Its
-    methods do nothing: override those that you need and pass an instance to
-    `pretrain(..., callbacks=[...])` or to `Trainer`.
-
-    Callbacks run in order, in every process, on the training thread. An exception ends
-    the run like a crash: run the same command again to resume from the last checkpoint.
-    A callback keeps its own state, which is not part of a checkpoint.
-    """
-
-    def before_step(self, trainer: Trainer) -> None:
-        """A step is about to start; `trainer.progress.step` steps are done."""
-
-    def after_backward(self, trainer: Trainer, output: StepOutput) -> None:
-        """Gradients are summed over all processes, but not yet clipped or applied."""
-
-    def after_step(self, trainer: Trainer, result: StepResult) -> None:
-        """The result of a step has arrived, on a GPU a few steps after that step."""
-
-    def after_evaluation(self, trainer: Trainer, perplexities: Perplexities) -> None:
-        """The held-out text has been scored; the model is not exported yet."""
-
-    def before_checkpoint(self, trainer: Trainer) -> None:
-        """A checkpoint is about to be written. Only the first process writes, and only
-        there is this called. An OSError counts as a failure to write."""
-
-    def after_checkpoint(self, trainer: Trainer, folder: Path) -> None:
-        """A checkpoint is complete, and old ones were removed (first process only)."""
-
-    def before_export(self, trainer: Trainer, name: str) -> None:
-        """`name`, "model-best" or "model-last", is about to be written (first process
-        only). An OSError counts as a failure to write."""
-
-    def after_export(self, trainer: Trainer, folder: Path) -> None:
-        """A model folder is complete (first process only)."""
 
 
 def _is_due(step: int, frequency: int) -> bool:

@@ -85,7 +85,7 @@ def test_a_checkpoint_restores_everything(
     assert resumed.unlogged_steps == 3
     resumed.add(result_of(lanes, 3), 24)
     progress.add(result_of(lanes, 3), 24)
-    assert resumed.record(9, 5.0) == progress.record(9, 5.0)
+    assert resumed.train_record(9, 5.0) == progress.record(9, 5.0)
 
 
 def checkpoint_of(progress: Progress) -> Checkpoint:
@@ -153,7 +153,7 @@ def test_a_record_averages_the_steps_since_the_last(
 ) -> None:
     for step in range(3):
         progress.add(result_of(lanes, step), 24)
-    record = progress.record(steps_per_epoch=2, seconds=6.0)
+    record = progress.train_record(steps_per_epoch=2, seconds=6.0)
     assert record._asdict() == {
         "step": 3,
         "epoch": 1.5,
@@ -168,14 +168,14 @@ def test_a_record_averages_the_steps_since_the_last(
     }
     assert progress.unlogged_steps == 0
     progress.add(result_of(lanes, 10), 24)
-    record = progress.record(2, 7.0)
+    record = progress.train_record(2, 7.0)
     assert (record.step, record.loss, record.words) == (11, 15.0, 96)
     assert record.words_per_second == pytest.approx(24.0)
 
 
 def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:
     progress.add(result_of(lanes), 24)
-    assert progress.record(2, 0.0).words_per_second > 0
+    assert progress.train_record(2, 0.0).words_per_second > 0
 
 
 # Evaluations

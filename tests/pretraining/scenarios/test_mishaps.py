@@ -12,9 +12,10 @@ import pytest
 import torch
 from helpers import runs
 
+from spacy_elmo.pretraining.callback import Callback
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.step import StepOutput, TrainingError
-from spacy_elmo.pretraining.trainer import Callback, Trainer, pretrain
+from spacy_elmo.pretraining.trainer import Trainer, pretrain
 
 LONG: runs.Values = {"training": {"max_steps": 20, "eval_frequency": 0}}
 NO_DEV: runs.Values = {"corpus": {"dev": None}}

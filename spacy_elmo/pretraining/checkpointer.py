@@ -1,0 +1,130 @@
+"""Saves and resumes a run: which tensors a checkpoint holds, and who writes and reads
+it. `output.checkpoints` has its files."""
+
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
+
+from torch import Tensor
+
+from ..bilm.lstm import LSTMState
+from .distributed import Group
+from .language_model import LanguageModel, State
+from .optimizers import Optimizer
+from .output import checkpoints
+from .progress import Progress
+from .step import TrainingError
+from .weight_average import WeightAverage
+
+
+class Checkpointer:
+    """Saves and loads the checkpoints of a run.
+
+    folder (Path): Folder of all checkpoints.
+    model (LanguageModel): The model.
+    optimizer (Optimizer): Its optimizer.
+    average (WeightAverage): The average of its weights.
+    group (Group): The processes that train together.
+    own_lanes (slice): The lanes of this process.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: LanguageModel,
+        optimizer: Optimizer,
+        average: WeightAverage,
+        *,
+        group: Group,
+        own_lanes: slice,
+    ) -> None:
+        self.folder = folder
+        self.model, self.optimizer, self.average = model, optimizer, average
+        self.group, self.own_lanes = group, own_lanes
+
+    def tensors(self, state: State) -> Dict[str, Tensor]:
+        """All tensors of a checkpoint. Every process must call this, as the LSTM state
+        is gathered from all of them.
+
+        state (State): LSTM state of this process's lanes.
+        """
+        tensors = {}
+        for section, part in (
+            ("model", self.model),
+            ("optimizer", self.optimizer),
+            ("average", self.average),
+        ):
+            for name, value in part.state_dict().items():
+                tensors[f"{section}.{name}"] = value
+        for number, layer in enumerate(state):
+            tensors[f"state.{number}.hidden"] = self.group.gather_lanes(layer.hidden)
+            tensors[f"state.{number}.cell"] = self.group.gather_lanes(layer.cell)
+        return tensors
+
+    def save(
+        self, tensors: Dict[str, Tensor], progress: Progress, *, keep: int
+    ) -> Path:
+        """Write a checkpoint, in the first process, and remove old ones.
+
+        keep (int): Number of newest checkpoints to keep, next to that of the best
+            model.
+        RETURNS (Path): The folder of the checkpoint.
+        RAISES: OSError if it cannot be written.
+        """
+        path = checkpoints.save(self.folder, progress.step, tensors, progress.to_meta())
+        checkpoints.prune(self.folder, keep, progress.best_step)
+        return path
+
+    def resume(
+        self, progress: Progress, steps_per_epoch: int, say: Callable[[str], None]
+    ) -> Optional[Tuple[Progress, State]]:
+        """Load the newest checkpoint, which the first process chooses.
+
+        progress (Progress): Progress of a new run with the present settings.
+        steps_per_epoch (int): Number of steps of an epoch.
+        say (Callable[[str], None]): Called with messages for the user.
+        RETURNS (Optional[Tuple[Progress, State]]): The progress, and the LSTM state of
+            this process's lanes; None if there is no checkpoint.
+        RAISES: TrainingError if the checkpoint is of a different run.
+        """
+        newest: List[checkpoints.Checkpoint] = []
+
+        def choose() -> Optional[int]:
+            checkpoint = checkpoints.load_newest(self.folder, say)
+            newest.extend([checkpoint] if checkpoint else [])
+            return checkpoint and checkpoint.step
+
+        step = self.group.from_first(choose)
+        if step is None:
+            return None
+        checkpoint = newest[0] if newest else checkpoints.load_step(self.folder, step)
+        try:
+            progress = progress.resumed(checkpoint, steps_per_epoch)
+            return progress, self._load(checkpoint.tensors, say)
+        except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+            raise TrainingError(
+                f"{self.folder}: expected checkpoints of this run, found step {step} "
+                f"with other contents ({error!r}). Restore a copy, or name another "
+                "output folder to start over."
+            ) from error
+
+    def _load(self, tensors: Dict[str, Tensor], say: Callable[[str], None]) -> State:
+        """The inverse of `tensors`, for any number of processes."""
+
+        def section(prefix: str) -> Dict[str, Tensor]:
+            names = [name for name in tensors if name.startswith(prefix)]
+            return {name[len(prefix) :]: tensors[name] for name in names}
+
+        self.model.load_state_dict(section("model."))
+        self.optimizer.load_state_dict(section("optimizer."))
+        note = self.average.load_state_dict(section("average."))
+        if note:
+            say(note)
+
+        def own(name: str) -> Tensor:
+            lanes = tensors[f"state.{name}"][:, self.own_lanes]
+            return lanes.clone().to(self.model.device)
+
+        return [
+            LSTMState(own(f"{number}.hidden"), own(f"{number}.cell"))
+            for number in range(self.model.bilm.config.n_layers)
+        ]
