@@ -145,20 +145,18 @@ def write_json(path: PathLike, value: Any) -> None:
     write_bytes(path, (text + "\n").encode("utf8", errors="backslashreplace"))
 
 
-def hash_files(files: Sequence[Path]) -> str:
-    """Hash the contents of files, in the given order. Their names do not matter."""
+def hash_files(paths: Sequence[PathLike]) -> str:
+    """Hash the contents of files, in the given order. Their names do not matter. A
+    folder counts as all files below it, in the order of their paths."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(str(path.stat().st_size).encode())
-            while block := file.read(1 << 20):
-                digest.update(block)
+    for path in map(Path, paths):
+        below = sorted(name for name in path.rglob("*") if name.is_file())
+        for name in below if path.is_dir() else [path]:
+            with name.open("rb") as file:
+                digest.update(str(name.stat().st_size).encode())
+                while block := file.read(1 << 20):
+                    digest.update(block)
     return digest.hexdigest()
-
-
-def hash_folder(folder: Path) -> str:
-    """Hash the contents of all files below a folder, in the order of their paths."""
-    return hash_files(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
 def part_path(path: Path) -> Path:

@@ -131,7 +131,7 @@ def _list_occurrences(
     if not listed.first:
         raise ValueError(
             f"{word!r}: expected a word of the text, found it in none of the "
-            f"{listed.n_sentences:,} sentences ({_describe(tokenization)}). Give a "
+            f"{listed.n_sentences:,} sentences ({tokenization.describe()}). Give a "
             "word as the tokenizer splits it."
         )
     _print_occurrences(word, listed)
@@ -197,7 +197,7 @@ def _find_query(
     if not 1 <= nth <= len(found):
         raise ValueError(
             f"{option}: expected a sentence with at least {nth} occurrences of {word!r}"
-            f" (--nth), found {len(found)} in {shown} ({_describe(tokenization)})."
+            f" (--nth), found {len(found)} in {shown} ({tokenization.describe()})."
         )
     return found[nth - 1]
 
@@ -217,7 +217,7 @@ def _print_neighbors(
     query: "Occurrence", result: "Neighbors", layer: str, tokenization: "Tokenization"
 ) -> None:
     msg.divider(
-        f"Layer {layer}, {result.n_compared:,} words ({_describe(tokenization)})"
+        f"Layer {layer}, {result.n_compared:,} words ({tokenization.describe()})"
     )
     if not result.nearest:
         msg.warn("The text has no other occurrence to compare with")
@@ -232,10 +232,6 @@ def _print_neighbors(
         aligns=("r", "r", "l"),
         max_col=_MAX_COLUMN,
     )
-
-
-def _describe(tokenization: "Tokenization") -> str:
-    return f"tokenizer: {tokenization.tokenizer}, sentences: {tokenization.sentences}"
 
 
 def _mark(occurrence: "Occurrence") -> str:

@@ -6,9 +6,8 @@ from typing import Annotated, Optional
 import typer
 from wasabi import msg
 
-from ._docs import read_docs
+from ._input import Input, InputArgument
 from ._util import (
-    TEXT_HELP,
     BatchTokensOption,
     ForceOption,
     GPUOption,
@@ -17,22 +16,14 @@ from ._util import (
     SentencesOption,
     TextFieldOption,
     TokenizerOption,
-    choose_tokenization,
     command,
     progress_bar,
     weights_paths,
 )
 
-MAX_WORDS = 1024
-"""Maximum length of a sentence of a text. Longer ones are text whose boundaries were
-missed, and are split, which bounds memory."""
-
 
 def score_cli(
-    text: Annotated[
-        str,
-        typer.Argument(metavar="IN", help=f"{TEXT_HELP}. Or docs: a .spacy file"),
-    ],
+    text: InputArgument,
     output: Annotated[
         Path,
         typer.Argument(metavar="OUT", help="Output file (.csv, .jsonl or .parquet)"),
@@ -70,46 +61,33 @@ def score_cli(
     from ..formats.output_layer import hash_model
     from ..parts import open_parts
     from ..pretraining.distributed import Group
-    from ..scoring.score_file import identify, select_format, write_scores
+    from ..scoring.score_file import select_format, write_scores
     from ..scoring.scorer import Scorer
-    from ..text.documents import read_documents
+    from ..text.documents import identify
     from ..text.tokenization import weights_folder
 
     with command():
         select_format(output)
         paths = weights_paths(model)
-        is_docbin = Path(text).suffix == ".spacy"
-        if is_docbin and (tokenizer or sentences):
-            raise ValueError(
-                f"{text}: expected no --tokenizer and no --sentences, because docs are "
-                "tokenized already. Remove them."
-            )
-        tokenization = choose_tokenization(paths, tokenizer, sentences, text_field)
+        source = Input(text, paths, tokenizer, sentences, text_field)
         scorer = Scorer.load(",".join(paths)).to(Group.join(gpu_id).device)
         settings = {
             "weights": hash_model(weights_folder(paths[0])),
-            "tokenizer": None if is_docbin else tokenization.tokenizer,
+            "tokenizer": source.tokenizer,
             "bits": bits,
             "precision": precision.value,
         }
         with (
             open_parts(output, settings, identify, force=force) as parts,
-            progress_bar("docs" if is_docbin else "B") as progress,
+            progress_bar(source.unit) as progress,
         ):
             if parts.n_items:
                 msg.info(f"Resuming after {parts.n_items:,} sentences")
-            stream = (
-                read_docs(Path(text), progress)
-                if is_docbin
-                else read_documents(
-                    tokenization, [text], max_words=MAX_WORDS, progress=progress
-                )
-            )
             n_sentences = write_scores(
                 output,
                 parts,
                 scorer,
-                stream,
+                source.read(progress),
                 bits=bits,
                 batch_tokens=batch_tokens,
                 precision=precision.value,

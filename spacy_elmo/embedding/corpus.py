@@ -1,7 +1,6 @@
 """A corpus -> blocks of vectors, written in parts."""
 
 from collections import deque
-from pathlib import Path
 from typing import Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
@@ -22,12 +21,6 @@ class Written(NamedTuple):
 
     n_sentences: int
     n_words: int
-
-
-def identify(sentence: DocumentSentence) -> bytes:
-    """Return what identifies a sentence of the input: its place and its words."""
-    place = f"{sentence.document} {sentence.sentence}"
-    return "\0".join([place, *sentence.words]).encode("utf8", "surrogatepass")
 
 
 def write_parts(
@@ -128,13 +121,3 @@ def _convert(array: np.ndarray, dtype: str) -> np.ndarray:
             f"{np.abs(array).max():g}. Write float32 instead, without --half."
         )
     return converted
-
-
-def hash_weights(paths: List[str]) -> str:
-    """Hash the files of weights."""
-    from ..files import hash_files, hash_folder
-
-    folder = Path(paths[0])
-    if folder.is_dir():
-        return hash_folder(folder)
-    return hash_files([Path(path) for path in paths])

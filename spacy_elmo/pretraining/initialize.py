@@ -1,19 +1,15 @@
 """The network at the start of a run: random, or from pretrained weights."""
 
-from pathlib import Path
-from typing import Dict
-
 import torch
 
 from ..bilm import BiLM
 from ..bilm.softmax import FullSoftmax, make_output_layer
-from ..files import hash_files
 from ..formats import load_bilm
 from ..formats.hdf5 import import_h5py
 from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
 from .language_model import LanguageModel
-from .settings import InitializeSettings, PretrainSettings, SoftmaxSettings
+from .settings import PretrainSettings, SoftmaxSettings
 from .step import TrainingError
 
 
@@ -54,15 +50,3 @@ def add_output_layer(
     if isinstance(softmax, FullSoftmax):
         softmax.start_from(vocabulary.counts)
     return LanguageModel(bilm, softmax)
-
-
-def hash_weights(settings: InitializeSettings) -> Dict[str, str]:
-    """Hash the initial weights, which a resumed run must find unchanged.
-
-    RETURNS (Dict[str, str]): The hash by the name of the setting; {} without weights.
-    """
-    paths = [Path(path) for path in settings.weights or ()]
-    files = [path for path in paths if path.is_file()]
-    for folder in paths:
-        files += sorted(path for path in folder.rglob("*") if path.is_file())
-    return {"initialize.weights": hash_files(files)} if files else {}

@@ -11,7 +11,7 @@ from ..bilm import BiLM
 from ..bilm.backends import cpu as kernels
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import SampledSoftmax
-from ..files import recover_folder
+from ..files import hash_files, recover_folder
 from ..lock import lock_folder
 from .callback import Callback
 from .checkpointer import Checkpointer
@@ -23,7 +23,7 @@ from .data.prefetch import stream_batches
 from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
 from .evaluation import Perplexities, evaluate
-from .initialize import add_output_layer, hash_weights, make_bilm
+from .initialize import add_output_layer, make_bilm
 from .optimizers import Optimizer, clip
 from .output.curves import plot_curves
 from .output.log import LOG
@@ -138,7 +138,9 @@ class Trainer:
             training.max_steps, training.max_epochs, self.lanes.steps_per_epoch
         )
         self.state = self.model.zero_state(self.n_own_lanes)
-        identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
+        identity = self.corpus.identity()
+        if settings.initialize.weights:
+            identity["initialize.weights"] = hash_files(settings.initialize.weights)
         self.progress = Progress.new(settings, identity)
         self.checkpointer = Checkpointer(
             self.output / "checkpoints",

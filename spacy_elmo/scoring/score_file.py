@@ -104,12 +104,6 @@ def write_scores(
     return parts.n_items
 
 
-def identify(sentence: DocumentSentence) -> bytes:
-    """Return what identifies a sentence of the input: its place and its words."""
-    place = f"{sentence.document} {sentence.sentence} {sentence.indices[0]}"
-    return "\0".join([place, *sentence.words]).encode("utf8", "surrogatepass")
-
-
 def make_table(
     sentences: Sequence[DocumentSentence], scores: Sequence[SentenceScores]
 ) -> Table:

@@ -22,6 +22,12 @@ class DocumentSentence(NamedTuple):
     indices: Sequence[int]
 
 
+def identify(sentence: DocumentSentence) -> bytes:
+    """Return what identifies a sentence of the input: its place and its words."""
+    place = f"{sentence.document} {sentence.sentence} {sentence.indices[0]}"
+    return "\0".join([place, *sentence.words]).encode("utf8", "surrogatepass")
+
+
 class SentenceCounter:
     """Numbers the sentences of consecutive documents."""
 

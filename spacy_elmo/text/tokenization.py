@@ -16,7 +16,7 @@ from typing import (
     Union,
 )
 
-from ..files import hash_folder, write_json
+from ..files import hash_files, write_json
 from .files import TEXT_FIELD, CorpusError, find_files, read_chunks
 from .tokenizers import LINES, WHITESPACE, Tokenizer, is_language, make_tokenizer
 
@@ -52,6 +52,10 @@ class Tokenization(NamedTuple):
         """What is stored with weights and shards."""
         return {"tokenizer": self.tokenizer, "sentences": self.sentences}
 
+    def describe(self) -> str:
+        """What commands print."""
+        return f"tokenizer: {self.tokenizer}, sentences: {self.sentences}"
+
     def make_tokenizer(self) -> Tokenizer:
         """Load the tokenizer. See `tokenizers.make_tokenizer`."""
         return make_tokenizer(self.tokenizer, self.sentences)
@@ -59,7 +63,7 @@ class Tokenization(NamedTuple):
     def hash_pipeline(self) -> Optional[str]:
         """The hash of the pipeline's files, or None if no path names the pipeline."""
         if self.pipeline_hash is None and Path(self.tokenizer).is_dir():
-            return hash_folder(Path(self.tokenizer))
+            return hash_files([self.tokenizer])
         return self.pipeline_hash
 
     def has_tokenizer_of(self, other: "Tokenization") -> bool:
@@ -88,7 +92,7 @@ class Tokenization(NamedTuple):
             ) from error
 
         if not is_language(name) and Path(name).is_dir():
-            return f"spacy {spacy.__version__} {hash_folder(Path(name))}"
+            return f"spacy {spacy.__version__} {hash_files([name])}"
         return f"spacy {spacy.__version__} {name} {get_package_version(name)}"
 
     def read_sentences(

@@ -16,9 +16,9 @@ from helpers.kills import kill_everywhere
 
 from spacy_elmo import BiLM
 from spacy_elmo.embedding.columns import select_columns
-from spacy_elmo.embedding.corpus import identify, write_parts
+from spacy_elmo.embedding.corpus import write_parts
 from spacy_elmo.parts import open_dataset
-from spacy_elmo.text.documents import DocumentSentence
+from spacy_elmo.text.documents import DocumentSentence, identify
 
 WORDS = ["a", "few", "words", "of", "a", "short", "text"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from spacy_elmo.parts import open_parts
 from spacy_elmo.scoring import score_file
-from spacy_elmo.scoring.score_file import COLUMNS, identify, write_scores
-from spacy_elmo.text.documents import SentenceCounter
+from spacy_elmo.scoring.score_file import COLUMNS, write_scores
+from spacy_elmo.text.documents import SentenceCounter, identify
 
 from .test_scorer import SENTENCES, make_scorer
 
