@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..bilm import BiLM
     from ..text.tokenization import Tokenization
+    from ..text.tokenizers import Tokenizer
 
 TEXT_HELP = (
     "Plain text or JSON lines, compressed or not (.gz, .xz, .bz2, .zst): a file, a "
@@ -214,8 +215,13 @@ def progress_bar(unit: str = "B") -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def read_text(
-    text: List[str], tokenization: "Tokenization"
+    text: List[str],
+    tokenization: "Tokenization",
+    tokenize: Optional["Tokenizer"] = None,
 ) -> Iterator[Iterator[List[str]]]:
-    """Stream the sentences of text files, with a progress bar on a terminal."""
+    """Stream the sentences of text files, with a progress bar on a terminal.
+
+    tokenize (Optional[Tokenizer]): The tokenizer, if it is loaded already.
+    """
     with progress_bar() as progress:
-        yield tokenization.read_sentences(text, progress)
+        yield tokenization.read_sentences(text, progress, tokenize)

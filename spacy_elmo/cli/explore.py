@@ -22,7 +22,6 @@ from ._util import (
 )
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
     from spacy.language import Language
 
     from ..text.tokenization import Tokenization
@@ -89,12 +88,22 @@ def explore_cli(
     """
     with command():
         _check_extra()
+        from ..pretraining.distributed import Group
         from ..visual.explore import server
+        from ..visual.explore.app import create_app
+        from ..visual.explore.corpus import SHIPPED, Corpus
+        from ..visual.explore.explorer import Explorer
 
         # Before anything slow is loaded, because the port may be in use.
         with server.listen(host, port) as listener:
-            loaded, tokenization = _load(model, tokenizer, sentences, text_field)
-            app = _make_app(loaded, tokenization, text, max_words, gpu_id, host)
+            loaded, tokenization, nlp = _load(model, tokenizer, sentences, text_field)
+            tokenize = tokenization.make_tokenizer(nlp)
+            (loaded.scorer or loaded.bilm).to(Group.join(gpu_id).device)
+            with read_text(text or [str(SHIPPED)], tokenization, tokenize) as stream:
+                name = " ".join(text) if text else "ambiguous words"
+                corpus = Corpus(stream, name, max_words, is_shipped=not text)
+            explorer = Explorer(loaded, corpus, tokenize)
+            app = create_app(explorer, server.host_names(host))
             msg.good(f"Serving on {server.address_of(listener)}")
             msg.text("Press Ctrl+C to stop")
             sys.stdout.flush()  # before it runs for hours, if this is a pipe
@@ -113,19 +122,24 @@ def _load(
     tokenizer: Optional[str],
     sentences: Optional[str],
     text_field: str,
-) -> Tuple["Model", "Tokenization"]:
-    """Load weights or a pipeline, and choose how text is tokenized."""
+) -> Tuple["Model", "Tokenization", Optional["Language"]]:
+    """Load weights or a pipeline, and choose how text is tokenized. The pipeline is
+    returned if it is the tokenizer."""
     from ..text.tokenization import Tokenization
 
     nlp = None if model is None else load_pipeline(model)
     if nlp is None or model is None:
         paths = weights_paths(model)
         loaded = _load_weights(paths, ",".join(paths) if model else SHIPPED_WEIGHTS)
-        return loaded, choose_tokenization(paths, tokenizer, sentences, text_field)
+        return (
+            loaded,
+            choose_tokenization(paths, tokenizer, sentences, text_field),
+            None,
+        )
     tokenization = Tokenization(
         tokenizer or model, sentences or "lines", text_field=text_field
     )
-    return _from_pipeline(model, nlp), tokenization
+    return _from_pipeline(model, nlp), tokenization, None if tokenizer else nlp
 
 
 def _load_weights(paths: List[str], name: str) -> "Model":
@@ -172,34 +186,3 @@ def _from_pipeline(name: str, nlp: "Language") -> "Model":
     scorer = elmos[0].scorer if elmos else None
     bilm = bilms[0] if scorer is None else scorer.bilm
     return Model(name, bilm, scorer, NO_SCORES.format(name), mixes, no_mixes)
-
-
-def _make_app(
-    loaded: "Model",
-    tokenization: "Tokenization",
-    text: Optional[List[str]],
-    max_words: int,
-    gpu_id: int,
-    host: str,
-) -> "FastAPI":
-    """Read and encode the text, and make the application."""
-    from ..pretraining.distributed import Group
-    from ..visual.explore.app import create_app
-    from ..visual.explore.corpus import SHIPPED, Corpus
-    from ..visual.explore.explorer import Explorer
-    from ..visual.explore.server import host_names
-
-    device = Group.join(gpu_id).device
-    (loaded.scorer or loaded.bilm).to(device)
-    with read_text(text or [str(SHIPPED)], tokenization) as stream:
-        corpus = Corpus(
-            stream,
-            " ".join(text) if text else "ambiguous words",
-            max_words=max_words,
-            is_shipped=not text,
-        )
-    tokenize = tokenization.make_tokenizer()
-    explorer = Explorer(
-        loaded, corpus, lambda typed: list(tokenize([typed.strip()]).sentences())
-    )
-    return create_app(explorer, host_names(host))

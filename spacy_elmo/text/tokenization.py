@@ -56,9 +56,9 @@ class Tokenization(NamedTuple):
         """What commands print."""
         return f"tokenizer: {self.tokenizer}, sentences: {self.sentences}"
 
-    def make_tokenizer(self) -> Tokenizer:
+    def make_tokenizer(self, nlp: Any = None) -> Tokenizer:
         """Load the tokenizer. See `tokenizers.make_tokenizer`."""
-        return make_tokenizer(self.tokenizer, self.sentences)
+        return make_tokenizer(self.tokenizer, self.sentences, nlp)
 
     def hash_pipeline(self) -> Optional[str]:
         """The hash of the pipeline's files, or None if no path names the pipeline."""
@@ -99,6 +99,7 @@ class Tokenization(NamedTuple):
         self,
         paths: Sequence[Union[str, Path]],
         progress: Optional[Callable[[int, int], None]] = None,
+        tokenize: Optional[Tokenizer] = None,
     ) -> Iterator[List[str]]:
         """Stream the sentences of text files. Empty lines are skipped.
 
@@ -106,12 +107,13 @@ class Tokenization(NamedTuple):
             `find_files`.
         progress (Optional[Callable]): Called with the number of bytes read since the
             last call, and the total.
+        tokenize (Optional[Tokenizer]): The tokenizer, if it is loaded already.
         YIELDS (List[str]): The words of a sentence.
         RAISES: CorpusError if the text cannot be read or contains no words, ValueError
             if the tokenizer cannot be loaded.
         """
         files = find_files(paths)
-        tokenize = self.make_tokenizer()
+        tokenize = tokenize or self.make_tokenizer()
         total = sum(path.stat().st_size for path in files)
         is_empty = True
         for chunk in read_chunks(files, CHUNK_CHARS, self.text_field):

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -38,7 +38,7 @@ Tokenizer = Callable[[Sequence[str]], Tokenized]
 """Tokenizes lines of text. Empty lines separate documents."""
 
 
-def make_tokenizer(name: str, sentences: str) -> Tokenizer:
+def make_tokenizer(name: str, sentences: str, nlp: Any = None) -> Tokenizer:
     """Create a tokenizer.
 
     name (str): "whitespace" for text that is already tokenized, a language code ("en")
@@ -46,6 +46,7 @@ def make_tokenizer(name: str, sentences: str) -> Tokenizer:
     sentences (str): "lines" if each line is a sentence, or "split" to split lines into
         sentences by the pipeline's own component, or by spaCy's sentencizer if the
         pipeline has none.
+    nlp (Optional[Language]): The pipeline of this name, if it is loaded already.
     RETURNS (Tokenizer): The tokenizer.
     RAISES: ValueError if `sentences` is unknown, if "split" is combined with
         "whitespace", or if the language or pipeline cannot be loaded.
@@ -61,7 +62,7 @@ def make_tokenizer(name: str, sentences: str) -> Tokenizer:
                 f"{SPLIT}. To split lines, name a language or a spaCy pipeline."
             )
         return tokenize_whitespace
-    return SpacyTokenizer(name, split=sentences == SPLIT)
+    return SpacyTokenizer(name, split=sentences == SPLIT, nlp=nlp)
 
 
 def tokenize_whitespace(lines: Sequence[str]) -> Tokenized:
@@ -94,17 +95,28 @@ class SpacyTokenizer:
         that exceeds it is loaded again, because spaCy keeps every form it has seen. Its
         memory zones would free them, but also empty the tokenizer's cache, which makes
         tokenization twice as fast.
+    nlp (Optional[Language]): The pipeline, if it is loaded already.
     """
 
-    def __init__(self, name: str, *, split: bool, max_lexemes: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        split: bool,
+        max_lexemes: int = 1_000_000,
+        nlp: Any = None,
+    ) -> None:
         self.name, self.split, self.max_lexemes = name, split, max_lexemes
-        self.nlp, self.splitters = _load_pipeline(name, split)
+        self._use(_load_pipeline(name) if nlp is None else nlp)
+
+    def _use(self, nlp: Any) -> None:
+        self.nlp, self.splitters = nlp, _find_splitters(nlp) if self.split else []
 
     def __call__(self, lines: Sequence[str]) -> Tokenized:
         from spacy.attrs import IS_SPACE, ORTH, SENT_START
 
         if len(self.nlp.vocab) > self.max_lexemes:
-            self.nlp, self.splitters = _load_pipeline(self.name, self.split)
+            self._use(_load_pipeline(self.name))
         hashes: List[np.ndarray] = []
         documents: List[int] = []
         n_ids = 0
@@ -140,8 +152,7 @@ class SpacyTokenizer:
         )
 
 
-def _load_pipeline(name: str, split: bool) -> Tuple[Any, List[Callable[[Any], Any]]]:
-    """Load a pipeline, and select its components up to the first sentence splitter."""
+def _load_pipeline(name: str) -> Any:
     import spacy
 
     from_language = is_language(name)
@@ -155,7 +166,7 @@ def _load_pipeline(name: str, split: bool) -> Tuple[Any, List[Callable[[Any], An
             "named like en_core_web_sm."
         )
     try:
-        nlp = spacy.blank(name) if from_language else spacy.load(name)
+        return spacy.blank(name) if from_language else spacy.load(name)
     except ImportError as error:
         raise ValueError(
             f"tokenizer: expected a language or pipeline whose packages are installed, "
@@ -163,14 +174,18 @@ def _load_pipeline(name: str, split: bool) -> Tuple[Any, List[Callable[[Any], An
         ) from error
     except OSError as error:
         raise ValueError(f"{expected}.") from error
-    if not split:
-        return nlp, []
+
+
+def _find_splitters(nlp: Any) -> List[Callable[[Any], Any]]:
+    """The components up to the first that splits sentences."""
+    from spacy.pipeline import Sentencizer
+
     for i, pipe_name in enumerate(nlp.pipe_names):
         assigns = nlp.get_pipe_meta(pipe_name).assigns
         if "token.is_sent_start" in assigns or "doc.sents" in assigns:
             # Keep the components before it: it may listen to one of them.
-            return nlp, [component for _, component in nlp.pipeline[: i + 1]]
-    return nlp, [nlp.add_pipe("sentencizer")]
+            return [component for _, component in nlp.pipeline[: i + 1]]
+    return [Sentencizer()]
 
 
 def is_language(name: str) -> bool:

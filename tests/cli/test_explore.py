@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 from helpers.commands import assert_refused, complete, invoke
 from helpers.explorers import make_scorer, served, write_scorer
 from helpers.html_pages import Page
 from helpers.pipelines import LISTENER, blank, train, trainable
+from spacy.language import Language
 
 from spacy_elmo.layers import weights as shipped
 
@@ -78,9 +80,18 @@ def test_a_trained_pipeline(
     nlp = trainable({"tagger": LISTENER}, weights)
     train(nlp, 3)
     nlp.to_disk(tmp_path / "pipeline")
+    loaded = []
+
+    def load(path: Path) -> Language:
+        loaded.append(path)
+        return load_model(path)
+
+    load_model = spacy.util.load_model
+    monkeypatch.setattr(spacy.util, "load_model", load)
     # spaCy's tokenizer is the pipeline's own.
     paths = ["mixes", "neighbors?text=bank!&word=bank"]
     mixes, neighbors = pages(monkeypatch, "-m", tmp_path / "pipeline", paths=paths)
+    assert loaded == [tmp_path / "pipeline"]
     assert "tagger learned 0." in mixes.words()
     assert "bank !" in neighbors.words()
 
@@ -132,8 +143,6 @@ def test_invalid_arguments(text: Path, weights: Path, tmp_path: Path) -> None:
 
 
 def test_a_pipeline_without_a_bilm(tmp_path: Path) -> None:
-    import spacy
-
     spacy.blank("en").to_disk(tmp_path)
     result = invoke("explore", "-m", tmp_path, "--port", 0)
     assert_refused(result, "expected a pipeline with a biLM, found no components")
@@ -149,23 +158,24 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupt_ends_the_command(weights: Path, text: Path) -> None:
     """With status 0 and no traceback."""
     command = ("-m", "spacy", "elmo", "explore", text, "-m", weights, "--port", "0")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, *map(str, command)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "ANSI_COLORS_DISABLED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    while "Ctrl+C" not in (line := process.stdout.readline()):
-        assert line or process.poll() is None
-        if "Serving on " in line:
-            address = line.split()[-1]
-    with httpx.Client(base_url=address, trust_env=False) as client:
-        assert client.get("/").status_code == 200
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0
-    assert process.stderr is not None
-    assert not process.stderr.read()
-    process.stdout.close()
-    process.stderr.close()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            while "Ctrl+C" not in (line := process.stdout.readline()):
+                assert line or process.poll() is None
+                if "Serving on " in line:
+                    address = line.split()[-1]
+            with httpx.Client(base_url=address, trust_env=False) as client:
+                assert client.get("/").status_code == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+            assert not process.stderr.read()
+        finally:
+            process.kill()

@@ -13,6 +13,7 @@ from spacy_elmo import save_bilm
 from spacy_elmo.files import write_json
 from spacy_elmo.formats.output_layer import META, write_output_layer
 from spacy_elmo.scoring.scorer import Scorer
+from spacy_elmo.text.tokenizers import tokenize_whitespace
 from spacy_elmo.text.vocabulary import Vocabulary
 from spacy_elmo.visual.explore.corpus import Corpus
 from spacy_elmo.visual.explore.explorer import Explorer, Model
@@ -74,4 +75,4 @@ def make_explorer(
     if sentences is None:
         sentences = [line.split() for line in CORPUS]
     corpus = Corpus(sentences, "a text")
-    return Explorer(model, corpus, lambda text: [text.split()] if text.split() else [])
+    return Explorer(model, corpus, tokenize_whitespace)

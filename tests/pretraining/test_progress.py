@@ -85,7 +85,7 @@ def test_a_checkpoint_restores_everything(
     assert resumed.unlogged_steps == 3
     resumed.add(result_of(lanes, 3), 24)
     progress.add(result_of(lanes, 3), 24)
-    assert resumed.train_record(9, 5.0) == progress.record(9, 5.0)
+    assert resumed.train_record(9, 5.0) == progress.train_record(9, 5.0)
 
 
 def checkpoint_of(progress: Progress) -> Checkpoint:

@@ -57,8 +57,8 @@ class Corpus:
         self,
         sentences: Iterable[Sequence[str]],
         name: str,
-        *,
         max_words: int = 1_000_000,
+        *,
         is_shipped: bool = False,
     ) -> None:
         if max_words < 1:

@@ -1,7 +1,7 @@
 """Computes the results of `elmo explore` from typed text and a corpus."""
 
 from threading import Lock
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ...embedding.encoding import MEAN, TOP, check_layer, select_layer
 from ...embedding.neighbors import Occurrence, occurrences, rank_neighbors
 from ...pipeline.head_mixes import HeadMix
 from ...scoring.scorer import Scorer
+from ...text.tokenizers import Tokenizer
 from ..clustering import PCA
 from ..neighborhood import NeighborsView
 from ..senses import MAX_OCCURRENCES, SensesView, arrange
@@ -22,8 +23,6 @@ MAX_WORDS = 500
 """Words of a typed text."""
 N_COMPARED = 10_000
 """Words of the corpus that neighbors are chosen from."""
-
-Tokenize = Callable[[str], List[List[str]]]
 
 
 class Model(NamedTuple):
@@ -50,10 +49,10 @@ class Explorer:
 
     model (Model): The biLM.
     corpus (Corpus): The text that is searched.
-    tokenize (Callable): Splits a typed text into sentences of words.
+    tokenize (Tokenizer): Splits a typed text into sentences of words.
     """
 
-    def __init__(self, model: Model, corpus: Corpus, tokenize: Tokenize) -> None:
+    def __init__(self, model: Model, corpus: Corpus, tokenize: Tokenizer) -> None:
         self.model = model
         self.corpus = corpus
         self._tokenize = tokenize
@@ -162,7 +161,7 @@ class Explorer:
 
     def _sentences(self, text: str) -> List[List[str]]:
         """Tokenize. RAISES: ValueError if there are no words, or too many."""
-        sentences = self._tokenize(text)
+        sentences = list(self._tokenize([text.strip()]).sentences())
         n_words = sum(map(len, sentences))
         if not 1 <= n_words <= MAX_WORDS:
             raise ValueError(
