@@ -34,7 +34,8 @@ def run_stack(
     outputs: List[Tensor] = []
     final_states: List[LSTMState] = []
     for number, (run, state) in enumerate(zip(layers, states)):
-        inputs = apply_dropout(inputs, dropout)
+        if dropout:
+            inputs = apply_dropout(inputs, dropout)
         hidden, final_state = run(inputs, batch_sizes, state)
         if number and skip_connections:
             hidden = hidden + inputs

@@ -193,11 +193,11 @@ def load_pipeline(model: str) -> "Optional[Language]":
 
 
 @contextmanager
-def progress_bar(unit: str = "B") -> Iterator[Callable[[int, int], None]]:
+def progress_bar(unit: str = "B") -> Iterator[Callable[..., None]]:
     """Show a progress bar on a terminal.
 
     YIELDS (Callable): To be called with the number of units since the last call, and
-        the total.
+        the total, if it is known.
     """
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -206,7 +206,7 @@ def progress_bar(unit: str = "B") -> Iterator[Callable[[int, int], None]]:
         unit=unit, unit_scale=unit == "B", disable=not is_shown, leave=False
     ) as bar:
 
-        def progress(n: int, total: int) -> None:
+        def progress(n: int, total: Optional[int] = None) -> None:
             bar.total = total
             bar.update(n)
 

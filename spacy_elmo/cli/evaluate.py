@@ -22,8 +22,8 @@ from ._util import (
 
 if TYPE_CHECKING:
     from ..pretraining.distributed import Group
-    from ..pretraining.evaluation import Perplexities
     from ..pretraining.output.model_folder import PretrainedModel
+    from ..scoring.perplexity import Perplexities
     from ..text.tokenization import Tokenization
 
 
@@ -137,10 +137,9 @@ def _evaluate_text(
 def _score_sentences(
     trained: "PretrainedModel", text: List[str], tokenization: "Tokenization"
 ) -> "Perplexities":
-    from ..pretraining.evaluation import Perplexities
     from ..scoring.scorer import Scorer, perplexity
 
     model = trained.model
     scorer = Scorer(model.bilm, model.softmax, trained.vocabulary.words)
     with read_text(text, tokenization) as stream:
-        return Perplexities(*perplexity(scorer.log_probs_stream(stream)))
+        return perplexity(scorer.log_probs_stream(stream))

@@ -1,6 +1,5 @@
 """python -m spacy elmo pairs."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,6 +14,7 @@ from ._util import (
     TokenizerOption,
     choose_tokenization,
     command,
+    progress_bar,
 )
 
 
@@ -51,8 +51,6 @@ def pairs_cli(
     Test which sentence of a minimal pair is more probable, as in BLiMP: accuracy by the
     forward model, the backward model, and the sum of both. Ties count as wrong.
     """
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     from ..files import write_json
     from ..pretraining.distributed import Group
     from ..scoring.minimal_pairs import DIRECTIONS, read_pairs, score_pairs, table_rows
@@ -63,13 +61,12 @@ def pairs_cli(
         scorer.to(Group.join(gpu_id).device)
         tokenization = choose_tokenization([str(model)], tokenizer, "lines")
         tokenizer_of_lines = tokenization.make_tokenizer()
-        is_shown = sys.stderr.isatty()
-        with tqdm(unit=" pairs", disable=not is_shown, leave=False) as bar:
+        with progress_bar(" pairs") as progress:
             results = score_pairs(
                 scorer,
                 read_pairs(pairs, good=good, bad=bad, group=group),
                 lambda texts: tokenizer_of_lines(texts).sentences(),
-                progress=bar.update,
+                progress=progress,
                 batch_tokens=batch_tokens,
                 precision=precision.value,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluation import Perplexities
+from ..scoring.perplexity import Perplexities
 from .step import StepOutput, StepResult
 
 if TYPE_CHECKING:

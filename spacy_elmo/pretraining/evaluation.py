@@ -1,12 +1,12 @@
 """Perplexity of held-out text: exact likelihoods over the whole vocabulary, for each
 direction."""
 
-import math
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Optional
 
 import numpy as np
 import torch
 
+from ..scoring.perplexity import Perplexities
 from ..text.vocabulary import Vocabulary
 from .data.batches import Batches
 from .data.lanes import Lanes
@@ -19,34 +19,6 @@ from .language_model import LanguageModel
 _UNROLL_STEPS = 32
 _MOST_LANES, _LANE_IDS = 64, 512
 """Enough lanes to be fast, with few interruptions of context."""
-
-
-class Perplexities(NamedTuple):
-    """How well a text is predicted. Every word counts, as <UNK> if it is unknown, and
-    so does the end (forward LM) or beginning (backward LM) of each sentence.
-
-    forward (float): Exponential of the forward LM's mean negative log likelihood.
-    backward (float): The same for the backward LM.
-    mean (float): Exponential of the mean over both directions.
-    oov_rate (float): Fraction of the words that are not in the vocabulary.
-    n_words (int): Number of words, without the boundaries of sentences.
-    """
-
-    forward: float
-    backward: float
-    mean: float
-    oov_rate: float
-    n_words: int
-
-    def to_json(self) -> Dict[str, Optional[float]]:
-        """Represent infinity, which JSON lacks, as null."""
-        values = self._asdict().items()
-        return {name: v if math.isfinite(v) else None for name, v in values}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Perplexities":
-        """The inverse of `to_json`."""
-        return cls(**{n: math.inf if v is None else v for n, v in values.items()})  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -98,18 +70,16 @@ def evaluate(
     on_device = sums.to(group.device)
     group.add_up([on_device])
     forward, backward, count = on_device.tolist()
-    forward, backward = forward / count, backward / count
     counts = shards.counts
     if n_ids < shards.n_ids:
         read = lanes.read(np.arange(n_ids))
         counts = np.bincount(read, minlength=len(counts) + 1)[1:]
     coverage = vocabulary.coverage(shards.types(), counts)
-    return Perplexities(
-        _exp(forward),
-        _exp(backward),
-        _exp((forward + backward) / 2),
-        coverage.oov_rate,
-        coverage.n_words,
+    return Perplexities.from_losses(
+        forward / count,
+        backward / count,
+        oov_rate=coverage.oov_rate,
+        n_words=coverage.n_words,
     )
 
 
@@ -136,10 +106,3 @@ def _counted(lanes: Lanes, step: int, own_lanes: slice) -> np.ndarray:
     read = step * lanes.unroll_steps + np.arange(lanes.unroll_steps)[:, None]
     length = lanes.steps_per_epoch * lanes.unroll_steps
     return np.stack([read < sizes, length - 1 - read < sizes])
-
-
-def _exp(loss: float) -> float:
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf

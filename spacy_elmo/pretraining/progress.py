@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, Optional
 
-from .evaluation import Perplexities
+from ..scoring.perplexity import Perplexities
 from .output.checkpoints import Checkpoint
 from .output.log import DevRecord, TrainRecord
 from .schedules import course

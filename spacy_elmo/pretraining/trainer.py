@@ -13,6 +13,7 @@ from ..bilm.precision import resolve_precision
 from ..bilm.softmax import SampledSoftmax
 from ..files import hash_files, recover_folder
 from ..lock import lock_folder
+from ..scoring.perplexity import Perplexities
 from .callback import Callback
 from .checkpointer import Checkpointer
 from .data.batches import Batch, Batches
@@ -22,7 +23,7 @@ from .data.noise import Noise
 from .data.prefetch import stream_batches
 from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
-from .evaluation import Perplexities, evaluate
+from .evaluation import evaluate
 from .initialize import add_output_layer, make_bilm
 from .optimizers import Optimizer, clip
 from .output.curves import plot_curves

@@ -59,10 +59,8 @@ class Accuracy:
     """
 
     n_pairs: int = 0
-    n_correct: Dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(DIRECTIONS, 0)
-    )
-    n_ties: Dict[str, int] = field(default_factory=lambda: dict.fromkeys(DIRECTIONS, 0))
+    n_correct: Dict[str, int] = field(default_factory=_zero_each)
+    n_ties: Dict[str, int] = field(default_factory=_zero_each)
     n_unknown: int = 0
 
     def add(self, differences: Dict[str, float], *, is_known: bool = True) -> None:

@@ -13,10 +13,11 @@ from ..bilm.softmax import OutputLayer
 from ..formats import load_bilm
 from ..formats.output_layer import check_output_layer, read_output_layer
 from ..text.tokenization import weights_folder
-from .sentence_scores import Perplexity, SentenceScores, perplexity
+from .perplexity import perplexity
+from .sentence_scores import SentenceScores
 from .top_layer import TopLayerScorer, compute_boundaries
 
-__all__ = ["Perplexity", "Scorer", "SentenceScores", "perplexity", "portions"]
+__all__ = ["Scorer", "SentenceScores", "perplexity", "portions"]
 
 Item = TypeVar("Item")
 

@@ -1,8 +1,7 @@
-"""Scores of a sentence's words, and the perplexity of scored sentences."""
+"""Scores of a sentence's words."""
 
 import math
 from dataclasses import dataclass, fields
-from typing import Iterable, NamedTuple
 
 import numpy as np
 
@@ -66,46 +65,3 @@ class SentenceScores:
             if field.name != "known"
         }
         return SentenceScores(known=self.known, **values)
-
-
-class Perplexity(NamedTuple):
-    """Perplexity of a text whose sentences are scored independently.
-
-    forward (float): exp of the mean negative log-probability per target. Targets are
-        all words and the sentence ends.
-    backward (float): The same for the backward model and the sentence beginnings.
-    mean (float): exp of the mean over both directions.
-    oov_rate (float): Share of words that the vocabulary lacks, in [0, 1].
-    n_words (int): Number of words, without sentence ends.
-    """
-
-    forward: float
-    backward: float
-    mean: float
-    oov_rate: float
-    n_words: int
-
-
-def perplexity(scores: Iterable[SentenceScores]) -> Perplexity:
-    """Compute perplexity and out-of-vocabulary rate over scored sentences.
-
-    RAISES: ValueError if there are no sentences.
-    """
-    forward = backward = 0.0
-    n_words = n_targets = n_known = 0
-    for sentence in scores:
-        forward -= sentence.forward_total
-        backward -= sentence.backward_total
-        n_words += len(sentence.known)
-        n_targets += len(sentence.known) + 1
-        n_known += int(sentence.known.sum())
-    if not n_targets:
-        raise ValueError("scores: expected at least one sentence, found none.")
-    forward, backward = forward / n_targets, backward / n_targets
-    return Perplexity(
-        math.exp(forward),
-        math.exp(backward),
-        math.exp((forward + backward) / 2),
-        (n_words - n_known) / n_words if n_words else 0.0,
-        n_words,
-    )

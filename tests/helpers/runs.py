@@ -21,11 +21,12 @@ from safetensors.torch import load_file
 from spacy_elmo.pretraining.callback import Callback
 from spacy_elmo.pretraining.data.corpus import load_text
 from spacy_elmo.pretraining.distributed import Group
-from spacy_elmo.pretraining.evaluation import Perplexities, evaluate
+from spacy_elmo.pretraining.evaluation import evaluate
 from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.pretraining.output.model_folder import read_model
 from spacy_elmo.pretraining.settings import CorpusSettings, PretrainSettings
 from spacy_elmo.pretraining.trainer import Trainer
+from spacy_elmo.scoring.perplexity import Perplexities
 
 Values = dict[str, Any]
 

@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_elmo.pretraining.distributed import Group
-from spacy_elmo.pretraining.evaluation import Perplexities, evaluate, prefix
+from spacy_elmo.pretraining.evaluation import evaluate, prefix
 from spacy_elmo.pretraining.language_model import LanguageModel
+from spacy_elmo.scoring.perplexity import Perplexities
 from spacy_elmo.text.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 
 ALONE = Group(0, 1, torch.device("cpu"))

@@ -13,7 +13,6 @@ import torch
 from helpers.language_models import CONFIG, make_shards, random_sentences
 
 from spacy_elmo.pretraining.data.lanes import Lanes
-from spacy_elmo.pretraining.evaluation import Perplexities
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.output.checkpoints import Checkpoint
 from spacy_elmo.pretraining.progress import Progress
@@ -24,6 +23,7 @@ from spacy_elmo.pretraining.settings import (
     TrainingSettings,
 )
 from spacy_elmo.pretraining.step import StepResult, TrainingError
+from spacy_elmo.scoring.perplexity import Perplexities
 
 IDENTITY = {"corpus.train": "a1", "corpus.dev": "b2", "vocabulary": "c3"}
 SETTINGS = PretrainSettings(

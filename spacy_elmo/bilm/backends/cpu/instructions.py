@@ -101,7 +101,7 @@ class Arithmetic:
         """Operands that are multiplied at a time."""
         return {torch.bfloat16: 2, torch.int8: 4}.get(self.dtype, 1)
 
-    @property
+    @cached_property
     def is_int8(self) -> bool:
         return self.dtype == torch.int8
 
