@@ -33,7 +33,7 @@ _reserved: Set[Path] = set()
 
 class WriteError(OSError):
     """A file or folder that cannot be written. The message names it and says what to
-    do; `errno` is that of the original error."""
+    do; it has the `errno` of the original error."""
 
 
 @contextmanager
@@ -91,8 +91,8 @@ def replace_folder(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
 
     path (PathLike): The folder to create or replace.
     overwrite (bool): Replace a folder that exists by the end of the block. If False,
-        keep that one and discard the new one, which suits folders named by a hash of
-        their contents: several processes may write them.
+        keep it and discard the new folder. This suits folders named by a hash of
+        their contents, which several processes may write.
     YIELDS (Path): A temporary folder to fill.
     """
     path = Path(path)
@@ -168,8 +168,8 @@ def part_path(path: Path) -> Path:
 
 @contextmanager
 def _temporary_path(path: Path, *, is_exclusive: bool = True) -> Iterator[Path]:
-    """Reserve this process's temporary name for `path`. What is left there at the end
-    is removed."""
+    """Reserve this process's temporary name for `path`, and remove any file left
+    under it at the end."""
     part = part_path(path)
     other = part if part in _reserved else _remove_stale_parts(path)
     if other == part or (is_exclusive and other is not None):

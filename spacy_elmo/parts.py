@@ -1,9 +1,8 @@
-"""Output written in parts, so that a run that was killed resumes where it was.
+"""Output written in parts, so that a killed run resumes where it was.
 
 The parts are in the folder OUTPUT.parts until they are joined, or are the files of a
 dataset. Each is written atomically, and state.json lists those that are complete, with
-the number of input items in them and a hash of these items: an input that has changed
-is noticed.
+the number and a hash of the input items in them, so that a changed input is noticed.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ class Parts(Generic[Item]):
     """The parts of an output file. Made by `open_parts`.
 
     folder (Path): Folder of the parts.
-    settings (Dict[str, Any]): What the output depends on besides the input, as JSON can
+    settings (Dict[str, Any]): Settings that the output depends on, as JSON can
         represent it.
     key (Callable[[Item], bytes]): What identifies an item of the input.
     """
@@ -73,7 +72,7 @@ class Parts(Generic[Item]):
 
         items (Iterable[Item]): The input, from its beginning.
         YIELDS (Item): The items that no complete part contains.
-        RAISES: ValueError if the skipped items are not those of the parts.
+        RAISES: ValueError if the skipped items differ from the items of the parts.
         """
         iterator = iter(items)
         for item in islice(iterator, self.n_items):
@@ -202,10 +201,10 @@ def open_parts(
     *,
     force: bool = False,
 ) -> Iterator["Parts[Item]"]:
-    """Lock the parts of an output file, and take over those of an earlier run.
+    """Lock the parts of an output file, and continue an earlier run.
 
     output (Path): The output file.
-    settings (Dict[str, Any]): What the output depends on besides the input, as JSON can
+    settings (Dict[str, Any]): Settings that the output depends on, as JSON can
         represent it.
     key (Callable[[Item], bytes]): Identifies an item of the input.
     force (bool): Whether an existing output file may be replaced.
@@ -245,8 +244,8 @@ def open_dataset(
     *,
     force: bool = False,
 ) -> Iterator["Parts[Item]"]:
-    """Lock a folder whose files part-000000, part-000001, ... are the output, and take
-    over those of an earlier run. The block ends with `Parts.finish`.
+    """Lock a folder whose files part-000000, part-000001, ... are the output, and
+    continue an earlier run. The block ends with `Parts.finish`.
 
     folder (Path): The output.
     settings (Dict[str, Any]): As for `open_parts`.
@@ -254,8 +253,8 @@ def open_dataset(
     suffix (str): Extension of the files.
     force (bool): Whether to replace a dataset that is complete or of other settings.
     YIELDS (Parts): The parts.
-    RAISES: OSError if the folder is that of a complete dataset or has other files, or
-        if another process writes it; ValueError if the earlier run had other settings,
+    RAISES: OSError if the folder has a complete dataset or other files, or if another
+        process writes it; ValueError if the earlier run had other settings,
         or its files are damaged.
     """
     if folder.is_file():

@@ -20,8 +20,8 @@ InputArgument = Annotated[
 ]
 
 MAX_WORDS = 1024
-"""Maximum length of a sentence of a text. Longer ones are text whose boundaries were
-missed, and are split, which bounds memory."""
+"""Maximum number of words of a sentence. A longer one is text whose boundaries were
+missed, and is split, which bounds memory."""
 
 
 class Input:

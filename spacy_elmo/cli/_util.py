@@ -140,7 +140,7 @@ def choose_tokenization(
     sentences: Optional[str],
     text_field: str = "text",
 ) -> "Tokenization":
-    """Complete the --tokenizer and --sentences options from what the weights store."""
+    """Complete the --tokenizer and --sentences options by what the weights store."""
     from ..text.tokenization import Tokenization
 
     default = stored_tokenization(paths) or Tokenization()
@@ -165,8 +165,8 @@ def load_pipeline(model: str) -> "Optional[Language]":
     """Load a spaCy pipeline: a folder or the name of a package.
 
     RETURNS (Optional[Language]): The pipeline; None if the argument names none.
-    RAISES: ValueError if a package it needs is not installed, or if the name is that of
-        a package which is not a pipeline.
+    RAISES: ValueError if a package it needs is not installed, or if the package of this
+        name is not a pipeline.
     """
     from spacy import util
 

@@ -12,7 +12,7 @@ from ..bilm import BiLM, BiLMConfig, Characters
 from ..files import PathLike
 
 MAX_JSON_BYTES = 1 << 20
-"""Maximum size of a JSON file with options; published ones have less than 1 KB."""
+"""Maximum size of a JSON file with options. Published files have less than 1 KB."""
 
 DISAGREE = (
     "The options and the weights do not belong together: get both from one source."
@@ -76,7 +76,7 @@ def check_keys(file: PathLike, found: Iterable[str], expected: Iterable[str]) ->
 
 
 def check_n_layers(file: PathLike, config: BiLMConfig, n_tensors: int) -> None:
-    """Check the number of layers before so many are built: each has tensors.
+    """Check the number of layers before building them: each layer has tensors.
 
     RAISES: WeightsError if there are fewer tensors than layers.
     """

@@ -28,7 +28,7 @@ NAME = "spacy-elmo (safetensors)"
 WEIGHTS = "model.safetensors"
 HEADER = "spacy-elmo"
 MAX_HEADER_BYTES = 100_000_000
-"""Maximum size of the header, that of the safetensors library."""
+"""Maximum size of the header, as in the safetensors library."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 

@@ -206,7 +206,7 @@ def _check_dataset(file: Hdf5File, entry: Entry) -> None:
 
 
 def _read_dataset(file: Hdf5File, entry: Entry) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what is infinite in float32 is refused
+    with np.errstate(over="ignore"):  # infinite values are refused below
         array = np.asarray(file.read(entry.key), dtype=np.float32)
     check_array(file.path, entry.key, array, entry.shape)
     return array

@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 _DAMAGE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""Errors of Thinc for bytes that are not those of a shim."""
+"""Errors that Thinc raises for bytes that no shim wrote."""
 
 NO_WEIGHTS = """\
 The biLM has no weights yet. There are three ways to provide them:

@@ -97,8 +97,8 @@ BUNDLED_WEIGHTS = BundledWeights()
 
 
 class DefaultWeights:
-    """Finds the weights of a component that was given none. These are the English ones
-    that ship with the package, if the pipeline is English or of no particular language
+    """Finds weights for a component without any: the English weights that ship with
+    the package, if the pipeline is English or of no particular language
     ("xx") and its config names no others.
 
     Weights named in the config are loaded only by nlp.initialize(), which skips frozen

@@ -40,8 +40,8 @@ class DocScorer:
         self._boundaries: Optional[Tuple[Fingerprint, torch.dtype, Boundaries]] = None
 
     def load(self, model: Model[List[Doc], DocLayers]) -> TopLayerScorer:
-        """Get the output layer, reading it from where the biLM's weights come from if
-        needed.
+        """Get the output layer, which is read from the source of the biLM's weights
+        when it is first needed.
 
         model (Model[List[Doc], List[Floats3d]]): The component's model.
         RAISES: ValueError if there is no output layer.

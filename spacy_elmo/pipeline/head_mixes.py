@@ -44,7 +44,7 @@ def find_mixes(nlp: Language) -> List[HeadMix]:
 
 
 def find_bilms(nlp: Language) -> List[Tuple[str, BiLM]]:
-    """Find the name of each component that has a biLM of its own, and the biLM."""
+    """Find the biLMs of a pipeline, each with the name of its component."""
     shims = [(name, node.shims[0]) for name, node in _nodes(nlp) if node.name == "bilm"]
     bilms = [(name, getattr(shim, "bilm", None)) for name, shim in shims]
     return [(name, bilm) for name, bilm in bilms if bilm is not None]

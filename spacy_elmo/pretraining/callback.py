@@ -39,7 +39,7 @@ class Callback:
         there is this called. An OSError counts as a failure to write."""
 
     def after_checkpoint(self, trainer: Trainer, folder: Path) -> None:
-        """A checkpoint is complete, and old ones were removed (first process only)."""
+        """A checkpoint is complete, and old ones are removed (first process only)."""
 
     def before_export(self, trainer: Trainer, name: str) -> None:
         """`name`, "model-best" or "model-last", is about to be written (first process

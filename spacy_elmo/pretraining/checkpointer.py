@@ -63,10 +63,10 @@ class Checkpointer:
     def save(
         self, tensors: Dict[str, Tensor], progress: Progress, *, keep: int
     ) -> Path:
-        """Write a checkpoint, in the first process, and remove old ones.
+        """Write a checkpoint, and remove old checkpoints. Called by the first process.
 
-        keep (int): Number of newest checkpoints to keep, next to that of the best
-            model.
+        keep (int): Number of newest checkpoints to keep. The best model's checkpoint
+            is kept, too.
         RETURNS (Path): The folder of the checkpoint.
         RAISES: OSError if it cannot be written.
         """

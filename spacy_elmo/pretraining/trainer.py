@@ -210,7 +210,7 @@ class Trainer:
 
         RAISES: Interrupted after such a signal, when everything is written.
         """
-        # Until here a signal ends the process at once, as nothing has to be saved.
+        # Before this line, a signal ends the process at once: nothing has to be saved.
         with self.reporter, self.signals, closing(self.steps()) as steps:
             self.start()
             for parts in steps:

@@ -106,7 +106,7 @@ class WeightAverage:
 
         state (Mapping[str, Tensor]): From `state_dict`, with any decay. If empty, the
             average starts from the model's current weights.
-        RETURNS (Optional[str]): What to tell the user if averaging was switched on or
+        RETURNS (Optional[str]): Message for the user if averaging was switched on or
             off.
         RAISES: KeyError if a tensor is missing.
         """

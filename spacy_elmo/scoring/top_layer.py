@@ -105,7 +105,7 @@ class TopLayerScorer:
         lengths = np.asarray([len(sentence) for sentence in sentences], dtype=np.int64)
         ends = np.cumsum(lengths)
         starts = ends - lengths
-        # Of the states below, row 0 is the boundary that the LM reads before the words.
+        # Row 0 of the states is the boundary that the LM reads before the words.
         rows = np.arange(1, len(words) + 1)
         states = [
             torch.cat([boundaries.begin, top[:, :width]])[np.insert(rows, starts, 0)],

@@ -61,7 +61,7 @@ def read_documents(
 
     tokenization (Tokenization): How text becomes sentences.
     paths (Sequence[Union[str, Path]]): Files, folders and globs, as for `find_files`.
-    max_words (int): Maximum length of a sentence. Longer ones are split evenly.
+    max_words (int): Maximum length of a sentence. A longer one is split evenly.
     progress (Optional[Callable]): Called with the number of bytes read since the last
         call, and the total.
     YIELDS (DocumentSentence): The sentences, in order.

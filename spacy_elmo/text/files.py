@@ -30,7 +30,7 @@ TEXT_FIELD = "text"
 
 
 MAX_RATIO = 100
-"""Maximum ratio of compression of what is held in memory. That of text is below 20."""
+"""Maximum compression ratio of data that is held in memory. Text stays below 20."""
 DAMAGE = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """Errors of files that are damaged, or not compressed as their extension says."""
 
@@ -117,21 +117,21 @@ def read_chunks(
 
 
 def decompress(raw: IO[bytes], path: Path) -> Any:
-    """Open the content of a binary file: decompressed, if the extension of its name is
-    that of a compression, or else the file itself."""
+    """Open the content of a binary file, decompressed according to the extension of
+    its name."""
     opener = _openers().get(path.suffix.lower())
     return opener(raw) if opener else raw
 
 
 def max_bytes(path: Path) -> int:
-    """The most bytes of a file's content to hold in memory: a small file could
-    decompress to any number."""
+    """Maximum number of bytes of a file's content to hold in memory, because a small
+    file could decompress to any number."""
     return max(1 << 20, MAX_RATIO * path.stat().st_size)
 
 
 def is_json_lines(path: Path) -> bool:
-    """Check whether a file is JSON lines or plain text, by its extension or, if it has
-    none that tells, by its first line."""
+    """Check whether a file is JSON lines or plain text, by its extension or, if that
+    does not tell, by its first line."""
     extension = _extension(path)
     if extension == ".txt" or extension in JSON_SUFFIXES:
         return extension != ".txt"
@@ -291,7 +291,7 @@ def _is_text(path: Path, folder: Path) -> bool:
 
 
 def _extension(path: Path) -> str:
-    """The last extension, in lower case, not counting that of a compression."""
+    """The last extension, in lower case, without the extension of a compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _openers():
         suffixes.pop()

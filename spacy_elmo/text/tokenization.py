@@ -49,7 +49,7 @@ class Tokenization(NamedTuple):
         return cls(values["tokenizer"], values["sentences"])
 
     def to_json(self) -> Dict[str, str]:
-        """What is stored with weights and shards."""
+        """The settings that are stored with weights and shards."""
         return {"tokenizer": self.tokenizer, "sentences": self.sentences}
 
     def describe(self) -> str:
@@ -74,7 +74,7 @@ class Tokenization(NamedTuple):
         return pipeline_hash is not None and pipeline_hash == other.hash_pipeline()
 
     def identify_tokenizer(self) -> str:
-        """Describe what the tokenizer's name stands for at present, versions included.
+        """Describe the tokenizer with its present version or contents.
 
         RAISES: CorpusError if the tokenizer needs spaCy, which is not installed.
         """

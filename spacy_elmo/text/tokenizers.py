@@ -200,8 +200,8 @@ def is_language(name: str) -> bool:
 
 
 def is_unrelated_package(name: str) -> bool:
-    """Check whether a name is that of an installed package which is not a pipeline, but
-    which spaCy would try to load as one. Does not import the package."""
+    """Check whether an installed package of this name is not a pipeline. spaCy would
+    try to load it as one. Does not import the package."""
     from spacy.util import is_package
 
     if not is_package(name):

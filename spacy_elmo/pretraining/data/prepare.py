@@ -105,7 +105,7 @@ def _cache_key(
     files: Sequence[Path], tokenization: Tokenization, settings: object
 ) -> str:
     # File extensions determine how the contents are read. If JSON lines have another
-    # extension, the key must differ from that of version 0.1, which read them as text.
+    # extension, the key must differ from version 0.1's, which read them as text.
     extensions = [
         path.suffixes[-2:] + ["json"] * (is_json_lines(path) and not _is_jsonl(path))
         for path in files

@@ -213,9 +213,9 @@ class Shards:
         return types
 
     def _stored_files(self, n_shards: int) -> Dict[str, StoredFile]:
-        """What meta.json says about the other files.
+        """Read the sizes and checksums of the other files from meta.json.
 
-        RAISES: ValueError if it does not speak of the files that `n_shards` have.
+        RAISES: ValueError if these are not the files of `n_shards` shards.
         """
         names = {TYPES, COUNTS}
         for number in range(n_shards):

@@ -62,7 +62,7 @@ def read_descriptions(
 
 
 class StoredFile(NamedTuple):
-    """What is known about a file.
+    """A file's size, time of modification and checksum.
 
     path (Path): The file.
     size (int): Its size in bytes.

@@ -26,7 +26,7 @@ N_COMPARED = 10_000
 
 
 class Model(NamedTuple):
-    """A biLM and what was loaded with it.
+    """A biLM, with its output layer and mixes if it has any.
 
     name (str): Its path, to show.
     bilm (BiLM): The network.
