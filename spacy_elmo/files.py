@@ -14,6 +14,7 @@ import platform
 import shutil
 import warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Iterator, Optional, Sequence, Set, Union
 
@@ -157,6 +158,15 @@ def hash_files(paths: Sequence[PathLike]) -> str:
                 while block := file.read(1 << 20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def check_pyarrow(output: PathLike) -> None:
+    """RAISES: ValueError if pyarrow, which writes Parquet, is not installed."""
+    if find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{output}: expected the package pyarrow, which writes Parquet, found "
+            "none. Install it: pip install 'spacy-elmo[parquet]'."
+        )
 
 
 def part_path(path: Path) -> Path:

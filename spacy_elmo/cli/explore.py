@@ -147,21 +147,18 @@ def _load_weights(paths: List[str], name: str) -> "Model":
 
     name (str): Name to show.
     """
-    from ..formats import WeightsError, load_bilm
-    from ..formats.output_layer import check_output_layer
+    from ..formats import load_bilm
+    from ..formats.output_layer import has_output_layer
     from ..scoring.scorer import Scorer
     from ..text.tokenization import weights_folder
     from ..visual.explore.explorer import Model
 
-    scorer, no_scorer = None, ""
-    try:
-        check_output_layer(weights_folder(paths[0]))
-    except WeightsError:
-        bilm, no_scorer = load_bilm(*paths), NO_OUTPUT_LAYER.format(name)
-    else:
+    no_mixes = NO_PIPELINE.format(name)
+    if has_output_layer(weights_folder(paths[0])):
         scorer = Scorer.load(paths[0])
-        bilm = scorer.bilm
-    return Model(name, bilm, scorer, no_scorer, no_mixes=NO_PIPELINE.format(name))
+        return Model(name, scorer.bilm, scorer, no_mixes=no_mixes)
+    no_scorer = NO_OUTPUT_LAYER.format(name)
+    return Model(name, load_bilm(*paths), no_scorer=no_scorer, no_mixes=no_mixes)
 
 
 def _from_pipeline(name: str, nlp: "Language") -> "Model":

@@ -77,8 +77,9 @@ def _print_pipeline(nlp: "Language") -> None:
         sizes = describe(bilm)
         component = nlp.get_pipe(name)
         if isinstance(component, Elmo):
-            n_words = component.n_output_words
-            sizes.append(("output layer", f"{n_words:,} words" if n_words else "none"))
+            scorer = component.scorer
+            n_words = f"{len(scorer.words):,} words" if scorer else "none"
+            sizes.append(("output layer", n_words))
         msg.table(sizes)
     rows = []
     for name, kind, weights, gamma in find_mixes(nlp):

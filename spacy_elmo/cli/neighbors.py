@@ -236,14 +236,10 @@ def _print_neighbors(
 
 def _mark(occurrence: "Occurrence") -> str:
     """The word in brackets, with some of its context."""
-    words, position = occurrence.words, occurrence.position
-    before = list(words[max(0, position - CONTEXT) : position])
-    after = list(words[position + 1 : position + 1 + CONTEXT])
-    if position > CONTEXT:
-        before.insert(0, "\u2026")
-    if position + 1 + CONTEXT < len(words):
-        after.append("\u2026")
-    marked = f"[{occurrence.word}]"
+    from ..visual.sentences import Context
+
+    before, word, after = Context.of(occurrence, CONTEXT)
+    marked = f"[{word}]"
     if sys.stdout.isatty() and supports_ansi():
         marked = color(marked, fg="green", bold=True)
-    return " ".join([*before, marked, *after])
+    return " ".join(filter(None, (before, marked, after)))

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
+from ..files import check_pyarrow
 from ..formats.hdf5 import import_h5py
 from ..formats.hdf5_writer import write_hdf5
 
@@ -45,13 +46,7 @@ def is_dataset(output: Path) -> bool:
         except ImportError as error:
             raise ValueError(str(error)) from error
     elif suffix in ("", PARQUET_SUFFIX):
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ValueError(
-                f"{output}: expected the package pyarrow, which writes Parquet, found "
-                "none. Install it: pip install 'spacy-elmo[parquet]'."
-            ) from error
+        check_pyarrow(output)
         return True
     elif suffix != NUMPY_SUFFIX:
         raise ValueError(

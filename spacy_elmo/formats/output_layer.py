@@ -58,8 +58,7 @@ def check_output_layer(folder: Path) -> None:
 
     RAISES: WeightsError if it has none, as is the case for published weights.
     """
-    files = (SOFTMAX, VOCABULARY, META)
-    missing = [name for name in files if not (folder / name).is_file()]
+    missing = _missing_files(folder)
     if missing:
         raise WeightsError(
             f"{folder}: expected a model-best or model-last that pretraining wrote, "
@@ -91,7 +90,12 @@ def read_output_layer(folder: Path, width: int) -> StoredOutputLayer:
 
 def has_output_layer(folder: Path) -> bool:
     """Whether a folder has an output layer."""
-    return all((folder / name).is_file() for name in (SOFTMAX, VOCABULARY, META))
+    return not _missing_files(folder)
+
+
+def _missing_files(folder: Path) -> List[str]:
+    names = (SOFTMAX, VOCABULARY, META)
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def hash_model(folder: Path) -> str:

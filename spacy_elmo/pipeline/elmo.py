@@ -201,13 +201,6 @@ class Elmo(ListenerRegistry, TrainablePipe):
         top_layer = self._doc_scorer.load(self.model)
         return Scorer(self.bilm, top_layer.output_layer, top_layer.words)
 
-    @property
-    def n_output_words(self) -> int:
-        """Number of words that the output layer predicts; 0 without `score`."""
-        if self._doc_scorer is None:
-            return 0
-        return len(self._doc_scorer.load(self.model).words)
-
     def _drop_output_layer(self) -> None:
         """Forget the output layer of an earlier biLM."""
         if self._doc_scorer is not None:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Se
 
 import numpy as np
 
+from ..files import check_pyarrow
 from ..parts import Parts
 from ..text.documents import DocumentSentence
 from .scorer import Scorer
@@ -61,13 +62,7 @@ def select_format(output: Path) -> Format:
             f"{suffix or 'no ending'!r}."
         )
     if suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise ValueError(
-                f"{output}: expected the package pyarrow, which writes Parquet, found "
-                "none. Install it: pip install 'spacy-elmo[parquet]'."
-            ) from error
+        check_pyarrow(output)
     return FORMATS[suffix]
 
 

@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Sequence, TypeVar, Union
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, TypeVar, Union
 
 import torch
 
@@ -106,21 +106,16 @@ class Scorer:
         return [results[number] for number in range(len(words))]
 
     def log_probs_stream(
-        self,
-        sentences: Iterable[Sequence[str]],
-        *,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        precision: str = "float32",
+        self, sentences: Iterable[Sequence[str]], **settings: Any
     ) -> Iterator[SentenceScores]:
         """Score a stream of sentences, with only a few batches in memory.
 
+        **settings: As for `log_probs`.
         YIELDS (SentenceScores): One per sentence, in input order.
         RAISES: As `log_probs`.
         """
         for portion in portions(sentences, _SENTENCES_PER_PORTION):
-            yield from self.log_probs(
-                portion, batch_tokens=batch_tokens, precision=precision
-            )
+            yield from self.log_probs(portion, **settings)
 
 
 def portions(items: Iterable[Item], size: int) -> Iterator[List[Item]]:

@@ -46,6 +46,20 @@ def compute_boundaries(bilm: BiLM, dtype: torch.dtype = torch.float32) -> Bounda
     return Boundaries(layers[-1, :1, :width], layers[-1, 1:, width:])
 
 
+class _Packed(NamedTuple):
+    """A packed output layer.
+
+    softmax (PreparedSoftmax): The layer.
+    fitted (Any): Dtype and fingerprint of the weights it was packed from.
+    weights (List[Tensor]): These weights, kept alive so that no others can take over
+        their addresses.
+    """
+
+    softmax: PreparedSoftmax
+    fitted: Any
+    weights: List[Tensor]
+
+
 class TopLayerScorer:
     """Scores words from the top layer of a biLM that has read their sentences.
 
@@ -68,17 +82,10 @@ class TopLayerScorer:
         self.output_layer = output_layer
         self.words = list(words)
         self._index = index
-        self._prepared: Optional[PreparedSoftmax] = None
-        self._prepared_for: Any = None
-        self._weights: List[Tensor] = []
+        self._packed: Optional[_Packed] = None
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {
-            **self.__dict__,
-            "_prepared": None,
-            "_prepared_for": None,
-            "_weights": [],
-        }
+        return {**self.__dict__, "_packed": None}
 
     def score(
         self,
@@ -145,10 +152,9 @@ class TopLayerScorer:
     def _prepare(self, dtype: torch.dtype) -> PreparedSoftmax:
         """Return the packed output layer. It is packed again if the weights have
         changed, as far as PyTorch counts changes."""
-        state = dtype, fingerprint(self.output_layer, 0)
-        if self._prepared is None or self._prepared_for != state:
-            self._prepared = self.output_layer.prepare(dtype)
-            self._prepared_for = state
-            # Kept alive, so that no other weights can take over their addresses.
-            self._weights = [each.detach() for each in self.output_layer.parameters()]
-        return self._prepared
+        fitted = dtype, fingerprint(self.output_layer, 0)
+        if self._packed is None or self._packed.fitted != fitted:
+            weights = [each.detach() for each in self.output_layer.parameters()]
+            softmax = self.output_layer.prepare(dtype)
+            self._packed = _Packed(softmax, fitted, weights)
+        return self._packed.softmax

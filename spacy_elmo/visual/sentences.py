@@ -57,14 +57,18 @@ class Context(NamedTuple):
         return " ".join(filter(None, self))
 
     @classmethod
-    def of(cls, occurrence: Occurrence) -> "Context":
-        """Cut the context of an occurrence, with an ellipsis for omitted words."""
+    def of(cls, occurrence: Occurrence, n_words: int = _CONTEXT) -> "Context":
+        """Cut the context of an occurrence, with an ellipsis for omitted words.
+
+        n_words (int): Words to show on each side.
+        """
         words, position = occurrence.words, occurrence.position
-        before = list(words[max(0, position - _CONTEXT) : position])
-        after = list(words[position + 1 : position + 1 + _CONTEXT])
-        if position > _CONTEXT:
+        end = position + 1 + n_words
+        before = list(words[max(0, position - n_words) : position])
+        after = list(words[position + 1 : end])
+        if position > n_words:
             before.insert(0, "\u2026")
-        if position + 1 + _CONTEXT < len(words):
+        if end < len(words):
             after.append("\u2026")
         return cls(" ".join(before), occurrence.word, " ".join(after))
 

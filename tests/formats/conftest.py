@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
 
 import numpy as np
 import pytest
@@ -11,39 +10,20 @@ from helpers import manylangs_folder, numpy_bilm
 
 from spacy_elmo import BiLM, load_bilm
 
-OPTIONS: Dict[str, Any] = {
-    "lstm": {
-        "dim": 6,
-        "projection_dim": 4,
-        "n_layers": 2,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "use_skip_connections": True,
-    },
-    "char_cnn": {
-        "embedding": {"dim": 3},
-        "filters": [[1, 2], [2, 3]],
-        "n_highway": 1,
-        "n_characters": 261,
-        "max_characters_per_token": 12,
-        "activation": "relu",
-    },
-}
-
 
 @pytest.fixture
 def published_folder(tmp_path: Path) -> Path:
     """A folder with options.json and weights.hdf5."""
-    weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
-    numpy_bilm.write_published(tmp_path / "published", OPTIONS, weights)
+    weights = numpy_bilm.random_weights(numpy_bilm.OPTIONS, np.random.default_rng(0))
+    numpy_bilm.write_published(tmp_path / "published", numpy_bilm.OPTIONS, weights)
     return tmp_path / "published"
 
 
 @pytest.fixture
 def many_folder(tmp_path: Path) -> Path:
     """The same model in the format of ELMoForManyLangs."""
-    weights = numpy_bilm.random_weights(OPTIONS, np.random.default_rng(0))
-    manylangs_folder.write(tmp_path / "many", OPTIONS, weights)
+    weights = numpy_bilm.random_weights(numpy_bilm.OPTIONS, np.random.default_rng(0))
+    manylangs_folder.write(tmp_path / "many", numpy_bilm.OPTIONS, weights)
     return tmp_path / "many"
 
 

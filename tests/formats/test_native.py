@@ -184,11 +184,21 @@ def test_vocabulary_ids_out_of_range(
         load_bilm(stored.parent)
 
 
-def test_absurd_number_of_layers_fails_at_once(stored: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "name", "value", "found"),
+    [
+        ("lstm", "n_layers", 1_000_000, "1000000 LSTM layers"),
+        ("char_cnn", "n_characters", 260, "char_cnn.n_characters"),
+    ],
+)
+def test_option_that_does_not_fit_the_weights(
+    stored: Path, section: str, name: str, value: int, found: str
+) -> None:
+    """Refused at once, before memory is allocated."""
     description = description_of(stored)
-    description["options"]["lstm"]["n_layers"] = 1_000_000
+    description["options"][section][name] = value
     describe(stored, json.dumps(description))
-    with refused(stored, "1000000 LSTM layers"):
+    with refused(stored, found, str(value)):
         load_bilm(stored.parent)
 
 
@@ -197,14 +207,6 @@ def test_number_too_large_for_float32(stored: Path) -> None:
         stored, "forward_layers.0.bias", torch.full((96,), 1e300, dtype=torch.float64)
     )
     with refused(stored, "forward_layers.0.bias", "finite", "96 of 96"):
-        load_bilm(stored.parent)
-
-
-def test_wrong_n_characters(stored: Path) -> None:
-    description = description_of(stored)
-    description["options"]["char_cnn"]["n_characters"] = 260
-    describe(stored, json.dumps(description))
-    with refused(stored, "char_cnn.n_characters", "found 260"):
         load_bilm(stored.parent)
 
 

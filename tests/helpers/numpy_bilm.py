@@ -28,6 +28,27 @@ ACTIVATIONS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+OPTIONS: Options = {
+    "lstm": {
+        "dim": 6,
+        "projection_dim": 4,
+        "n_layers": 2,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "use_skip_connections": True,
+    },
+    "char_cnn": {
+        "embedding": {"dim": 3},
+        "filters": [[1, 2], [2, 3]],
+        "n_highway": 1,
+        "n_characters": 261,
+        "max_characters_per_token": 12,
+        "activation": "relu",
+    },
+}
+"""Contents of an options.json."""
+
+
 def random_options(rng: np.random.Generator) -> Options:
     """Small, valid `options.json` contents, varied in every published respect."""
     projection_dim = int(rng.integers(2, 7))

@@ -75,15 +75,19 @@ def test_each_sentence_is_read_once(
     assert (len(cache) > cache.n_in_file) == (layer_cache_mb > 1e-5)
 
 
-def test_disabled_cache(docs: list[Doc], bilm: BiLM) -> None:
-    model, read = model_with(bilm, 0)
+def assert_not_cached(
+    model: Model, read: list[Any], docs: list[Doc], is_train: bool
+) -> None:
     for _ in range(2):
         read.clear()
-        for found, expected in zip(
-            frozen_layers(model, docs, is_train=True), model.predict(docs)
-        ):
+        layers = frozen_layers(model, docs, is_train=is_train)
+        for found, expected in zip(layers, model.predict(docs)):
             np.testing.assert_array_equal(found, expected)
         assert len(read) == 2 * 4
+
+
+def test_disabled_cache(docs: list[Doc], bilm: BiLM) -> None:
+    assert_not_cached(*model_with(bilm, 0), docs, is_train=True)
 
 
 def test_docs_without_words(nlp: Language, bilm: BiLM) -> None:
@@ -125,13 +129,7 @@ def test_without_training_nothing_is_kept_of_what_is_evaluated(
     docs: list[Doc], bilm: BiLM
 ) -> None:
     model, read = model_with(bilm, 1)
-    for _ in range(2):
-        read.clear()
-        for found, expected in zip(
-            frozen_layers(model, docs, is_train=False), model.predict(docs)
-        ):
-            np.testing.assert_array_equal(found, expected)
-        assert len(read) == 2 * 4
+    assert_not_cached(model, read, docs, is_train=False)
     frozen_layers(model, docs, is_train=True)
     frozen_layers(model, docs, is_train=False)
     with torch.no_grad():

@@ -199,17 +199,6 @@ def test_retokenized_doc(bilm: BiLM) -> None:
     assert doc._.elmo.layers.shape == (3, 10, 16)
 
 
-def test_layers_after_a_merge_and_a_split(bilm: BiLM) -> None:
-    doc = embedder(bilm)(" ".join(WORDS))
-    with doc.retokenize() as retokenizer:
-        retokenizer.merge(doc[0:2])
-    with doc.retokenize() as retokenizer:
-        retokenizer.split(doc[3], ["ri", "ver"], heads=[(doc[3], 1), doc[2]])
-    assert len(doc) == len(WORDS)
-    with pytest.raises(ValueError, match="found layers of 11 others"):
-        _ = doc._.elmo.layers
-
-
 @pytest.mark.parametrize("settings", [{"keep_layers": False}, {"set_tensor": False}])
 def test_vectors_after_a_merge_and_a_split(
     bilm: BiLM, settings: dict[str, bool]
@@ -224,6 +213,9 @@ def test_vectors_after_a_merge_and_a_split(
     assert len(doc) == len(WORDS)
     with pytest.raises(ValueError, match="found vectors of 11 others"):
         _ = doc[1].vector
+    if settings.get("keep_layers", True):
+        with pytest.raises(ValueError, match="found layers of 11 others"):
+            _ = doc._.elmo.layers
 
 
 def test_retokenized_doc_without_a_tensor(bilm: BiLM) -> None:

@@ -251,12 +251,6 @@ def test_malformed_file(tmp_path: Path, text: str, found: str) -> None:
         Vocabulary.read(path)
 
 
-def test_no_newline_at_the_end(tmp_path: Path) -> None:
-    """An editor may have removed it. No entry is lost."""
-    path = write(tmp_path / "v.txt", "a\t5\n<S>\t3\n</S>\t3\n<UNK>\t2\nb\t1")
-    assert entries(Vocabulary.read(path))[-1] == ("b", 1)
-
-
 def test_file_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "v.txt"
     path.write_bytes(GOOD.encode() + "é\t0\n".encode("latin1"))
@@ -264,11 +258,14 @@ def test_file_that_is_not_utf8(tmp_path: Path) -> None:
         Vocabulary.read(path)
 
 
-def test_files_of_other_editors(tmp_path: Path) -> None:
-    path = write(tmp_path / "v.txt", "\ufeff" + GOOD.replace("\n", "\r\n"))
-    assert entries(Vocabulary.read(path)) == entries(
-        Vocabulary.read(write(tmp_path / "w.txt", GOOD))
-    )
+@pytest.mark.parametrize(
+    "text", [GOOD.rstrip("\n"), "\ufeff" + GOOD.replace("\n", "\r\n")]
+)
+def test_files_of_other_editors(tmp_path: Path, text: str) -> None:
+    """Without a newline at the end, with a byte order mark, with other line ends."""
+    expected = Vocabulary.read(write(tmp_path / "good.txt", GOOD))
+    found = Vocabulary.read(write(tmp_path / "v.txt", text))
+    assert entries(found) == entries(expected)
 
 
 @pytest.mark.parametrize("text", ["{}", "\ufeff{}", "{}\n\n", "{}\r\n"])

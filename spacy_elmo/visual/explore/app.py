@@ -126,12 +126,6 @@ def _page(
             result = to_html(template_of(view, style), view=view)
         except ValueError as problem:
             error = str(problem)
-    return _html(explorer, name, query, result, error)
-
-
-def _html(
-    explorer: Explorer, name: str, query: Any, result: str = "", error: str = ""
-) -> HTMLResponse:
     html = to_html(
         "explore.html",
         pages=PAGES,

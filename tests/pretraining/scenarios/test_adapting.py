@@ -14,24 +14,6 @@ from spacy_elmo import BiLM, load_bilm, save_bilm
 from spacy_elmo.pretraining.step import TrainingError
 
 WORDS = [["Ann", "sees", "the", "Anns"], ["Eve", "hears", "unknown", "birds", "!"]]
-OPTIONS: dict[str, Any] = {
-    "lstm": {
-        "dim": 6,
-        "projection_dim": 4,
-        "n_layers": 2,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "use_skip_connections": True,
-    },
-    "char_cnn": {
-        "embedding": {"dim": 3},
-        "filters": [[1, 2], [2, 3]],
-        "n_highway": 1,
-        "n_characters": 261,
-        "max_characters_per_token": 12,
-        "activation": "relu",
-    },
-}
 FORMATS = ("published", "pair", "ours", "many", "many with words")
 
 
@@ -40,12 +22,12 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A random model in each format, as values of initialize.weights."""
     folder = tmp_path_factory.mktemp("starts")
     rng = np.random.default_rng(0)
-    weights = numpy_bilm.random_weights(OPTIONS, rng)
+    weights = numpy_bilm.random_weights(numpy_bilm.OPTIONS, rng)
     published = folder / "published"
-    numpy_bilm.write_published(published, OPTIONS, weights)
+    numpy_bilm.write_published(published, numpy_bilm.OPTIONS, weights)
     save_bilm(load_bilm(published), folder / "ours")
     for name in ("many", "many with words"):
-        manylangs_folder.write(folder / name, OPTIONS, weights)
+        manylangs_folder.write(folder / name, numpy_bilm.OPTIONS, weights)
     table, projection = rng.normal(size=(4, 3)), rng.normal(size=(3, 4))
     manylangs_folder.add_words(
         folder / "many with words",

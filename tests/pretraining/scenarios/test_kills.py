@@ -78,19 +78,6 @@ def test_a_signal_stops_a_process(
     runs.assert_same(output, whole)
 
 
-def test_sigkill(config: Path, texts: Path, whole: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    for step in (50, 210):
-        process = runs.start(*runs.PROGRAM, config, output, "--quiet")
-        runs.wait_for_step(process, output, step)
-        process.kill()
-        status, printed = runs.finish(process)
-        assert status == -signal.SIGKILL, printed
-    runs.run(texts, output, **LONG)
-    assert len(runs.log(output, "resume")) == 2
-    runs.assert_same(output, whole)
-
-
 def test_one_run_at_a_time_in_a_folder(
     config: Path, texts: Path, tmp_path: Path
 ) -> None:

@@ -91,20 +91,6 @@ def test_a_learning_rate_that_is_far_too_high(texts: Path, tmp_path: Path) -> No
     assert newest.step == steps[-1]
 
 
-def test_nothing_is_written_after_a_bad_loss(texts: Path, tmp_path: Path) -> None:
-    """Not even if a checkpoint and an evaluation are due."""
-    training = {"checkpoint_frequency": 4, "eval_frequency": 4}
-    fault = spoil_step(7, (0, 0), math.nan)
-    with pytest.raises(TrainingError):
-        runs.run(texts, tmp_path, callbacks=[fault], training=training)
-    assert runs.checkpoints(tmp_path) == [4]
-    assert [line["step"] for line in runs.log(tmp_path, "dev")] == [4]
-    meta = (tmp_path / "model-best" / "pretraining.json").read_text(encoding="utf8")
-    assert json.loads(meta)["step"] == 4
-    runs.run(texts, tmp_path, training=training)
-    assert [line["step"] for line in runs.log(tmp_path, "resume")] == [4]
-
-
 def test_a_gradient_that_is_not_finite(texts: Path, tmp_path: Path) -> None:
     """Although every loss is."""
 
@@ -158,17 +144,6 @@ def test_a_checkpoint_that_cannot_be_written(
     if hook == "before_checkpoint":
         assert runs.checkpoints(output) == [4, 12]
     runs.assert_same(output, reference(**NO_DEV))
-
-
-def test_resumes_after_a_full_disk(
-    texts: Path, tmp_path: Path, reference: Reference
-) -> None:
-    callbacks = [full_disk("before_checkpoint", 2), runs.before_step(10)]
-    with pytest.raises(runs.Stopped):
-        runs.run(texts, tmp_path, callbacks=callbacks, **NO_DEV)
-    runs.run(texts, tmp_path, **NO_DEV)
-    assert [line["step"] for line in runs.log(tmp_path, "resume")] == [4]
-    runs.assert_same(tmp_path, reference(**NO_DEV))
 
 
 def test_the_last_checkpoint_must_be_written(
