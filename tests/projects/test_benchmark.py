@@ -13,6 +13,7 @@ import pytest
 import srsly
 import torch
 from helpers.benchmark_project import MARKS, PROJECT, SCRIPTS, importable
+from helpers.project_copies import good, run
 
 from spacy_elmo import BiLM, BiLMConfig, save_bilm
 
@@ -316,18 +317,9 @@ def test_the_whole_project_runs(tmp_path: Path) -> None:
     }
     (tmp_path / "short.md").write_text(MARKS, encoding="utf8")
     (tmp_path / "results").mkdir()
-    options = [part for k, v in variables.items() for part in (f"--vars.{k}", str(v))]
-    command = [sys.executable, "-m", "spacy", "project"]
+    options = [part for k, v in variables.items() for part in (f"--vars.{k}", v)]
     for arguments in (["assets"], ["run", "all", ".", *options]):
-        result = subprocess.run(
-            [*command, *arguments],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            encoding="utf8",
-            check=False,
-        )
-        assert result.returncode == 0, result.stdout + result.stderr
+        good(run(PROJECT, "-m", "spacy", "project", *arguments))
     text = readme.read_text(encoding="utf8")
     assert "| AllenNLP 2.10.1 |" in text
     assert "| simple_elmo 0.9.2 |" in text
