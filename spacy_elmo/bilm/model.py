@@ -128,6 +128,15 @@ class BiLM(nn.Module):
         """Return the operations through which gradients flow to the parameters."""
         return bind(self.backend(dtype), self.character_encoder, self.layer_pairs)
 
+    def operations(self, dtype: torch.dtype = torch.float32) -> Operations:
+        """Return the operations of the present weights: packed for inference, or those
+        of `bind` when gradients are enabled.
+
+        dtype (torch.dtype): Dtype of the matrix products, float32 or bfloat16.
+        """
+        prepared = self._prepare(dtype)
+        return self.bind(dtype) if prepared is None else prepared.operations
+
     def _prepare(self, dtype: torch.dtype) -> Optional[Prepared]:
         """Return what inference needs. None when gradients are enabled or under
         autocast, whose dtype must not leak into the cache."""

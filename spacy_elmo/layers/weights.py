@@ -14,13 +14,12 @@ from spacy.language import Language
 from spacy.util import registry
 
 from ..bilm import BiLM
+from ..bundled import BUNDLED
 from ..formats import WeightsError, load_bilm
 from ..formats.output_layer import StoredOutputLayer, read_output_layer
 from ..text.tokenization import weights_folder
 
 Loader = Callable[[], BiLM]
-
-BUNDLED = Path(__file__).parent.parent / "weights"
 
 
 def bundled_weights_v1() -> Loader:

@@ -126,5 +126,5 @@ class Checkpointer:
 
         return [
             LSTMState(own(f"{number}.hidden"), own(f"{number}.cell"))
-            for number in range(self.model.bilm.config.n_layers)
+            for number in range(len(self.model.zero_state(1)))
         ]

@@ -56,7 +56,7 @@ def evaluate(
     if own_lanes.stop > own_lanes.start:
         batches = Batches(lanes, own_lanes, table, vocabulary)
         softmax = model.softmax.prepare()
-        state = model.zero_state(own_lanes.stop - own_lanes.start)
+        state = model.bilm.zero_states(own_lanes.stop - own_lanes.start)
         for (batch,) in stream_batches(
             batches.__getitem__, 0, lanes.steps_per_epoch, model.device
         ):

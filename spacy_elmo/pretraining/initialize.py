@@ -1,15 +1,22 @@
-"""The network at the start of a run: random, or from pretrained weights."""
+"""The network at the start of a run: random, or from pretrained weights; and the
+teacher whose layers it learns to match."""
+
+from typing import Dict, Optional, Sequence
 
 import torch
 
 from ..bilm import BiLM
 from ..bilm.softmax import FullSoftmax, make_output_layer
+from ..bundled import BUNDLED
+from ..files import PathLike, hash_files
 from ..formats import load_bilm
 from ..formats.hdf5 import import_h5py
 from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
+from .data.shards import Shards
+from .distillation import Teacher
 from .language_model import LanguageModel
-from .settings import PretrainSettings, SoftmaxSettings
+from .settings import InitializeSettings, PretrainSettings, SoftmaxSettings
 from .step import TrainingError
 
 
@@ -37,16 +44,54 @@ def make_bilm(settings: PretrainSettings) -> BiLM:
     return bilm
 
 
+def load_teacher(
+    settings: InitializeSettings, shards: Shards, device: torch.device
+) -> Optional[Teacher]:
+    """Load the teacher, or return None if there is none.
+
+    shards (Shards): The training text.
+    device (torch.device): Device of the teacher.
+    RAISES: WeightsError if there are no such weights, or if they are damaged.
+    """
+    if settings.teacher is None:
+        return None
+    # Loading may draw random numbers.
+    with torch.random.fork_rng(devices=[]):
+        bilm = load_bilm(*_teacher_paths(settings))
+    return Teacher(bilm.requires_grad_(False).to(device), shards.types())
+
+
+def hash_weights(settings: InitializeSettings) -> Dict[str, str]:
+    """Hash the initial weights and the teacher, which must be unchanged when a run is
+    resumed.
+
+    RETURNS (Dict[str, str]): The hashes by the name of the setting; {} without weights.
+    """
+    paths = {
+        "initialize.weights": settings.weights or (),
+        "initialize.teacher": _teacher_paths(settings),
+    }
+    return {name: hash_files(files) for name, files in paths.items() if files}
+
+
+def _teacher_paths(settings: InitializeSettings) -> Sequence[PathLike]:
+    return (BUNDLED,) if settings.teacher == ("bundled",) else settings.teacher or ()
+
+
 def add_output_layer(
-    bilm: BiLM, vocabulary: Vocabulary, settings: SoftmaxSettings
+    bilm: BiLM,
+    vocabulary: Vocabulary,
+    settings: SoftmaxSettings,
+    teacher: Optional[Teacher] = None,
 ) -> LanguageModel:
     """Create the output layer of a network.
 
     vocabulary (Vocabulary): The words that it predicts.
+    teacher (Optional[Teacher]): Trained biLM whose layers the network learns to match.
     """
     softmax = make_output_layer(
         len(vocabulary), bilm.config.projection_dim, **settings.to_dict()
     )
     if isinstance(softmax, FullSoftmax):
         softmax.start_from(vocabulary.counts)
-    return LanguageModel(bilm, softmax)
+    return LanguageModel(bilm, softmax, teacher)

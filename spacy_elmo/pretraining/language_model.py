@@ -1,7 +1,7 @@
 """The biLM with its output layer, whose loss pretraining minimizes (Peters et al. 2018,
 section 3.1)."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,26 @@ from ..bilm.backends import Backend, LSTMState
 from ..bilm.softmax import OutputLayer, SampledSoftmax, sampled_loss
 from ..bilm.stack import apply_dropout, run_stack
 from .data.batches import Batch, Sample
+from .distillation import LayerMatch, Teacher
 
 State = List[LSTMState]
-"""For each layer: hidden (2, n_lanes, projection_dim) and cell (2, n_lanes, dim). Index
-0 is the forward LM."""
+"""For each layer, and then for each layer of the teacher if there is one: hidden (2,
+n_lanes, projection_dim) and cell (2, n_lanes, dim). Index 0 is the forward LM."""
+
+
+class WindowLosses(NamedTuple):
+    """What a window contributes to the loss, for B lanes of U steps.
+
+    words (Tensor): Negative log likelihood of each target, of shape (2, U, B), which a
+        sampled softmax only estimates.
+    state (State): The detached state after the window.
+    teacher (Optional[Tensor]): Distance of each word's layers to those of the teacher,
+        of shape (2, U, B). None without a teacher.
+    """
+
+    words: Tensor
+    state: State
+    teacher: Optional[Tensor]
 
 
 class SampledRows:
@@ -55,12 +71,19 @@ class LanguageModel(nn.Module):
 
     bilm (BiLM): The network.
     softmax (OutputLayer): The output layer.
+    teacher (Optional[Teacher]): Trained biLM whose layers the network learns to match.
     """
 
-    def __init__(self, bilm: BiLM, softmax: OutputLayer) -> None:
+    def __init__(
+        self, bilm: BiLM, softmax: OutputLayer, teacher: Optional[Teacher] = None
+    ) -> None:
         super().__init__()
         self.bilm = bilm
         self.softmax = softmax
+        self.teacher = teacher
+        self.match: Optional[LayerMatch] = None
+        if teacher is not None:
+            self.match = LayerMatch(bilm.config, teacher.bilm.config)
         self._captured: Dict[Any, Callable[..., Tuple[Tensor, ...]]] = {}
 
     @property
@@ -69,7 +92,10 @@ class LanguageModel(nn.Module):
 
     def zero_state(self, n_lanes: int) -> State:
         """The state in which each lane starts."""
-        return self.bilm.zero_states(n_lanes)
+        state = self.bilm.zero_states(n_lanes)
+        if self.teacher is not None:
+            state += self.teacher.bilm.zero_states(n_lanes)
+        return state
 
     def forward(
         self,
@@ -79,7 +105,7 @@ class LanguageModel(nn.Module):
         rows: Optional[SampledRows] = None,
         dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
-    ) -> Tuple[Tensor, State]:
+    ) -> WindowLosses:
         """Compute the training loss of a window.
 
         batch (Batch): Inputs and targets.
@@ -89,12 +115,10 @@ class LanguageModel(nn.Module):
             of the top layer.
         dtype (torch.dtype): Type of the operands of matrix products, float32 or
             bfloat16.
-        RETURNS (Tuple[Tensor, State]): Negative log likelihood of each target, (2, U,
-            B), which a sampled softmax only estimates; and the detached state after
-            the window.
         """
-        hidden, state = self.contextualize(batch, state, dropout, dtype)
-        flat = hidden.flatten(0, 2)
+        n_layers = self.bilm.config.n_layers
+        layers, after = self._run(batch, state[:n_layers], dropout, dtype)
+        flat = layers.top.flatten(0, 1)
         if batch.sample is None:
             losses = self.softmax(flat, batch.targets.flatten())
         elif rows is None:
@@ -104,7 +128,14 @@ class LanguageModel(nn.Module):
             )
         else:
             losses = rows.loss(flat, batch.sample, self.bilm.backend(dtype))
-        return losses.view(batch.targets.shape), state
+        shape, distance = batch.targets.shape, None
+        if self.match is not None and self.teacher is not None:
+            assert batch.clean is not None, "made for a model with a teacher"
+            targets = self.teacher.read(batch.clean, state[n_layers:])
+            backend = self.bilm.backend(dtype)
+            distance = self.match(layers.all, targets.layers, backend).view(shape)
+            after += targets.state
+        return WindowLosses(losses.view(shape), after, distance)
 
     def contextualize(
         self,
@@ -115,18 +146,23 @@ class LanguageModel(nn.Module):
     ) -> Tuple[Tensor, State]:
         """Compute the output of the top layer, (2, U, B, projection_dim), and the
         detached state after the window."""
+        layers, after = self._run(batch, state, dropout, dtype)
+        return layers.top.view(*batch.inputs.shape, -1), after
+
+    def _run(
+        self, batch: Batch, state: State, dropout: float, dtype: torch.dtype
+    ) -> Tuple["_Layers", State]:
         vectors = self.bilm.encode_characters(
             batch.char_ids, batch.word_ids, batch.lengths, self.bilm.bind(dtype)
         )
         inputs = F.embedding(batch.inputs.flatten(1), vectors)
         stack = self._stack(batch.inputs.shape, dropout, dtype)
-        outputs, *after = stack(
-            inputs, *(tensor for layer in state for tensor in layer)
-        )
+        top, *outputs = stack(inputs, *(tensor for layer in state for tensor in layer))
+        outputs, after = outputs[: -2 * len(state)], outputs[-2 * len(state) :]
         # The next replay of a CUDA graph overwrites its outputs.
         ends = [tensor.detach().clone() for tensor in after]
         pairs = zip(ends[::2], ends[1::2])
-        return outputs.view(*batch.inputs.shape, -1), [LSTMState(*p) for p in pairs]
+        return _Layers(top, [inputs, *outputs]), [LSTMState(*p) for p in pairs]
 
     def capture(
         self,
@@ -142,7 +178,7 @@ class LanguageModel(nn.Module):
         RAISES: RuntimeError if the device cannot capture them.
         """
         shape = torch.Size([2, unroll_steps, n_lanes])
-        stack = _Stack(self.bilm, shape, dropout, dtype)
+        stack = self._new_stack(shape, dropout, dtype)
         width = self.bilm.config.projection_dim
         inputs = torch.zeros(
             2, unroll_steps * n_lanes, width, device=self.device, requires_grad=True
@@ -166,7 +202,24 @@ class LanguageModel(nn.Module):
         captured = self._captured.get((shape, dropout, dtype))
         if captured is not None and trained and torch.is_grad_enabled():
             return captured
-        return _Stack(self.bilm, shape, dropout, dtype)
+        return self._new_stack(shape, dropout, dtype)
+
+    def _new_stack(
+        self, shape: torch.Size, dropout: float, dtype: torch.dtype
+    ) -> "_Stack":
+        all_layers = self.match is not None
+        return _Stack(self.bilm, shape, dropout, dtype, all_layers=all_layers)
+
+
+class _Layers(NamedTuple):
+    """Layers of a window, each of shape (2, U B, projection_dim).
+
+    top (Tensor): The top layer, after dropout.
+    all (List[Tensor]): The word vectors and, if there is a teacher, the LSTM layers.
+    """
+
+    top: Tensor
+    all: List[Tensor]
 
 
 class _Stack(nn.Module):
@@ -177,10 +230,17 @@ class _Stack(nn.Module):
     shape (torch.Size): Shape of the windows, (2, U, B).
     dropout (float): Dropout rate on the input of each layer and on the top layer.
     dtype (torch.dtype): Dtype of the matrix products.
+    all_layers (bool): Whether to return every layer.
     """
 
     def __init__(
-        self, bilm: BiLM, shape: torch.Size, dropout: float, dtype: torch.dtype
+        self,
+        bilm: BiLM,
+        shape: torch.Size,
+        dropout: float,
+        dtype: torch.dtype,
+        *,
+        all_layers: bool,
     ) -> None:
         super().__init__()
         # Registered, so that a captured graph has their gradients.
@@ -190,14 +250,15 @@ class _Stack(nn.Module):
         self.skip_connections = bilm.config.use_skip_connections
         self.batch_sizes = [shape[2]] * shape[1]
         self.dropout = dropout
+        self.all_layers = all_layers
 
     def forward(self, inputs: Tensor, *state: Tensor) -> Tuple[Tensor, ...]:
         """Run the stack.
 
         inputs (Tensor): (2, U B, projection_dim).
         state (Tensor): Hidden and cell of each layer.
-        RETURNS (Tuple[Tensor, ...]): The top layer, in the shape of the inputs, and
-            the state after the window.
+        RETURNS (Tuple[Tensor, ...]): The top layer after dropout, in the shape of the
+            inputs; every LSTM layer, if asked for; and the state after the window.
         """
         states = [LSTMState(*pair) for pair in zip(state[::2], state[1::2])]
         outputs, after = run_stack(
@@ -209,4 +270,5 @@ class _Stack(nn.Module):
             dropout=self.dropout,
         )
         top = apply_dropout(outputs[-1], self.dropout)
-        return (top, *(tensor for layer in after for tensor in layer))
+        layers = outputs if self.all_layers else []
+        return (top, *layers, *(tensor for layer in after for tensor in layer))

@@ -28,6 +28,7 @@ class Progress:
     unlogged_steps (int): Number of steps since the last record of the log.
     unlogged_forward (float): Sum of the forward losses of these steps.
     unlogged_backward (float): Sum of the backward losses of these steps.
+    unlogged_teacher (float): Sum of the teacher losses of these steps.
     unlogged_since (float): Training time at the last record.
     unlogged_words (int): Number of words of these steps.
     """
@@ -43,6 +44,7 @@ class Progress:
     unlogged_steps: int = 0
     unlogged_forward: float = 0.0
     unlogged_backward: float = 0.0
+    unlogged_teacher: float = 0.0
     unlogged_since: float = 0.0
     unlogged_words: int = 0
     _latest: Optional[StepResult] = field(default=None, repr=False)
@@ -112,6 +114,7 @@ class Progress:
         self.unlogged_words += n_words
         self.unlogged_forward += result.forward_loss
         self.unlogged_backward += result.backward_loss
+        self.unlogged_teacher += result.teacher_loss or 0.0
         self._latest = result
 
     def train_record(self, steps_per_epoch: int, seconds: float) -> TrainRecord:
@@ -120,6 +123,8 @@ class Progress:
         step = self._latest.step + 1
         forward = self.unlogged_forward / self.unlogged_steps
         backward = self.unlogged_backward / self.unlogged_steps
+        has_teacher = self._latest.teacher_loss is not None
+        teacher_loss = self.unlogged_teacher / self.unlogged_steps
         record = TrainRecord(
             step=step,
             epoch=step / steps_per_epoch,
@@ -132,9 +137,10 @@ class Progress:
             / max(seconds - self.unlogged_since, 1e-9),
             words=self.words,
             seconds=seconds,
+            teacher_loss=teacher_loss if has_teacher else None,
         )
         self.unlogged_steps = self.unlogged_words = 0
-        self.unlogged_forward = self.unlogged_backward = 0.0
+        self.unlogged_forward = self.unlogged_backward = self.unlogged_teacher = 0.0
         self.unlogged_since = seconds
         return record
 

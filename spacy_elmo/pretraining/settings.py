@@ -260,6 +260,9 @@ class TrainingSettings(Section):
     """Number of equal parts in which a batch is computed, to save memory."""
     dropout: FractionBelow1 = 0.1
     """Dropout rate."""
+    teacher_weight: PositiveFloat = 10.0
+    """Weight of the distance to the layers of `initialize.teacher`, which is at most
+    about 1, next to the loss in nats per word. Only used with a teacher."""
     ema_decay: Optional[FractionBelow1] = None
     """Decay of an exponential moving average of the weights, e.g. 0.999, which is then
     evaluated and exported in place of the weights. Null or 0 for none. Training itself
@@ -305,13 +308,16 @@ class TrainingSettings(Section):
 
 
 class InitializeSettings(Section):
-    """The initial weights."""
+    """The initial weights, and weights to learn from."""
 
     weights: Optional[Annotated[Paths, Field(max_length=2)]] = None
     """Trained biLM to start from, as the arguments of `spacy_elmo.load_bilm`: a path,
     or options.json and weights.hdf5. Null for random weights."""
     softmax_steps: NonNegativeInt = 0
     """Number of steps at the start that only train the output layer, which is new."""
+    teacher: Optional[Annotated[Paths, Field(max_length=2)]] = None
+    """Trained biLM whose layers the network learns to match, given like `weights`, or
+    "bundled" for the English weights that ship with spacy-elmo. Null for none."""
 
     def conflicts(self) -> Iterator[Tuple[str, str]]:
         if self.softmax_steps and not self.weights:
@@ -392,6 +398,7 @@ _CHANGEABLE = {
     "corpus.shard_tokens",
     "vocabulary.path",
     "initialize.weights",
+    "initialize.teacher",
     "training.ema_decay",
     "training.checkpoint_frequency",
     "training.keep_checkpoints",

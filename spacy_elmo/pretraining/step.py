@@ -35,6 +35,9 @@ class StepOutput(NamedTuple):
     stop_requests (Tensor): Number of processes that were asked to stop, of shape (1,).
     rows (Optional[SampledRows]): Rows of a sampled softmax, with their gradients.
     state (State): LSTM state after the window.
+    teacher_loss (Optional[Tensor]): Mean distance of a word's layers to those of the
+        teacher, over both directions and the lanes of all processes, of shape (1,).
+        None without a teacher.
     """
 
     losses: Tensor
@@ -42,6 +45,7 @@ class StepOutput(NamedTuple):
     stop_requests: Tensor
     rows: Optional[SampledRows]
     state: State
+    teacher_loss: Optional[Tensor] = None
 
 
 class StepResult(NamedTuple):
@@ -56,6 +60,8 @@ class StepResult(NamedTuple):
     stop_requests (float): Number of processes that were asked to stop.
     lane_losses (Tensor): Loss of each lane of this process, summed over the window, of
         shape (2, B).
+    teacher_loss (Optional[float]): Mean distance of a word's layers to those of the
+        teacher. None without a teacher.
     """
 
     step: int
@@ -66,6 +72,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     stop_requests: float
     lane_losses: Tensor
+    teacher_loss: Optional[float] = None
 
 
 def compute_gradient(
@@ -78,7 +85,8 @@ def compute_gradient(
     stop_requested: bool = False,
 ) -> StepOutput:
     """Run the forward and backward pass over this process's lanes. The gradient is that
-    of the loss summed over the window and averaged over all lanes and both directions.
+    of the loss summed over the window and averaged over all lanes and both directions,
+    plus the distance to the layers of a teacher times `training.teacher_weight`.
 
     parts (List[Batch]): The lanes of this process, split into batches that are computed
         one after another.
@@ -90,16 +98,18 @@ def compute_gradient(
     rows = None
     if isinstance(model.softmax, SampledSoftmax) and parts[0].sample is not None:
         rows = SampledRows(model.softmax, parts[0].sample)
-    sums, states, first = [], [], 0
+    sums, distances, states, first = [], [], [], 0
     for part in parts:
         last = first + part.inputs.shape[2]
         before = [LSTMState(*(t[:, first:last] for t in layer)) for layer in state]
-        losses, after = model(
-            part, before, rows=rows, dropout=training.dropout, dtype=dtype
-        )
-        (losses.sum() / (2 * training.batch_size)).backward()
-        sums.append(losses.detach().sum(dim=1))
-        states.append(after)
+        losses = model(part, before, rows=rows, dropout=training.dropout, dtype=dtype)
+        total = losses.words.sum()
+        if losses.teacher is not None:
+            total = total + training.teacher_weight * losses.teacher.sum()
+            distances.append(losses.teacher.detach().sum())
+        (total / (2 * training.batch_size)).backward()
+        sums.append(losses.words.detach().sum(dim=1))
+        states.append(losses.state)
         first = last
     lane_losses = torch.cat(sums, dim=1)
     n_words = training.batch_size * training.unroll_steps
@@ -109,6 +119,9 @@ def compute_gradient(
         stop_requests=lane_losses.new_full((1,), float(stop_requested)),
         rows=rows,
         state=states[0] if len(states) == 1 else _concatenate(states),
+        teacher_loss=torch.stack(distances).sum(0, keepdim=True) / (2 * n_words)
+        if distances
+        else None,
     )
 
 
@@ -128,7 +141,10 @@ def sum_over_processes(model: LanguageModel, output: StepOutput, group: Group) -
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in parameters if p.grad is not None]
-    group.add_up([*gradients, output.losses, output.stop_requests])
+    figures = [output.losses, output.stop_requests]
+    if output.teacher_loss is not None:
+        figures.append(output.teacher_loss)
+    group.add_up([*gradients, *figures])
 
 
 def _concatenate(states: List[State]) -> State:
@@ -160,6 +176,8 @@ class ResultQueue:
         norm (Tensor): Norm of the gradient, a scalar.
         """
         figures = torch.cat([output.losses, norm.view(1), output.stop_requests])
+        if output.teacher_loss is not None:
+            figures = torch.cat([figures, output.teacher_loss])
         lane_losses = output.lane_losses
         event = None
         if self.on_gpu:
@@ -178,9 +196,17 @@ class ResultQueue:
             step, window, rate, figures, lane_losses, event = self._pending.popleft()
             if event is not None:
                 event.synchronize()
-            forward, backward, norm, stop_requests = figures.tolist()
+            forward, backward, norm, stop_requests, *teacher = figures.tolist()
             yield StepResult(
-                step, window, rate, forward, backward, norm, stop_requests, lane_losses
+                step,
+                window,
+                rate,
+                forward,
+                backward,
+                norm,
+                stop_requests,
+                lane_losses,
+                *teacher,
             )
 
 

@@ -24,7 +24,7 @@ from .data.prefetch import stream_batches
 from .data.random_streams import DROPOUT, make_generator
 from .distributed import Group
 from .evaluation import evaluate
-from .initialize import add_output_layer, make_bilm
+from .initialize import add_output_layer, hash_weights, load_teacher, make_bilm
 from .optimizers import Optimizer, clip
 from .output.curves import plot_curves
 from .output.log import LOG
@@ -116,8 +116,11 @@ class Trainer:
         bilm = make_bilm(settings)
         with torch.random.fork_rng(devices=[]):
             self.corpus = self.load_corpus(bilm)
+        teacher = load_teacher(
+            settings.initialize, self.corpus.train.shards, self.group.device
+        )
         self.model = add_output_layer(
-            bilm, self.corpus.vocabulary, settings.softmax
+            bilm, self.corpus.vocabulary, settings.softmax, teacher
         ).to(self.group.device)
         self.dtype = resolve_precision(training.precision, self.group.device)
         self.optimizer = Optimizer(self.model, training.optimizer)
@@ -139,9 +142,7 @@ class Trainer:
             training.max_steps, training.max_epochs, self.lanes.steps_per_epoch
         )
         self.state = self.model.zero_state(self.n_own_lanes)
-        identity = self.corpus.identity()
-        if settings.initialize.weights:
-            identity["initialize.weights"] = hash_files(settings.initialize.weights)
+        identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
         self.progress = Progress.new(settings, identity)
         self.checkpointer = Checkpointer(
             self.output / "checkpoints",
@@ -200,6 +201,7 @@ class Trainer:
             noise=noise,
             seed=self.training.seed,
             n_parts=self.training.accumulate_gradient,
+            with_clean=self.model.teacher is not None,
         )
 
     # The loop

@@ -127,7 +127,7 @@ def run(
         assert isinstance(model.softmax, SampledSoftmax)
         rows = SampledRows(model.softmax, batch.sample)
     model.zero_grad(set_to_none=True)
-    losses, state = model(batch, state, rows=rows, **settings)
+    losses, state, _ = model(batch, state, rows=rows, **settings)
     weigh(losses).backward()
     found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     if rows is not None:

@@ -76,7 +76,7 @@ def test_settings_that_do_not_alter_training_may_change() -> None:
 def test_all_other_settings_are_compared() -> None:
     changeable = set(setting_names(CHANGEABLE)) - {"training.logger.@loggers"}
     # Weights are compared by content.
-    changeable |= {"training.logger", "initialize.weights"}
+    changeable |= {"training.logger", "initialize.weights", "initialize.teacher"}
     old = stored(training={"schedule": {"name": "linear"}})
     for path in setting_names(old):
         new = copy.deepcopy(old)

@@ -36,6 +36,17 @@ class Sample(NamedTuple):
     columns: Tensor
 
 
+class CleanText(NamedTuple):
+    """The words of B lanes of U steps as they are in the text, before any noise.
+
+    types (ndarray): The n distinct types, as rows of a `WordTable`, of shape (n,).
+    inputs (Tensor): Index of each word among these, of shape (2, U, B).
+    """
+
+    types: np.ndarray
+    inputs: Tensor
+
+
 @dataclass
 class Batch:
     """One step of B lanes of U words, in both directions. Characters are stored once
@@ -49,6 +60,7 @@ class Batch:
         (2, U, B).
     targets (Tensor): Output ids, of shape (2, U, B).
     sample (Optional[Sample]): Negatives, if the softmax is sampled.
+    clean (Optional[CleanText]): The input words without noise, if asked for.
     """
 
     window: Window
@@ -58,6 +70,7 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     sample: Optional[Sample] = None
+    clean: Optional[CleanText] = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device without waiting for it."""
@@ -75,6 +88,7 @@ class Batch:
             move(self.inputs),
             move(self.targets),
             self.sample and Sample(*map(move, self.sample)),
+            self.clean and self.clean._replace(inputs=move(self.clean.inputs)),
         )
 
 
@@ -90,6 +104,7 @@ class Batches:
     noise (Optional[Noise]): Noise in the input words.
     seed (int): Seed of negatives and noise.
     n_parts (int): Number of batches of equal size that a step is split into.
+    with_clean (bool): Whether batches also have the words without noise.
     """
 
     def __init__(
@@ -103,6 +118,7 @@ class Batches:
         noise: Optional[Noise] = None,
         seed: int = 0,
         n_parts: int = 1,
+        with_clean: bool = False,
     ) -> None:
         self.lanes = lanes
         bounds = np.linspace(local_lanes.start, local_lanes.stop, n_parts + 1)
@@ -112,6 +128,7 @@ class Batches:
         self.softmax = softmax
         self.noise = noise
         self.seed = seed
+        self.with_clean = with_clean
         self._forward_targets = vocabulary.lookup(lanes.shards.types())
         # Id 0 is the end of a sentence to the forward LM, its beginning to the
         # backward.
@@ -152,6 +169,7 @@ class Batches:
         n_types = len(self.table.lengths)
         inputs = inputs[:, :, part].copy()
         inputs[1][inputs[1] == 0] = n_types - 1
+        clean = _clean_text(inputs) if self.with_clean else None
         changed = []
         if self.noise is not None and plan is not None:
             part_plan = NoisePlan(*(array[:, :, part] for array in plan))
@@ -177,6 +195,7 @@ class Batches:
             lengths[order],
             torch.from_numpy(rank[index].reshape(inputs.shape)),
             _to_tensor(targets[:, :, part]),
+            clean=clean,
         )
 
     def _add_samples(
@@ -203,6 +222,11 @@ class Batches:
                 drawn=torch.from_numpy(drawn),
                 columns=_to_tensor(columns[true[:, :, part]]),
             )
+
+
+def _clean_text(types: np.ndarray) -> CleanText:
+    distinct, index = np.unique(types, return_inverse=True)
+    return CleanText(distinct, torch.from_numpy(index.reshape(types.shape)))
 
 
 def _to_tensor(array: np.ndarray) -> Tensor:

@@ -82,7 +82,10 @@ class Reporter:
     def train(self, record: TrainRecord) -> None:
         """Report training steps."""
         if self.active:
-            self._write(TRAIN, {**record._asdict(), "sampled": self.sampled})
+            fields = {**record._asdict(), "sampled": self.sampled}
+            if record.teacher_loss is None:
+                del fields["teacher_loss"]
+            self._write(TRAIN, fields)
             self._bar.show_loss(record, self.sampled)
             if self._logger is not None:
                 self._logger.train(record)
@@ -162,6 +165,8 @@ class ProgressBar:
             loss = f"sampled {loss}"
         else:
             loss += f", perplexity {_number(_exp(record.loss))}"
+        if record.teacher_loss is not None:
+            loss += f", teacher loss {record.teacher_loss:.3f}"
         forward, backward = record.forward_loss, record.backward_loss
         self._update(
             {

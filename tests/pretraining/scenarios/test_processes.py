@@ -93,6 +93,7 @@ def children(pid: int) -> list[int]:
         pytest.param({"training": {"batch_size": 2}}, marks=pytest.mark.slow),
         pytest.param({"training": {"accumulate_gradient": 2}}, marks=pytest.mark.slow),
         pytest.param({"training": {"patience": 1}}, marks=pytest.mark.slow),
+        pytest.param({"initialize": {"teacher": "bundled"}}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
