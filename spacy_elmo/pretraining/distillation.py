@@ -1,10 +1,11 @@
 """Distillation: besides predicting words, the network learns to match the layers of a
 trained biLM, its teacher (Hinton et al. 2015; Romero et al. 2015).
 
-Each direction of a teacher's layer is predicted by a linear projection of the same
-direction of a layer of the network, so neither sees words that it has not read. The
-targets are normalized for each word, which puts all layers on the same scale (Baevski
-et al. 2022). The projections are not exported.
+The forward half of each teacher layer is predicted from the forward half of a layer of
+the network, by a linear projection, and the backward half from the backward half, so
+that no direction learns from words that it has not read. The targets are normalized for
+each word, which puts all layers on the same scale (Baevski et al. 2022). The projections
+are not exported.
 """
 
 from typing import List, NamedTuple, Sequence, Tuple, cast
@@ -21,7 +22,7 @@ from .data.batches import CleanText
 
 
 class TeacherLayers(NamedTuple):
-    """A teacher's layers of a window, with R = U * B rows for each direction.
+    """A teacher's layers for a window, with R = U * B rows for each direction.
 
     layers (List[Tensor]): The word vectors and the output of each LSTM layer, each of
         shape (2, R, projection_dim).
@@ -44,8 +45,8 @@ class Teacher:
         begin, end = bilm.characters.boundaries
         self.words = [begin, *types, end]
         self.dtype = resolve_precision("auto", bilm.device)
-        # PyTorch's products depend on the other words of a batch, in the last bits, so
-        # that cached vectors would differ after resuming.
+        # The last bits of PyTorch's products depend on the rest of the batch, so cached
+        # vectors would differ after resuming.
         if not isinstance(select_backend(bilm.device, self.dtype), CPUBackend):
             bilm.word_cache_mb = 0
 
@@ -71,8 +72,8 @@ class Teacher:
 
 
 class LayerMatch(nn.Module):
-    """Learned projections from the network's layers to those of its teacher, and the
-    distance that remains.
+    """Learned projections from the network's layers to its teacher's, and the distance
+    that remains.
 
     The word vectors match the teacher's. Of L layers, layer ceil(j * L / M) matches
     layer j of the teacher's M, so that the top layer matches the top layer.

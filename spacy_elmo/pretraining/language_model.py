@@ -20,13 +20,13 @@ n_lanes, projection_dim) and cell (2, n_lanes, dim). Index 0 is the forward LM."
 
 
 class WindowLosses(NamedTuple):
-    """What a window contributes to the loss, for B lanes of U steps.
+    """Losses of a window of B lanes of U steps.
 
     words (Tensor): Negative log likelihood of each target, of shape (2, U, B), which a
         sampled softmax only estimates.
     state (State): The detached state after the window.
-    teacher (Optional[Tensor]): Distance of each word's layers to those of the teacher,
-        of shape (2, U, B). None without a teacher.
+    teacher (Optional[Tensor]): Distance between the layers of each word and the
+        teacher's, of shape (2, U, B). None without a teacher.
     """
 
     words: Tensor

@@ -35,9 +35,9 @@ class StepOutput(NamedTuple):
     stop_requests (Tensor): Number of processes that were asked to stop, of shape (1,).
     rows (Optional[SampledRows]): Rows of a sampled softmax, with their gradients.
     state (State): LSTM state after the window.
-    teacher_loss (Optional[Tensor]): Mean distance of a word's layers to those of the
-        teacher, over both directions and the lanes of all processes, of shape (1,).
-        None without a teacher.
+    teacher_loss (Optional[Tensor]): Mean distance between the layers and the teacher's,
+        over both directions and the lanes of all processes, of shape (1,). None without
+        a teacher.
     """
 
     losses: Tensor
@@ -60,8 +60,8 @@ class StepResult(NamedTuple):
     stop_requests (float): Number of processes that were asked to stop.
     lane_losses (Tensor): Loss of each lane of this process, summed over the window, of
         shape (2, B).
-    teacher_loss (Optional[float]): Mean distance of a word's layers to those of the
-        teacher. None without a teacher.
+    teacher_loss (Optional[float]): Mean distance between the layers and the teacher's.
+        None without a teacher.
     """
 
     step: int
@@ -86,7 +86,7 @@ def compute_gradient(
 ) -> StepOutput:
     """Run the forward and backward pass over this process's lanes. The gradient is that
     of the loss summed over the window and averaged over all lanes and both directions,
-    plus the distance to the layers of a teacher times `training.teacher_weight`.
+    plus the distance to the teacher's layers times `training.teacher_weight`.
 
     parts (List[Batch]): The lanes of this process, split into batches that are computed
         one after another.

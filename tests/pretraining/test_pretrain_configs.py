@@ -21,7 +21,7 @@ from spacy_elmo.pretraining.settings import (
 )
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-PRESETS = ["medium", "original", "own", "small", "tiny"]
+PRESETS = ["distill", "medium", "original", "own", "small", "tiny"]
 FILES = ["adapt.cfg", *(f"pretrain_{name}.cfg" for name in PRESETS)]
 OVERRIDES = {"adapt.cfg": ["--paths.train", "a", "--paths.weights", "w"]}
 UNCOMMENTED = ("train", "dev", "proj_clip", "beta2", "eps")
@@ -101,6 +101,13 @@ def test_original_preset_has_the_published_settings() -> None:
     assert (training.dropout, training.max_epochs) == (0.1, 10)
     assert settings.softmax == SoftmaxSettings(type="sampled", n_samples=8192)
     assert settings.vocabulary.max_size == 793471
+
+
+def test_the_small_english_model_fits_into_6_mb() -> None:
+    settings = read("pretrain_distill.cfg")
+    assert settings.initialize.teacher == ("bundled",)
+    assert settings.bilm is not None
+    assert 2 * BiLM(settings.bilm).n_parameters <= 6e6
 
 
 def test_a_language_of_your_own_fits_into_15_mb() -> None:

@@ -67,6 +67,26 @@ def test_a_gpu_computes_what_the_cpu_computes(text: Path, tmp_path: Path) -> Non
     assert losses(tmp_path / "gpu") == pytest.approx(losses(tmp_path / "cpu"), abs=1e-3)
 
 
+def test_a_gpu_learns_from_a_teacher_as_the_cpu_does(
+    text: Path, tmp_path: Path
+) -> None:
+    """The layers come out of captured steps."""
+    chosen = settings(text).to_dict()
+    chosen["initialize"]["teacher"] = ["bundled"]
+    distances = []
+    for name, gpu_id in (("cpu", -1), ("gpu", 0)):
+        pretrain(
+            PretrainSettings.from_dict(chosen),
+            tmp_path / name,
+            gpu_id=gpu_id,
+            show=False,
+        )
+        log = read_log(tmp_path / name / "log.jsonl")
+        distances.append([e["teacher_loss"] for e in log if e["type"] == "train"])
+    # The teacher reads in bfloat16.
+    assert distances[1] == pytest.approx(distances[0], abs=1e-2)
+
+
 @pytest.mark.parametrize("softmax", ["sampled", "full", "adaptive"])
 def test_captured_steps_equal_plain_ones(
     text: Path, tmp_path: Path, softmax: str

@@ -28,12 +28,14 @@ def main(
     output: Annotated[Path, typer.Argument(help="JSON file to write")],
     seeds: Annotated[int, typer.Option(help="Number of probes per layer")] = 3,
     epochs: Annotated[int, typer.Option(help="Epochs per probe")] = 6,
+    part: Annotated[str, typer.Option(help="Set to score on: dev or test")] = "test",
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Fit on the training set and score on the test set."""
+    """Fit on the training set and score on the test set, or on the development set to
+    choose between models."""
     start = time.perf_counter()
     train = read_treebank(folder / "en_ewt-ud-train.conllu")
-    test = read_treebank(folder / "en_ewt-ud-test.conllu")
+    test = read_treebank(folder / f"en_ewt-ud-{part}.conllu")
     classes = sorted({tag for tags in train.tags for tag in tags})
     bilm = load(weights, gpu_id)
     right, runs = probe_layers(
@@ -47,7 +49,7 @@ def main(
     result = {
         "title": "Universal tags, UD English EWT",
         "model": describe(bilm, weights),
-        "n": {"train": sum(map(len, train.tags)), "test": len(sentences)},
+        "n": {"train": sum(map(len, train.tags)), part: len(sentences)},
         "baselines": {"most frequent tag of the form": form_baseline(train, test)},
         **figures(right, sentences),
         "mix": np.mean([run["weights"] for run in runs[MIX]], axis=0).tolist(),

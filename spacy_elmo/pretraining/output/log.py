@@ -40,8 +40,8 @@ class TrainRecord(NamedTuple):
     words_per_second (float): Speed since the last record.
     words (int): Number of words seen so far.
     seconds (float): Training time over all runs in this output folder.
-    teacher_loss (Optional[float]): Mean distance of a word's layers to those of the
-        teacher. None, and not in the log, without a teacher.
+    teacher_loss (Optional[float]): Mean distance between the layers and the teacher's.
+        None, and not in the log, without a teacher.
     """
 
     step: int
