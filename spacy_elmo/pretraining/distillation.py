@@ -3,9 +3,9 @@ trained biLM, its teacher (Hinton et al. 2015; Romero et al. 2015).
 
 The forward half of each teacher layer is predicted from the forward half of a layer of
 the network, by a linear projection, and the backward half from the backward half, so
-that no direction learns from words that it has not read. The targets are normalized for
-each word, which puts all layers on the same scale (Baevski et al. 2022). The projections
-are not exported.
+that no direction learns from words that it has not read. The targets are normalized
+for each word, which puts all layers on the same scale (Baevski et al. 2022). The
+projections are not exported.
 """
 
 from typing import List, NamedTuple, Sequence, Tuple, cast
