@@ -11,7 +11,7 @@ from ..bilm import BiLM
 from ..bilm.backends import cpu as kernels
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import SampledSoftmax
-from ..files import hash_files, recover_folder
+from ..files import recover_folder
 from ..lock import lock_folder
 from ..scoring.perplexity import Perplexities
 from .callback import Callback

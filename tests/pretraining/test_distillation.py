@@ -136,7 +136,7 @@ def test_distance(text: Text) -> None:
     layers = [torch.randn(2, 4, CONFIG.projection_dim) for _ in range(3)]
     targets = [3 + 5 * torch.randn(2, 4, WIDE.projection_dim) for _ in range(3)]
     backend = model.bilm.backend()
-    found = model.match(layers, targets, backend)
+    found = model.match(layers, targets, backend).detach()
     for direction in range(2):
         for row in range(4):
             errors = []
@@ -144,7 +144,7 @@ def test_distance(text: Text) -> None:
                 goal = target[direction, row]
                 goal = (goal - goal.mean()) / goal.std(correction=0)
                 guess = pair[direction](layer[direction, row])
-                errors.append(float(((guess - goal) ** 2).mean().detach()))
+                errors.append(((guess - goal) ** 2).mean().item())
             expected = sum(errors) / len(errors)
             assert float(found[direction, row]) == pytest.approx(expected, rel=1e-4)
     with torch.no_grad():

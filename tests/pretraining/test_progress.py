@@ -165,12 +165,21 @@ def test_a_record_averages_the_steps_since_the_last(
         "words_per_second": 12.0,
         "words": 72,
         "seconds": 6.0,
+        "teacher_loss": None,
     }
     assert progress.unlogged_steps == 0
     progress.add(result_of(lanes, 10), 24)
     record = progress.train_record(2, 7.0)
     assert (record.step, record.loss, record.words) == (11, 15.0, 96)
     assert record.words_per_second == pytest.approx(24.0)
+
+
+def test_a_record_averages_the_teacher_loss(progress: Progress, lanes: Lanes) -> None:
+    for loss in (0.75, 0.25):
+        progress.add(result_of(lanes, teacher_loss=loss), 24)
+    assert progress.train_record(2, 1.0).teacher_loss == 0.5
+    progress.add(result_of(lanes, teacher_loss=0.125), 24)
+    assert progress.train_record(2, 2.0).teacher_loss == 0.125
 
 
 def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:

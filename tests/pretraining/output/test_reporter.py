@@ -30,7 +30,7 @@ def make_reporter(
 
 
 def test_records_and_messages_are_logged(tmp_path: Path) -> None:
-    train, dev = train_record(1), dev_record(2, best=False)
+    train, dev = train_record(1, teacher_loss=0.5), dev_record(2, best=False)
     log = tmp_path / "new" / "folder" / "log.jsonl"
     with make_reporter(log.parent, sampled=True) as reporter:
         reporter.advance()
