@@ -1,4 +1,5 @@
-"""Compiled kernels for x86-64 processors: linear layers, LSTMs, character CNN, softmax.
+"""Compiled kernels for x86-64 and 64-bit ARM: linear layers, LSTMs, character CNN,
+softmax.
 
 They are built with the package if there is a C++ compiler with vector extensions, GCC
 or Clang. Everything is float32; matrix products may be in bfloat16, with rounded

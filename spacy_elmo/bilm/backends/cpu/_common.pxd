@@ -7,3 +7,4 @@ from libcpp cimport bool as cbool
 cdef extern from "simd.hh" namespace "spacy_elmo" nogil:
     cbool processor_has(int isa)
     int64_t vector_width(int isa)
+    cbool has_threads()

@@ -5,6 +5,7 @@ from torch import Tensor
 from .instructions import Arithmetic
 
 def processor_has(isa: int) -> bool: ...
+def has_threads() -> bool: ...
 def pack(
     weight: Tensor,
     panels: Tensor,

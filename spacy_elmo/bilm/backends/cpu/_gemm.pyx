@@ -56,6 +56,11 @@ def processor_has(int isa):
     return _common.processor_has(isa)
 
 
+def has_threads():
+    """Tell whether the kernels were compiled with OpenMP."""
+    return _common.has_threads()
+
+
 def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_threads):
     """Pack a weight into panels: the arrays of `Packing`."""
     cdef:

@@ -1,4 +1,4 @@
-"""The backend of x86-64 CPUs: compiled kernels."""
+"""The backend of x86-64 and ARM CPUs: compiled kernels."""
 
 from typing import Optional, Sequence, Tuple
 

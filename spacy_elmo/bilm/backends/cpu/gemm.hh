@@ -583,14 +583,14 @@ inline void outer_products(OuterProducts kernel, int isa, int n_threads) {
     kernel.n_left += left.n;
     left.units = left.rows;
     left.width = left.n;
-    if (isa == kAvx512Bf16) {
-      left.width = round_up(left.n, Avx512Bf16::width);
+    if (multiplies_bfloat16(isa)) {
+      left.width = round_up(left.n, vector_width(isa));
       room.emplace_back(new Pair[ceil_div(kernel.n_rows, 2) * left.width]);
       units.push_back(room.back().get());
       left.units = units.back();
     }
   }
-  if (isa == kAvx512Bf16) {
+  if (multiplies_bfloat16(isa)) {
     const LeftPacking packing{kernel.lefts.data(), kernel.n_rows, units.data()};
     run_parts(packing, kernel.lefts.size(), 1, isa, n_threads);
   }

@@ -1,6 +1,7 @@
 """What this processor has, and which of it the kernels use."""
 
 import os
+import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ except ImportError as error:
     _reason = "no compiler was found when spacy-elmo was installed"
     _not_built: Optional[str] = (
         f"they were not built ({_reason if _is_missing else error}); to get them, "
-        "install spacy-elmo from source with GCC or Clang on x86-64"
+        "install spacy-elmo from source with GCC or Clang on x86-64 or 64-bit ARM"
     )
+    if sys.platform == "win32":
+        _not_built = "they need GCC or Clang, and are not built on Windows"
 else:
     _not_built = None
 
@@ -34,12 +37,11 @@ class InstructionSet:
     """A set of SIMD instructions that the kernels are compiled for.
 
     name (str): Name, as in SPACY_ELMO_CPU.
-    code (int): Its value in `simd.hh`.
+    code (int): Its value in `x86.hh` or `arm.hh`.
     width (int): Floats per vector.
     multiplies_bfloat16 (bool): Whether it multiplies bfloat16 natively.
-    float32_code (int): Value in `simd.hh` for products in float32.
-    int8_code (Optional[int]): Value in `simd.hh` for products in int8. None if AVX2's
-        are used.
+    float32_code (int): Its value for products in float32.
+    int8_code (Optional[int]): Its value for products in int8. None if AVX2's is used.
     """
 
     name: str
@@ -58,10 +60,7 @@ class InstructionSet:
 QUANTIZED_BLOCK = 256
 """Numbers of a row that share a scale in int8, as in `int8.hh`."""
 
-AVX2_INT8 = 4
-"""Code of AVX2 for products in int8."""
-
-AVX2 = InstructionSet("avx2", 1, 8, False, 1, AVX2_INT8)
+AVX2 = InstructionSet("avx2", 1, 8, False, 1, 4)
 
 SETS = (
     AVX2,
@@ -69,7 +68,11 @@ SETS = (
     InstructionSet("avx512", 2, 16, False, 2, None),
     InstructionSet("avx512_vnni", 6, 16, False, 2, 6),
     InstructionSet("avx512_bf16", 3, 16, True, 2, 6),
+    InstructionSet("neon", 7, 4, False, 7, 8),
+    InstructionSet("neon_dotprod", 9, 4, False, 7, 9),
+    InstructionSet("neon_bf16", 10, 4, True, 7, 9),
 )
+"""The instruction sets of x86-64, then of 64-bit ARM, each best last."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +183,7 @@ def arithmetic(dtype: torch.dtype) -> Arithmetic:
     if instructions is None or why is not None:
         raise RuntimeError(f"Expected compiled kernels, found none: {why}.")
     if dtype == torch.int8:
-        has_int8 = instructions.int8_code is not None
-        return Arithmetic(instructions if has_int8 else AVX2, torch.int8, False)
+        return Arithmetic(_for_int8(instructions), torch.int8, False)
     if dtype == torch.float32:
         return Arithmetic(instructions, torch.float32, False)
     if instructions.multiplies_bfloat16:
@@ -193,19 +195,32 @@ def why_absent() -> Optional[str]:
     """Why the kernels are not used here; None if they are."""
     if _not_built is not None:
         return _not_built
-    if _best() is None:
+    sets = supported()
+    if not sets:
         return "this processor has neither AVX-512 nor AVX2 with FMA"
-    if selected() is None:
+    if selected() is not None:
+        return None
+    if _limit.get() or _environment():
         return f"{VARIABLE} is none"
-    return None
+    return (
+        "they were compiled without OpenMP and would run on one thread; set "
+        f"{VARIABLE}={sets[-1].name} to use them"
+    )
 
 
 def why_no_int8() -> Optional[str]:
     """Why there are no kernels for int8 here; None if there are."""
-    why = why_absent()
-    if why is None and not _gemm.processor_has(AVX2_INT8):
-        why = "they were compiled by Clang; compile them with GCC"
-    return why
+    instructions = selected()
+    if instructions is None:
+        return why_absent()
+    code = _for_int8(instructions).int8_code
+    if code is None or not _gemm.processor_has(code):
+        return "they were compiled by Clang; compile them with GCC"
+    return None
+
+
+def _for_int8(instructions: InstructionSet) -> InstructionSet:
+    return AVX2 if instructions.int8_code is None else instructions
 
 
 @cache
@@ -216,7 +231,7 @@ def _environment() -> Optional[str]:
 @cache
 def _best() -> Optional[InstructionSet]:
     sets = supported()
-    return sets[-1] if sets else None
+    return sets[-1] if sets and _gemm.has_threads() else None
 
 
 @cache

@@ -19,8 +19,6 @@
 #include <numeric>
 #include <vector>
 
-#include <omp.h>
-
 #include "gemm.hh"
 
 namespace spacy_elmo {
@@ -554,7 +552,7 @@ void run_lstms(const AnyPass* passes, int64_t n_passes, int64_t n_sequences, int
     if (n_threads > n_passes) {
 #pragma omp parallel num_threads(n_threads)
       {
-        const int64_t rank = omp_get_thread_num(), size = omp_get_num_threads();
+        const int64_t rank = thread_number(), size = thread_count();
         const bool waits = size > n_passes;
         // There may be fewer threads than were asked for.
         for (int64_t i = rank % n_passes; i < n_passes; i += size) {
@@ -578,7 +576,7 @@ void run_lstms(const AnyPass* passes, int64_t n_passes, int64_t n_sequences, int
     const int64_t last = first + size < n_sequences ? first + size : n_sequences;
     const Team alone;
     const TeamPass<AnyPass> kernel{passes[task % n_passes], alone,
-                                   scratch.get() + omp_get_thread_num() * scratch_size};
+                                   scratch.get() + thread_number() * scratch_size};
     if (first < last) run_part(kernel, first, last, isa);
   }
 }

@@ -1,85 +1,25 @@
-// SIMD vectors of floats for each instruction set, elementwise functions of them, and the
-// dispatch of a kernel to an instruction set and to threads.
+// Elementwise functions of SIMD vectors of floats, and the dispatch of a kernel to threads.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#if !defined(__GNUC__) || !defined(__x86_64__)
-#error "The kernels need the vector extensions of GCC or Clang, and x86-64."
+#if defined(_OPENMP)
+#include <omp.h>
 #endif
 
-#define ELMO_INLINE inline __attribute__((always_inline))
-#define ELMO_INLINE_LAMBDA __attribute__((always_inline))
+#if !defined(__GNUC__)
+#error "The kernels need the vector extensions of GCC or Clang."
+#elif defined(__x86_64__)
+#include "x86.hh"
+#elif defined(__aarch64__) && !defined(__AARCH64EB__)
+#include "arm.hh"
+#else
+#error "The kernels need x86-64 or 64-bit ARM."
+#endif
 
 namespace spacy_elmo {
-
-template <int W> struct Lanes {
-  typedef float Float __attribute__((vector_size(4 * W)));
-  typedef int32_t Int __attribute__((vector_size(4 * W)));
-};
-
-// The upper half of a float's bits.
-struct Bf16 {
-  uint16_t bits;
-};
-
-// Two neighbouring bfloat16 numbers.
-struct Pair {
-  int32_t bits;
-};
-
-// Four neighbouring 8-bit integers.
-struct Quad {
-  int32_t bits;
-};
-
-// An instruction set: the width of its vectors in floats, the rows of a tile whose sums
-// its registers hold, the operands of its matrix products, and the unit in which its
-// multiply-add takes them.
-struct Avx512 {
-  typedef float Operand;
-  typedef float Unit;
-  static constexpr int per_unit = 1;
-  static constexpr int width = 16, rows = 6;
-  static constexpr bool is_int8 = false;
-  typedef Lanes<16>::Float Float;
-  typedef Lanes<16>::Int Int;
-};
-struct Avx2 {
-  typedef float Operand;
-  typedef float Unit;
-  static constexpr int per_unit = 1;
-  static constexpr int width = 8, rows = 3;
-  static constexpr bool is_int8 = false;
-  typedef Lanes<8>::Float Float;
-  typedef Lanes<8>::Int Int;
-};
-// Multiplies pairs of bfloat16 numbers and accumulates in float32.
-struct Avx512Bf16 : Avx512 {
-  typedef Bf16 Operand;
-  typedef Pair Unit;
-  static constexpr int per_unit = 2;
-};
-
-// Multiplies quads of 8-bit integers and accumulates in int32. A row's integers are stored
-// with `zero` added: VNNI multiplies unsigned by signed ones.
-template <class Base> struct Int8 : Base {
-  typedef int8_t Operand;
-  typedef Quad Unit;
-  static constexpr int per_unit = 4;
-  static constexpr bool is_int8 = true;
-};
-struct Avx512Vnni : Int8<Avx512> {
-  static constexpr int zero = 128;
-};
-struct AvxVnni : Int8<Avx2> {
-  static constexpr int zero = 128;
-};
-struct Avx2Int8 : Int8<Avx2> {
-  static constexpr int rows = 2, zero = 0;
-};
 
 template <class Isa> ELMO_INLINE typename Isa::Float load(const float* from) {
   typename Isa::Float vector;
@@ -150,13 +90,6 @@ ELMO_INLINE typename Isa::Float if_within(typename Isa::Float clamped, float bou
   return from_bits<Isa>(bits_of<Isa>(x) & ((from_bound | -from_bound) >> 31));
 }
 
-// Hides that a number is a constant: GCC compares and blends with constants, instead of
-// using the instructions for minimum and maximum.
-ELMO_INLINE float hide(float constant) {
-  asm("" : "+x"(constant));
-  return constant;
-}
-
 // NaN stays NaN: the pretraining loop checks for it.
 template <class Isa>
 ELMO_INLINE typename Isa::Float at_least(typename Isa::Float x, float low) {
@@ -210,32 +143,6 @@ template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x)
   return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
 }
 
-// The bfloat16 instructions are inline assembly: compilers disagree on the names of the
-// intrinsics, which are bound to functions for this target alone. Clang binds inline
-// assembly to its target too, so under Clang `processor_has` denies AVX512-BF16 and these
-// are never called.
-
-// sums += left · right in pairs; each float holds two neighbouring bfloat16 numbers.
-ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Float right) {
-#if defined(__clang__)
-  __builtin_trap();
-#else
-  asm("vdpbf16ps %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
-#endif
-}
-
-// Rounds to nearest even.
-template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float numbers) {
-#if defined(__clang__)
-  __builtin_trap();
-#else
-  typedef int16_t Halves __attribute__((vector_size(32)));
-  Halves rounded;
-  asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(numbers));
-  __builtin_memcpy(to, &rounded, sizeof rounded);
-#endif
-}
-
 // The bits of the first n bfloat16 numbers, each in the lower half of an element; zeros
 // in the other elements.
 template <class Isa> ELMO_INLINE typename Isa::Int load_bits(const Bf16* from, int64_t n) {
@@ -260,42 +167,6 @@ ELMO_INLINE typename Isa::Float round_to_bfloat16(typename Isa::Float x) {
   return choose<Isa>(is_nan<Isa>(x), x, from_bits<Isa>(rounded));
 }
 
-// The products with int8 are inline assembly for the same reason.
-
-// Returns sums plus the products of the quads of left, unsigned, and right, signed.
-template <class Isa>
-ELMO_INLINE typename Isa::Int add_quads(typename Isa::Int sums, typename Isa::Int left,
-                                        typename Isa::Int right) {
-#if defined(__clang__)
-  __builtin_trap();
-#else
-  if constexpr (Isa::width == Avx512::width)
-    asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(left), "v"(right));
-  else
-    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums) : "x"(left), "x"(right));
-#endif
-  return sums;
-}
-
-// The same without VNNI, both factors signed. Sums of two products are saturated at 16
-// bits, which |left| · |right| <= 127 · 127 never are.
-template <>
-ELMO_INLINE Avx2::Int add_quads<Avx2Int8>(Avx2::Int sums, Avx2::Int left,
-                                          Avx2::Int right) {
-#if defined(__clang__)
-  __builtin_trap();
-#else
-  Avx2::Int magnitude, products;
-  const Avx2::Int ones = Avx2::Int{} + 0x00010001;
-  asm("vpabsb %1, %0" : "=x"(magnitude) : "x"(left));
-  asm("vpsignb %2, %1, %0" : "=x"(products) : "x"(right), "x"(left));
-  asm("vpmaddubsw %1, %2, %0" : "=x"(products) : "x"(products), "x"(magnitude));
-  asm("vpmaddwd %2, %1, %0" : "=x"(products) : "x"(products), "x"(ones));
-  sums += products;
-#endif
-  return sums;
-}
-
 // Stores operands of a matrix product. rounds: the product is asked for in bfloat16, but
 // the instruction set multiplies float32: the operands are rounded all the same.
 template <class Isa>
@@ -308,80 +179,16 @@ ELMO_INLINE void store_operands(Bf16* to, typename Isa::Float x, bool) {
   store<Isa>(to, x);
 }
 
-// The values are those of `InstructionSet.code` in instructions.py.
-enum InstructionSet {
-  kAvx2 = 1,
-  kAvx512 = 2,
-  kAvx512Bf16 = 3,
-  kAvx2Int8 = 4,
-  kAvxVnni = 5,
-  kAvx512Vnni = 6,
-};
-
-// Whether the processor has an instruction set, and this compiler could use it.
-inline bool processor_has(int isa) {
-  switch (isa) {
-    case kAvx2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case kAvx512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-    case kAvx512Bf16:
-#if defined(__clang__)
-      return false;
+// Without OpenMP, kernels run on the calling thread alone.
+#if defined(_OPENMP)
+inline bool has_threads() { return true; }
+inline int thread_number() { return omp_get_thread_num(); }
+inline int thread_count() { return omp_get_num_threads(); }
 #else
-      return processor_has(kAvx512) && __builtin_cpu_supports("avx512bf16");
+inline bool has_threads() { return false; }
+inline int thread_number() { return 0; }
+inline int thread_count() { return 1; }
 #endif
-    case kAvx2Int8:
-#if defined(__clang__)
-      return false;
-#else
-      return processor_has(kAvx2);
-#endif
-    case kAvxVnni:
-      return processor_has(kAvx2Int8) && __builtin_cpu_supports("avxvnni");
-    case kAvx512Vnni:
-      return processor_has(kAvx2Int8) && processor_has(kAvx512) &&
-             __builtin_cpu_supports("avx512vnni");
-    default: return false;
-  }
-}
-
-// Floats of a vector.
-inline int64_t vector_width(int isa) {
-  const bool is_avx2 = isa == kAvx2 || isa == kAvx2Int8 || isa == kAvxVnni;
-  return is_avx2 ? Avx2::width : Avx512::width;
-}
-
-// Whether a kernel computes with int8, too.
-template <class Kernel> constexpr bool kTakesInt8 = false;
-
-// A kernel's `run<Isa>(first, last)` computes some of its parts.
-template <class Isa, class Kernel>
-__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,fma"))) void run_avx512(
-    const Kernel& kernel, int64_t first, int64_t last) {
-  kernel.template run<Isa>(first, last);
-}
-
-template <class Isa, class Kernel>
-__attribute__((target("avx2,fma"))) void run_avx2(const Kernel& kernel, int64_t first,
-                                                  int64_t last) {
-  kernel.template run<Isa>(first, last);
-}
-
-template <class Kernel>
-void run_part(const Kernel& kernel, int64_t first, int64_t last, int isa) {
-  if constexpr (kTakesInt8<Kernel>) {
-    if (isa == kAvx512Vnni) return run_avx512<Avx512Vnni>(kernel, first, last);
-    if (isa == kAvxVnni) return run_avx2<AvxVnni>(kernel, first, last);
-    if (isa == kAvx2Int8) return run_avx2<Avx2Int8>(kernel, first, last);
-  }
-  if (isa == kAvx512Bf16)
-    run_avx512<Avx512Bf16>(kernel, first, last);
-  else if (isa == kAvx512)
-    run_avx512<Avx512>(kernel, first, last);
-  else
-    run_avx2<Avx2>(kernel, first, last);
-}
 
 // Runs all parts, `size` of them at a time. The results do not depend on which thread
 // runs which part.

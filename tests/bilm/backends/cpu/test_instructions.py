@@ -21,13 +21,21 @@ print(cpu.selected().name if cpu.selected() else cpu.why_absent())
 """
 
 
-def run(limit: str | None, *missing: str) -> subprocess.CompletedProcess[str]:
+ONE_THREAD = """
+from spacy_elmo.bilm.backends.cpu import _gemm
+_gemm.has_threads = lambda: False
+"""
+
+
+def run(
+    limit: str | None, *missing: str, before: str = ""
+) -> subprocess.CompletedProcess[str]:
     environment = dict(os.environ)
     environment.pop(instructions.VARIABLE, None)
     if limit is not None:
         environment[instructions.VARIABLE] = limit
     return subprocess.run(
-        [sys.executable, "-c", CODE, *missing],
+        [sys.executable, "-c", before + CODE, *missing],
         env=environment,
         capture_output=True,
         text=True,
@@ -54,6 +62,17 @@ def test_a_missing_module_means_no_kernels() -> None:
     result = run(None, "_char_cnn")
     assert result.stdout.startswith("they were not built (no compiler"), result.stderr
     assert "install spacy-elmo from source" in result.stdout
+
+
+def test_kernels_of_one_thread_are_used_on_request_alone() -> None:
+    if not instructions.supported():
+        pytest.skip(f"no kernels: {instructions.why_absent()}")
+    best = instructions.supported()[-1].name
+    told = run(None, before=ONE_THREAD).stdout
+    assert told.startswith("they were compiled without OpenMP"), told
+    assert f"SPACY_ELMO_CPU={best}" in told
+    assert run(best, before=ONE_THREAD).stdout.strip() == best
+    assert run("none", before=ONE_THREAD).stdout.strip() == "SPACY_ELMO_CPU is none"
 
 
 def test_the_best_instruction_set_is_the_default() -> None:
