@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     # Of a module that is missing, Python says that a circular import is likely.
     _is_missing = find_spec(f"{__package__}._char_cnn") is None
-    _reason = "no compiler was found when spacy-elmo was installed"
+    _reason = "no compiler was found, or the wheel is the one without them"
     _not_built: Optional[str] = (
         f"they were not built ({_reason if _is_missing else error}); to get them, "
         "install spacy-elmo from source with GCC or Clang on x86-64 or 64-bit ARM"
