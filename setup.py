@@ -15,7 +15,8 @@ HAS_KERNELS = sys.platform != "win32" and os.environ.get("SPACY_ELMO_KERNELS") !
 
 class KernelDistribution(Distribution):
     def has_ext_modules(self):
-        return HAS_KERNELS and super().has_ext_modules()
+        # An sdist has their sources in any case.
+        return super().has_ext_modules() and (HAS_KERNELS or "sdist" in self.commands)
 
 
 class BuildKernels(build_ext):
