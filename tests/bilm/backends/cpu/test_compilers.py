@@ -1,5 +1,5 @@
-"""The kernels as other compilers build them, on this processor and on emulated ones: a
-C++ program compares them with plain loops."""
+"""The kernels under GCC and Clang, for this processor, emulated ones and macOS: a C++
+program compares them with plain loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEADERS = Path(cpu.__file__).parent
 SOURCE = Path(__file__).with_name("check_kernels.cc")
 FLAGS = ["-O2", "-std=c++17", "-ffp-contract=fast", "-Wno-psabi", f"-I{HEADERS}"]
 
-# The headers of Debian's cross compiler stand in for Apple's, with what those define.
+# Debian's cross compiler provides the headers; Apple's are not available.
 ARM_HEADERS = Path("/usr/aarch64-linux-gnu/include")
 FOR_MACOS = [
     *("--target=arm64-apple-macos11", "-D_GNU_SOURCE", "-U__nonnull", "-nostdinc++"),
