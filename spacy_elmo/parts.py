@@ -41,10 +41,16 @@ class Parts(Generic[Item]):
     settings (Dict[str, Any]): Settings that the output depends on, as JSON can
         represent it.
     key (Callable[[Item], bytes]): What identifies an item of the input.
+    suffix (Optional[str]): Extension of the files of a dataset; None if the parts are
+        to be joined.
     """
 
     def __init__(
-        self, folder: Path, settings: Dict[str, Any], key: Callable[[Item], bytes]
+        self,
+        folder: Path,
+        settings: Dict[str, Any],
+        key: Callable[[Item], bytes],
+        suffix: Optional[str] = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
@@ -53,8 +59,8 @@ class Parts(Generic[Item]):
         self._n_items: List[int] = []
         self._stored_hash = ""
         self._inode = 0  # of the joined output
-        self._suffix: Optional[str] = None  # of a dataset's files
-        self._is_finished = False  # a dataset
+        self._suffix = suffix
+        self.is_finished = False  # a dataset
         self._advice = f"To start over, remove {folder}."
 
     @property
@@ -97,7 +103,7 @@ class Parts(Generic[Item]):
         for item in items:
             self._update_hash(item)
         self._n_items.append(len(items))
-        self._write_state()
+        self.write_state()
 
     @contextmanager
     def join(self, output: Path) -> Iterator[Path]:
@@ -109,19 +115,19 @@ class Parts(Generic[Item]):
             yield path
             # Noted before the file gets its name, in case the process is killed then.
             self._inode = path.stat().st_ino
-            self._write_state()
+            self.write_state()
 
     def finish(self) -> None:
         """Mark a dataset as complete."""
-        self._is_finished = True
-        self._write_state()
+        self.is_finished = True
+        self.write_state()
 
     def start_over(self) -> None:
         """Remove the parts of a dataset."""
         self._state_path.unlink(missing_ok=True)
         for path in self._folder.glob(f"part-*{self._suffix}"):
             path.unlink()
-        self._n_items, self._is_finished, self._stored_hash = [], False, ""
+        self._n_items, self.is_finished, self._stored_hash = [], False, ""
 
     def is_joined(self, output: Path) -> bool:
         """Whether the output was written from these parts."""
@@ -137,13 +143,14 @@ class Parts(Generic[Item]):
         self._hash.update(len(key).to_bytes(8, "little"))
         self._hash.update(key)
 
-    def _write_state(self) -> None:
+    def write_state(self) -> None:
+        """Note which parts are complete."""
         state = {
             "settings": self._settings,
             "n_items": self._n_items,
             "hash": self._hash.hexdigest(),
             "inode": self._inode,
-            "is_finished": self._is_finished,
+            "is_finished": self.is_finished,
         }
         write_json(self._state_path, state)
 
@@ -163,7 +170,7 @@ class Parts(Generic[Item]):
             state = json.loads(path.read_text(encoding="utf8"))
             settings, n_items = dict(state["settings"]), list(state["n_items"])
             self._stored_hash, self._inode = str(state["hash"]), int(state["inode"])
-            self._is_finished = bool(state.get("is_finished"))
+            self.is_finished = bool(state.get("is_finished"))
             is_complete = all(self._path(n).is_file() for n in range(len(n_items)))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(
@@ -267,15 +274,14 @@ def open_dataset(
             "Choose another."
         )
     with lock_folder(folder):
-        parts = Parts(folder, settings, key)
-        parts._suffix = suffix
+        parts = Parts(folder, settings, key, suffix)
         try:
             parts.resume(folder)
         except ValueError:
             if not force:
                 raise
             parts.start_over()
-        if parts._is_finished:
+        if parts.is_finished:
             if not force:
                 raise FileExistsError(
                     f"{folder}: expected a dataset that is not complete, found one "
@@ -283,5 +289,5 @@ def open_dataset(
                 )
             parts.start_over()
         if not parts.n_items:
-            parts._write_state()
+            parts.write_state()  # from now on, the folder is ours
         yield parts

@@ -75,12 +75,11 @@ class Checkpointer:
         return path
 
     def resume(
-        self, progress: Progress, steps_per_epoch: int, say: Callable[[str], None]
+        self, progress: Progress, say: Callable[[str], None]
     ) -> Optional[Tuple[Progress, State]]:
         """Load the newest checkpoint, which the first process chooses.
 
         progress (Progress): Progress of a new run with the present settings.
-        steps_per_epoch (int): Number of steps of an epoch.
         say (Callable[[str], None]): Called with messages for the user.
         RETURNS (Optional[Tuple[Progress, State]]): The progress, and the LSTM state of
             this process's lanes; None if there is no checkpoint.
@@ -98,7 +97,7 @@ class Checkpointer:
             return None
         checkpoint = newest[0] if newest else checkpoints.load_step(self.folder, step)
         try:
-            progress = progress.resumed(checkpoint, steps_per_epoch)
+            progress = progress.resumed(checkpoint)
             return progress, self._load(checkpoint.tensors, say)
         except (AttributeError, KeyError, TypeError, RuntimeError) as error:
             raise TrainingError(

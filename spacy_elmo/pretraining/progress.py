@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Dict, Optional
 
 from ..scoring.perplexity import Perplexities
@@ -19,6 +19,7 @@ class Progress:
 
     settings (Dict[str, Any]): Settings of the run.
     identity (Dict[str, Any]): Hashes of the texts and of the initial weights.
+    steps_per_epoch (int): Number of steps of an epoch. Not stored.
     step (int): Number of steps done.
     words (int): Number of words seen.
     seconds (float): Training time over all runs in this output folder.
@@ -35,6 +36,7 @@ class Progress:
 
     settings: Dict[str, Any]
     identity: Dict[str, Any]
+    steps_per_epoch: int
     step: int = 0
     words: int = 0
     seconds: float = 0.0
@@ -50,25 +52,25 @@ class Progress:
     _latest: Optional[StepResult] = field(default=None, repr=False)
 
     @classmethod
-    def new(cls, settings: PretrainSettings, identity: Dict[str, Any]) -> "Progress":
-        return cls(settings.to_dict(), identity)
+    def new(
+        cls, settings: PretrainSettings, identity: Dict[str, Any], steps_per_epoch: int
+    ) -> "Progress":
+        return cls(settings.to_dict(), identity, steps_per_epoch)
 
-    def resumed(self, checkpoint: Checkpoint, steps_per_epoch: int) -> "Progress":
+    def resumed(self, checkpoint: Checkpoint) -> "Progress":
         """The progress of a checkpoint, with the present settings. The length of the
         run and its schedule may change if the steps that are done would have had the
         same learning rates.
 
         checkpoint (Checkpoint): The checkpoint, of this or an earlier version.
-        steps_per_epoch (int): Number of steps of an epoch.
         RAISES: TrainingError if any other setting that affects training, a text or the
             initial weights changed.
         """
         before = checkpoint.meta
         # Adds defaults for settings that the version of the checkpoint did not have.
         settings = PretrainSettings.from_dict(before["settings"]).to_dict()
-        same_course = course(settings, checkpoint.step, steps_per_epoch) == course(
-            self.settings, checkpoint.step, steps_per_epoch
-        )
+        done = checkpoint.step, self.steps_per_epoch
+        same_course = course(settings, *done) == course(self.settings, *done)
         changed = changes(settings, self.settings, same_course=same_course)
         for name in sorted({*before["identity"], *self.identity}):
             old, new = before["identity"].get(name), self.identity.get(name)
@@ -89,7 +91,7 @@ class Progress:
         ):
             # Perplexities of different texts cannot be compared.
             values.update(best=None, best_step=None, last=None)
-        return Progress(self.settings, self.identity, **values)
+        return replace(self, **values)
 
     def to_meta(self) -> Dict[str, Any]:
         """Everything but the tensors of a checkpoint, for JSON."""
@@ -117,7 +119,7 @@ class Progress:
         self.unlogged_teacher += result.teacher_loss or 0.0
         self._latest = result
 
-    def train_record(self, steps_per_epoch: int, seconds: float) -> TrainRecord:
+    def train_record(self, seconds: float) -> TrainRecord:
         """Average the steps since the last record, and start over."""
         assert self._latest is not None
         step = self._latest.step + 1
@@ -127,7 +129,7 @@ class Progress:
         teacher_loss = self.unlogged_teacher / self.unlogged_steps
         record = TrainRecord(
             step=step,
-            epoch=step / steps_per_epoch,
+            epoch=step / self.steps_per_epoch,
             loss=(forward + backward) / 2,
             forward_loss=forward,
             backward_loss=backward,
@@ -145,12 +147,7 @@ class Progress:
         return record
 
     def dev_record(
-        self,
-        perplexities: Perplexities,
-        steps_per_epoch: int,
-        seconds: float,
-        *,
-        best: bool,
+        self, perplexities: Perplexities, seconds: float, *, best: bool
     ) -> DevRecord:
         """Describe an evaluation after the present step.
 
@@ -158,7 +155,7 @@ class Progress:
         """
         return DevRecord(
             step=self.step,
-            epoch=self.step / steps_per_epoch,
+            epoch=self.step / self.steps_per_epoch,
             forward_perplexity=perplexities.forward,
             backward_perplexity=perplexities.backward,
             perplexity=perplexities.mean,
@@ -197,5 +194,5 @@ class Progress:
 _STORED = [
     item.name
     for item in fields(Progress)
-    if item.name not in ("settings", "identity", "_latest")
+    if item.name not in ("settings", "identity", "steps_per_epoch", "_latest")
 ]

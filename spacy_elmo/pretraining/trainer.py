@@ -143,7 +143,7 @@ class Trainer:
         )
         self.state = self.model.zero_state(self.n_own_lanes)
         identity = {**self.corpus.identity(), **hash_weights(settings.initialize)}
-        self.progress = Progress.new(settings, identity)
+        self.progress = Progress.new(settings, identity, self.lanes.steps_per_epoch)
         self.checkpointer = Checkpointer(
             self.output / "checkpoints",
             self.model,
@@ -152,9 +152,7 @@ class Trainer:
             group=self.group,
             own_lanes=self.own_lanes,
         )
-        resumed = self.checkpointer.resume(
-            self.progress, self.lanes.steps_per_epoch, self.notes.append
-        )
+        resumed = self.checkpointer.resume(self.progress, self.notes.append)
         if resumed is not None:
             self.progress, self.state = resumed
         self.results = ResultQueue(self.group.device)
@@ -314,9 +312,7 @@ class Trainer:
             check_finite(result, self.lanes, self.own_lanes)
             self.progress.add(result, n_words)
             if self.progress.unlogged_steps >= self.training.log_frequency:
-                steps_per_epoch = self.lanes.steps_per_epoch
-                record = self.progress.train_record(steps_per_epoch, self.clock())
-                self.reporter.train(record)
+                self.reporter.train(self.progress.train_record(self.clock()))
             self.stop_requested |= result.stop_requests > 0
             self.notify("after_step", result)
 
@@ -367,11 +363,8 @@ class Trainer:
             is_best = self.group.from_first(export_best)
             self.progress.evaluated(perplexities, best=is_best)
         finally:
-            self.reporter.dev(
-                self.progress.dev_record(
-                    perplexities, self.lanes.steps_per_epoch, seconds, best=is_best
-                )
-            )
+            record = self.progress.dev_record(perplexities, seconds, best=is_best)
+            self.reporter.dev(record)
 
     def measure(self) -> Perplexities:
         """Perplexities of the held-out text."""

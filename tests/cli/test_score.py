@@ -143,6 +143,18 @@ def test_docs_are_scored_at_their_sentence_boundaries(
     assert_refused(score(path, tmp_path / "d.csv", "-m", model), "with words")
 
 
+def test_words_of_conllu_files(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.conllu"
+    words = ["the", "bank", "", "He", ""]
+    lines = [f"{n}\t{word}" + "\t_" * 8 if word else "" for n, word in enumerate(words)]
+    path.write_text("\n".join(lines), encoding="utf8")
+    complete("score", path, tmp_path / "out.jsonl", "-m", model)
+    sentences, places = [["the", "bank"], ["He"]], [(0, 0, 0), (0, 1, 2)]
+    assert_rows(tmp_path / "out.jsonl", expected_rows(model, sentences, places))
+    refused = score(path, tmp_path / "b.csv", "-m", model, "--sentences", "lines")
+    assert_refused(refused, "tokenized already")
+
+
 def test_malformed_line_is_named_and_the_run_resumes(
     model: Path, tmp_path: Path
 ) -> None:

@@ -7,15 +7,15 @@ import gzip
 import lzma
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
 import zstandard
 
-from spacy_elmo.pretraining.data.shards import Shards, read_sentences
+from spacy_elmo.pretraining.data.shards import Shards
 from spacy_elmo.text.files import CorpusError
-from spacy_elmo.text.tokenizers import Tokenized
+from spacy_elmo.text.tokenizers import END_OF_SENTENCE, Tokenized
 
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 
@@ -97,3 +97,15 @@ def corpus_refused(*parts: Any, kind: type[ValueError] = CorpusError) -> Iterato
     found: Sequence[Any] = ("expected", "found", *parts)
     for part in found:
         assert str(part) in message, f"{part!r} is not in: {message}"
+
+
+def read_sentences(shards: Shards, ids: Iterable[int]) -> list[list[str]]:
+    """Convert type ids back to sentences of words."""
+    types = shards.types()
+    sentences: list[list[str]] = [[]]
+    for type_id in ids:
+        if type_id == END_OF_SENTENCE:
+            sentences.append([])
+        else:
+            sentences[-1].append(types[type_id - 1])
+    return [sentence for sentence in sentences if sentence]

@@ -36,7 +36,7 @@ N_LANES, UNROLL_STEPS = 4, 6
 
 @pytest.fixture
 def progress() -> Progress:
-    return Progress.new(SETTINGS, IDENTITY)
+    return Progress.new(SETTINGS, IDENTITY, 9)
 
 
 @pytest.fixture
@@ -78,14 +78,14 @@ def test_a_checkpoint_restores_everything(
     checkpoints.save(tmp_path, 15, {}, progress.to_meta())
     checkpoint = checkpoints.load_newest(tmp_path, pytest.fail)
     assert checkpoint is not None
-    resumed = Progress.new(SETTINGS, IDENTITY).resumed(checkpoint, 9)
+    resumed = Progress.new(SETTINGS, IDENTITY, 9).resumed(checkpoint)
     assert resumed.to_meta() == progress.to_meta()
     assert (resumed.step, resumed.words, resumed.best_step) == (15, 72, 12)
     assert resumed.last_evaluation() == found(31.0)
     assert resumed.unlogged_steps == 3
     resumed.add(result_of(lanes, 3), 24)
     progress.add(result_of(lanes, 3), 24)
-    assert resumed.train_record(9, 5.0) == progress.train_record(9, 5.0)
+    assert resumed.train_record(5.0) == progress.train_record(5.0)
 
 
 def checkpoint_of(progress: Progress) -> Checkpoint:
@@ -127,13 +127,13 @@ def test_the_length_may_change_if_learning_rates_do_not(
         )
         return SETTINGS.model_copy(update={"training": training})
 
-    before = Progress.new(settings(*old), IDENTITY)
-    after = Progress.new(settings(*new), IDENTITY)
+    before = Progress.new(settings(*old), IDENTITY, 9)
+    after = Progress.new(settings(*new), IDENTITY, 9)
     if may:
-        assert after.resumed(checkpoint_of(before), 9).settings == after.settings
+        assert after.resumed(checkpoint_of(before)).settings == after.settings
     else:
         with pytest.raises(TrainingError, match=r"training\.(schedule|max_steps)"):
-            after.resumed(checkpoint_of(before), 9)
+            after.resumed(checkpoint_of(before))
 
 
 def test_the_clock_includes_earlier_runs(progress: Progress) -> None:
@@ -153,10 +153,10 @@ def test_a_record_averages_the_steps_since_the_last(
 ) -> None:
     for step in range(3):
         progress.add(result_of(lanes, step), 24)
-    record = progress.train_record(steps_per_epoch=2, seconds=6.0)
+    record = progress.train_record(6.0)
     assert record._asdict() == {
         "step": 3,
-        "epoch": 1.5,
+        "epoch": 1 / 3,
         "loss": 6.0,
         "forward_loss": 5.0,
         "backward_loss": 7.0,
@@ -169,7 +169,7 @@ def test_a_record_averages_the_steps_since_the_last(
     }
     assert progress.unlogged_steps == 0
     progress.add(result_of(lanes, 10), 24)
-    record = progress.train_record(2, 7.0)
+    record = progress.train_record(7.0)
     assert (record.step, record.loss, record.words) == (11, 15.0, 96)
     assert record.words_per_second == pytest.approx(24.0)
 
@@ -184,7 +184,7 @@ def test_a_record_averages_the_teacher_loss(progress: Progress, lanes: Lanes) ->
 
 def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:
     progress.add(result_of(lanes), 24)
-    assert progress.train_record(2, 0.0).words_per_second > 0
+    assert progress.train_record(0.0).words_per_second > 0
 
 
 # Evaluations

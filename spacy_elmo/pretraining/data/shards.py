@@ -15,7 +15,7 @@ import hashlib
 import json
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, Dict, Iterable, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
 
@@ -266,15 +266,3 @@ class Shards:
             f"{self.folder / name}: expected {expected}, found {found}: restore it, or "
             "remove its folder and prepare the corpus again."
         )
-
-
-def read_sentences(shards: Shards, ids: Iterable[int]) -> List[List[str]]:
-    """Convert type ids back to sentences of words, for inspection."""
-    types = shards.types()
-    sentences: List[List[str]] = [[]]
-    for type_id in ids:
-        if type_id == END_OF_SENTENCE:
-            sentences.append([])
-        else:
-            sentences[-1].append(types[type_id - 1])
-    return [sentence for sentence in sentences if sentence]

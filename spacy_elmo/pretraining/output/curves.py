@@ -1,7 +1,7 @@
 """Plots the log of a pretraining run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Literal, NamedTuple, Sequence
 
 import numpy as np
 
@@ -50,6 +50,7 @@ def plot_curves(log: Path, target: Path) -> None:
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
+        from matplotlib.ticker import EngFormatter
     except ImportError as error:
         raise ImportError(
             f"{target}: expected the package matplotlib for plotting, found none. "
@@ -69,6 +70,7 @@ def plot_curves(log: Path, target: Path) -> None:
     _draw_pace(speed, runs, "words_per_second", "speed (words per second)")
     for axes in (rate, speed):
         axes.set_xlabel(runs.x_label, color=_LABELS)
+        axes.xaxis.set_major_formatter(EngFormatter())
     loss.set_xlim(left=0.0)
     figure.align_ylabels()
     with replace_file(target) as beside:
@@ -88,16 +90,9 @@ def _read(log: Path) -> _Runs:
     if not train:
         return _Runs(train, dev, np.zeros(0), dev["step"], "training steps", sampled)
     # Evaluations have no word count: interpolate between the training records.
-    dev_x = np.interp(
-        dev.get("step", np.zeros(0)),
-        np.concatenate([[0.0], train["step"]]),
-        np.concatenate([[0.0], train["words"]]),
-    )
-    divisor, unit = _unit(max(train["words"].max(), 1.0))
-    x_label = f"training words seen{unit}"
-    return _Runs(
-        train, dev, train["words"] / divisor, dev_x / divisor, x_label, sampled
-    )
+    steps, words = ([0.0, *train[name]] for name in ("step", "words"))
+    dev_x = np.interp(dev.get("step", np.zeros(0)), steps, words)
+    return _Runs(train, dev, train["words"], dev_x, "training words seen", sampled)
 
 
 def _columns(entries: Sequence[Dict[str, Any]]) -> Dict[str, np.ndarray]:
@@ -108,13 +103,6 @@ def _columns(entries: Sequence[Dict[str, Any]]) -> Dict[str, np.ndarray]:
         name: np.asarray([entry[name] for entry in entries], dtype=np.float64)
         for name in names
     }
-
-
-def _unit(largest: float) -> Tuple[float, str]:
-    for divisor, name in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands")):
-        if largest >= divisor:
-            return divisor, f" ({name})"
-    return 1.0, ""
 
 
 def _smooth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -154,18 +142,14 @@ def _draw_perplexity(axes: "Axes", runs: _Runs) -> None:
     if np.isfinite(both).any():
         best = int(np.nanargmin(both))
         digits = 0 if both[best] >= 1000 else 1
-        circle: Dict[str, Any] = {
-            "marker": "o",
-            "markersize": 10,
-            "markerfacecolor": "none",
-        }
         axes.plot(
-            runs.dev_x[best : best + 1],
-            both[best : best + 1],
+            runs.dev_x[[best]],
+            both[[best]],
+            "o",
             color=MEAN,
-            linestyle="none",
+            markersize=10,
+            markerfacecolor="none",
             label=f"best: {both[best]:,.{digits}f}",
-            **circle,
         )
     perplexities = [_finite(runs.dev, name) for _, name, _ in curves]
     _frame(axes, runs.dev_x, perplexities, "no evaluation yet", log=True)

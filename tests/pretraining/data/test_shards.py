@@ -12,14 +12,21 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 import pytest
-from helpers.corpora import Documents, corpus_refused, documents_of, read_back, write
+from helpers.corpora import (
+    Documents,
+    corpus_refused,
+    documents_of,
+    read_back,
+    read_sentences,
+    write,
+)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.files import hash_files
 from spacy_elmo.pretraining.data import shards, stored_files
 from spacy_elmo.pretraining.data.lanes import Lanes
-from spacy_elmo.pretraining.data.shards import Shards, ShardWriter, read_sentences
+from spacy_elmo.pretraining.data.shards import Shards, ShardWriter
 from spacy_elmo.text.files import CorpusError, read_chunks
 from spacy_elmo.text.tokenizers import tokenize_whitespace
 
@@ -142,13 +149,6 @@ def test_tokens_are_memory_mapped(tmp_path: Path) -> None:
         assert tokens.mode == "r"
         assert not tokens.flags.writeable
     assert not isinstance(shards.counts, np.memmap)
-
-
-def test_read_sentences_accepts_any_ids(tmp_path: Path) -> None:
-    shards = make_shards(tmp_path, ["a b c"], 1, 1)
-    assert read_sentences(shards, []) == []
-    assert read_sentences(shards, [0, 2, 0, 0, 3, 1]) == [["b"], ["c", "a"]]
-    assert read_sentences(shards, iter([1])) == [["a"]]
 
 
 def test_words_with_unusual_characters(tmp_path: Path) -> None:

@@ -112,18 +112,19 @@ def test_curves_over_words(tmp_path: Path, figures: list[Any]) -> None:
     plot_curves(write_log(tmp_path), tmp_path / "curves.png")
     loss, perplexity, rate, speed = figures[0].axes
     # 200 steps of 500 words.
-    assert rate.get_xlabel() == speed.get_xlabel() == "training words seen (thousands)"
+    assert rate.get_xlabel() == speed.get_xlabel() == "training words seen"
+    assert "50 k" in [label.get_text() for label in speed.get_xticklabels()]
     forward = lines_of(loss)["forward"]
-    np.testing.assert_allclose(forward.get_xdata(), np.arange(1, 201) * 0.5)
+    np.testing.assert_allclose(forward.get_xdata(), np.arange(1, 201) * 500.0)
     # An evaluation every 20 steps, i.e. after 10, 20, ... thousand words.
     for name, offset in (("forward", -5.0), ("backward", 5.0), ("both", 0.0)):
         line = lines_of(perplexity)[name]
-        np.testing.assert_allclose(line.get_xdata(), np.arange(1, 11) * 10.0)
+        np.testing.assert_allclose(line.get_xdata(), np.arange(1, 11) * 10_000.0)
         np.testing.assert_allclose(
             line.get_ydata(), 300.0 - np.arange(20, 201, 20) + offset
         )
     best = lines_of(perplexity)["best: 100.0"]
-    assert (best.get_xdata()[0], best.get_ydata()[0]) == (100.0, 100.0)
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (100_000.0, 100.0)
     (line,) = rate.get_lines()
     assert line.get_ydata()[-1] == 1e-3
     (line,) = speed.get_lines()
