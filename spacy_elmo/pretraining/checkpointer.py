@@ -1,5 +1,5 @@
-"""Saves and resumes a run: which tensors a checkpoint holds, and who writes and reads
-it. `output.checkpoints` has its files."""
+"""Saves and resumes a run: which tensors a checkpoint holds, and which process writes
+it. Its files are in `output.checkpoints`."""
 
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
@@ -42,8 +42,8 @@ class Checkpointer:
         self.group, self.own_lanes = group, own_lanes
 
     def tensors(self, state: State) -> Dict[str, Tensor]:
-        """All tensors of a checkpoint. Every process must call this, as the LSTM state
-        is gathered from all of them.
+        """Collect all tensors of a checkpoint. Every process must call this, as the LSTM
+        state is gathered from all of them.
 
         state (State): LSTM state of this process's lanes.
         """
@@ -107,7 +107,7 @@ class Checkpointer:
             ) from error
 
     def _load(self, tensors: Dict[str, Tensor], say: Callable[[str], None]) -> State:
-        """The inverse of `tensors`, for any number of processes."""
+        """Load what `tensors` collected, with any number of processes."""
 
         def section(prefix: str) -> Dict[str, Tensor]:
             names = [name for name in tensors if name.startswith(prefix)]

@@ -169,7 +169,7 @@ class Trainer:
         )
 
     def load_corpus(self, bilm: BiLM) -> Corpus:
-        """The texts and the output vocabulary. The first process prepares them."""
+        """Load the texts and the output vocabulary. The first process prepares them."""
         return load_corpus(
             self.settings.corpus,
             self.settings.vocabulary,
@@ -181,7 +181,7 @@ class Trainer:
         )
 
     def make_batches(self) -> Batches:
-        """The batches of this process, by step."""
+        """Create the batches of this process."""
         softmax, text, noise = self.model.softmax, self.corpus.train, None
         if self.training.noise:
             noise = Noise(
@@ -249,7 +249,7 @@ class Trainer:
         self.clock = self.progress.start_clock()
 
     def steps(self) -> Generator[List[Batch], None, None]:
-        """The batches of each remaining step, on this process's device."""
+        """Yield the batches of each remaining step, on this process's device."""
         device = self.group.device
         make = self.batches.__getitem__
         with closing(
@@ -284,7 +284,7 @@ class Trainer:
         self.reporter.advance()
 
     def forward_backward(self, parts: List[Batch]) -> StepOutput:
-        """The gradient of a step, summed over all processes."""
+        """Compute the gradient of a step, summed over all processes."""
         step = self.progress.step
         self.model.freeze_bilm(step < self.settings.initialize.softmax_steps)
         if self.training.dropout:
@@ -367,7 +367,7 @@ class Trainer:
             self.reporter.dev(record)
 
     def measure(self) -> Perplexities:
-        """Perplexities of the held-out text."""
+        """Compute the perplexities of the held-out text."""
         assert self.corpus.dev is not None
         with self.average.applied():
             return evaluate(
