@@ -42,8 +42,8 @@ class Checkpointer:
         self.group, self.own_lanes = group, own_lanes
 
     def tensors(self, state: State) -> Dict[str, Tensor]:
-        """Collect all tensors of a checkpoint. Every process must call this, because the
-        LSTM state is gathered from all of them.
+        """Collect all tensors of a checkpoint. Every process must call this, because
+        the LSTM state is gathered from all of them.
 
         state (State): LSTM state of this process's lanes.
         """
