@@ -113,7 +113,7 @@ def test_curves_over_words(tmp_path: Path, figures: list[Any]) -> None:
     loss, perplexity, rate, speed = figures[0].axes
     # 200 steps of 500 words.
     assert rate.get_xlabel() == speed.get_xlabel() == "training words seen"
-    assert "50 k" in [label.get_text() for label in speed.get_xticklabels()]
+    assert "100 k" in [label.get_text() for label in speed.get_xticklabels()]
     forward = lines_of(loss)["forward"]
     np.testing.assert_allclose(forward.get_xdata(), np.arange(1, 201) * 500.0)
     # An evaluation every 20 steps, i.e. after 10, 20, ... thousand words.
