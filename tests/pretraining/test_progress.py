@@ -177,9 +177,9 @@ def test_a_record_averages_the_steps_since_the_last(
 def test_a_record_averages_the_teacher_loss(progress: Progress, lanes: Lanes) -> None:
     for loss in (0.75, 0.25):
         progress.add(result_of(lanes, teacher_loss=loss), 24)
-    assert progress.train_record(2, 1.0).teacher_loss == 0.5
+    assert progress.train_record(1.0).teacher_loss == 0.5
     progress.add(result_of(lanes, teacher_loss=0.125), 24)
-    assert progress.train_record(2, 2.0).teacher_loss == 0.125
+    assert progress.train_record(2.0).teacher_loss == 0.125
 
 
 def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:
