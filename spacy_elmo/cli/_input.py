@@ -19,10 +19,6 @@ InputArgument = Annotated[
     ),
 ]
 
-MAX_WORDS = 1024
-"""Maximum number of words of a sentence. A longer one is text whose boundaries were
-missed, and is split, which bounds memory."""
-
 
 class Input:
     """The sentences of text files, CoNLL-U files or a .spacy file.
@@ -70,7 +66,7 @@ class Input:
             if it cannot be read.
         """
         from ..text.conllu import read_conllu
-        from ..text.documents import read_documents
+        from ..text.documents import MAX_WORDS, read_documents
         from ..text.files import find_files
 
         if self.suffix == DOCS:

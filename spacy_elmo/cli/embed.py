@@ -1,7 +1,7 @@
 """python -m spacy elmo embed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 from wasabi import msg
@@ -25,8 +25,7 @@ from ._util import (
 )
 
 if TYPE_CHECKING:
-    from ..parts import Parts
-    from ..text.documents import DocumentSentence
+    pass
 
 LayersOption = Annotated[
     str,
@@ -95,14 +94,12 @@ def embed_cli(
     If the command is interrupted, run it again to resume.
     """
     from ..embedding.columns import select_columns
-    from ..embedding.corpus import write_parts
-    from ..embedding.vector_file import PARQUET_SUFFIX, is_dataset
+    from ..embedding.output import open_vectors, write_vectors
+    from ..embedding.vector_file import is_dataset
     from ..files import hash_files
-    from ..parts import open_dataset, open_parts
-    from ..text.documents import identify
 
     with command():
-        dataset = is_dataset(output)
+        is_dataset(output)  # raises before the weights are loaded
         paths = weights_paths(model)
         if forget_sentences and output.suffix.lower() not in (".h5", ".hdf5"):
             raise ValueError(
@@ -121,47 +118,26 @@ def embed_cli(
             "compress": compress,
             "precision": precision.value,
         }
-        opened = (
-            open_dataset(output, settings, identify, PARQUET_SUFFIX, force=force)
-            if dataset
-            else open_parts(output, settings, identify, force=force)
-        )
-        with opened as parts, progress_bar(source.unit) as progress:
+        with (
+            open_vectors(output, settings, force=force) as parts,
+            progress_bar(source.unit) as progress,
+        ):
             if parts.n_items:
                 msg.info(f"Resuming after {parts.n_items:,} sentences")
-            written = write_parts(
+            written = write_vectors(
                 parts,
+                output,
                 bilm,
                 source.read(progress),
                 columns,
                 dtype=dtype,
-                parquet=dataset,
                 compress=compress,
+                index=not forget_sentences,
                 batch_tokens=batch_tokens,
                 precision=precision.value,
             )
-            _finish(parts, output, dataset, compress, index=not forget_sentences)
         msg.good(
             f"{written.n_sentences:,} sentences, {written.n_words:,} words "
             f"({source.tokenization.describe()})",
             str(output),
         )
-
-
-def _finish(
-    parts: "Parts[DocumentSentence]",
-    output: Path,
-    dataset: bool,
-    compress: bool,
-    index: bool,
-) -> None:
-    from ..embedding.vector_file import NUMPY_SUFFIX, join_hdf5, join_numpy
-
-    if dataset:
-        parts.finish()
-        return
-    with parts.join(output) as path:
-        if output.suffix.lower() == NUMPY_SUFFIX:
-            join_numpy(path, parts.paths, compress=compress)
-        else:
-            join_hdf5(path, parts.paths, compress=compress, index=index)

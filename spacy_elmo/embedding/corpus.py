@@ -1,7 +1,17 @@
 """A corpus -> blocks of vectors, written in parts."""
 
 from collections import deque
-from typing import Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+)
 
 import numpy as np
 
@@ -10,10 +20,33 @@ from ..parts import Parts
 from ..text.documents import DocumentSentence
 from .columns import Columns, mix_layers
 from .encoding import encode_stream
+from .threads import write_behind
 from .vector_file import Block, write_block, write_parquet
 
 PART_BYTES = 1 << 26
-"""Approximate size of the vectors in a part, which are in memory at a time."""
+"""Approximate size of the vectors in a part. Two parts are in memory at a time: one is
+written while the next is encoded."""
+
+
+class EncodedGroup(NamedTuple):
+    """Consecutive sentences and their vectors.
+
+    sentences (List[DocumentSentence]): The sentences.
+    vectors (Dict[str, List[ndarray]]): The array of each sentence, of shape (n_words,
+        width), by the name of the column.
+    """
+
+    sentences: List[DocumentSentence]
+    vectors: Dict[str, List[np.ndarray]]
+
+    def to_block(self) -> Block:
+        """Concatenate the arrays."""
+        return Block(
+            [sentence.document for sentence in self.sentences],
+            [sentence.sentence for sentence in self.sentences],
+            [sentence.words for sentence in self.sentences],
+            {name: np.concatenate(arrays) for name, arrays in self.vectors.items()},
+        )
 
 
 class Written(NamedTuple):
@@ -33,6 +66,7 @@ def write_parts(
     parquet: bool = True,
     compress: bool = False,
     part_bytes: int = PART_BYTES,
+    add: Optional[Callable[[Block], None]] = None,
     **settings: Any,
 ) -> Written:
     """Encode a corpus and write its vectors, in order.
@@ -46,41 +80,51 @@ def write_parts(
     parquet (bool): Whether parts are Parquet files, or NumPy archives to be joined.
     compress (bool): Whether to compress Parquet files.
     part_bytes (int): Approximate size of the vectors in a part.
+    add (Optional[Callable]): Called with the block of each part once it is written.
     settings: For `encode_stream`.
     RETURNS (Written): What was written.
     RAISES: ValueError if a value is too large for float16.
     """
     n_sentences = n_words = 0
-    remaining = parts.remaining(sentences)
-    for group, block in encode_blocks(
-        bilm, remaining, columns, dtype=dtype, part_bytes=part_bytes, **settings
-    ):
-        with parts.add(group) as path:
+
+    def write(group: EncodedGroup) -> None:
+        nonlocal n_sentences, n_words
+        block = group.to_block()
+        with parts.add(group.sentences) as path:
             if parquet:
                 write_parquet(path, block, compress=compress)
             else:
                 write_block(path, block)
-        n_sentences += len(group)
+        if add is not None:
+            add(block)
+        n_sentences += len(block.words)
         n_words += sum(map(len, block.words))
+
+    remaining = parts.remaining(sentences)
+    groups = encode_groups(
+        bilm, remaining, columns, dtype=dtype, group_bytes=part_bytes, **settings
+    )
+    write_behind(groups, write)
     return Written(n_sentences, n_words)
 
 
-def encode_blocks(
+def encode_groups(
     bilm: BiLM,
     sentences: Iterable[DocumentSentence],
     columns: Columns,
     *,
     dtype: str,
-    part_bytes: int,
+    group_bytes: int = PART_BYTES,
     **settings: Any,
-) -> Iterator[Tuple[List[DocumentSentence], Block]]:
-    """Encode sentences, and group them into blocks of about the same size.
+) -> Iterator[EncodedGroup]:
+    """Encode sentences in groups whose vectors have about the same size.
 
-    YIELDS (Tuple[List[DocumentSentence], Block]): Sentences and their vectors.
+    group_bytes (int): Approximate size of the vectors of a group. The other parameters
+        are those of `write_parts`.
+    YIELDS (EncodedGroup): Sentences and their vectors.
     """
     pending: Deque[DocumentSentence] = deque()
-    group: List[DocumentSentence] = []
-    arrays: Dict[str, List[np.ndarray]] = {name: [] for name in columns}
+    group = EncodedGroup([], {name: [] for name in columns})
     n_bytes = 0
 
     def words_of_sentences() -> Iterator[List[str]]:
@@ -89,27 +133,16 @@ def encode_blocks(
             yield sentence.words
 
     for _, layers in encode_stream(bilm, words_of_sentences(), **settings):
-        group.append(pending.popleft())
+        group.sentences.append(pending.popleft())
         for name, weights in columns.items():
             array = _convert(mix_layers(layers, weights), dtype)
-            arrays[name].append(array)
+            group.vectors[name].append(array)
             n_bytes += array.nbytes
-        if n_bytes >= part_bytes:
-            yield group, _make_block(group, arrays)
-            group, arrays, n_bytes = [], {name: [] for name in columns}, 0
-    if group:
-        yield group, _make_block(group, arrays)
-
-
-def _make_block(
-    group: List[DocumentSentence], arrays: Dict[str, List[np.ndarray]]
-) -> Block:
-    return Block(
-        [sentence.document for sentence in group],
-        [sentence.sentence for sentence in group],
-        [sentence.words for sentence in group],
-        {name: np.concatenate(rows) for name, rows in arrays.items()},
-    )
+        if n_bytes >= group_bytes:
+            yield group
+            group, n_bytes = EncodedGroup([], {name: [] for name in columns}), 0
+    if group.sentences:
+        yield group
 
 
 def _convert(array: np.ndarray, dtype: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS
+from .threads import prefetch
 
 ALL, TOP, MEAN = "all", "top", "mean"
 
@@ -23,14 +24,15 @@ def encode_stream(
     """Encode sentences with only a few batches in memory.
 
     bilm (BiLM): The network.
-    sentences (Iterable[List[str]]): Tokenized sentences.
+    sentences (Iterable[List[str]]): Tokenized sentences. They are read in a thread,
+        so that tokenizing the next ones does not delay the network.
     batch_tokens (int): Maximum number of tokens per batch.
     precision (str): As for `BiLM.encode`.
     YIELDS (Tuple[List[str], ndarray]): Each sentence, in order, and its layers, of
         shape (n_layers + 1, n_words, width).
     RAISES: ValueError if `batch_tokens` is less than 1 or `precision` is unknown.
     """
-    for buffer in _buffer(sentences, _BATCHES_PER_BUFFER * batch_tokens):
+    for buffer in prefetch(_buffer(sentences, _BATCHES_PER_BUFFER * batch_tokens)):
         yield from zip(buffer, bilm.encode(buffer, batch_tokens, precision))
 
 

@@ -2,8 +2,10 @@
 
 import json
 import zipfile
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -58,13 +60,51 @@ def is_dataset(output: Path) -> bool:
 
 
 def write_parquet(path: Path, block: Block, *, compress: bool) -> None:
-    """Write a Parquet file with one row per sentence. Vectors are lists of fixed-size
-    lists, one per word.
+    """Write a Parquet file of a single block. See `ParquetBlocks`."""
+    with ParquetBlocks(path, compress=compress) as file:
+        file.write(block)
 
+
+class ParquetBlocks:
+    """Writes a Parquet file with one row per sentence, a block at a time. Vectors are
+    lists of fixed-size lists, one per word.
+
+    path (Path): The file.
     compress (bool): Whether to compress with Zstandard.
     """
+
+    def __init__(self, path: Path, *, compress: bool) -> None:
+        self._path = path
+        self._compress = compress
+        self._writer: Any = None
+
+    def write(self, block: Block) -> None:
+        """Write the rows of a block, at least one in all. The first one determines the
+        columns."""
+        table = _make_table(block)
+        if self._writer is None:
+            import pyarrow.parquet as pq
+
+            self._writer = pq.ParquetWriter(
+                self._path,
+                table.schema,
+                compression="zstd" if self._compress else "none",
+                use_dictionary=[f"{WORDS}.list.element"],
+                use_byte_stream_split=self._compress,
+                write_statistics=["document", "sentence"],
+            )
+        self._writer.write_table(table)
+
+    def __enter__(self) -> "ParquetBlocks":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _make_table(block: Block) -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     lengths = [len(words) for words in block.words]
     offsets = pa.array(np.cumsum([0, *lengths]).astype(np.int32))
@@ -74,11 +114,11 @@ def write_parquet(path: Path, block: Block, *, compress: bool) -> None:
         kind = pa.list_(pa.field("element", item, nullable=False))
         return pa.ListArray.from_arrays(offsets, values, type=kind)
 
-    words = pa.array([word for sentence in block.words for word in sentence])
+    words = [word for sentence in block.words for word in sentence]
     arrays = {
         "document": pa.array(block.documents, pa.int64()),
         "sentence": pa.array(block.sentences, pa.int64()),
-        WORDS: list_array(words, pa.string()),
+        WORDS: list_array(pa.array(words, pa.string()), pa.string()),
     }
     for name, matrix in block.columns.items():
         number = pa.field("element", pa.from_numpy_dtype(matrix.dtype), nullable=False)
@@ -89,14 +129,7 @@ def write_parquet(path: Path, block: Block, *, compress: bool) -> None:
     fields = [
         pa.field(name, array.type, nullable=False) for name, array in arrays.items()
     ]
-    pq.write_table(
-        pa.table(list(arrays.values()), schema=pa.schema(fields)),
-        path,
-        compression="zstd" if compress else "none",
-        use_dictionary=[f"{WORDS}.list.element"],
-        use_byte_stream_split=compress,
-        write_statistics=["document", "sentence"],
-    )
+    return pa.table(list(arrays.values()), schema=pa.schema(fields))
 
 
 def write_block(path: Path, block: Block) -> None:
@@ -113,7 +146,8 @@ def write_block(path: Path, block: Block) -> None:
         np.savez(file, **arrays)
 
 
-def _read_block(path: Path) -> Block:
+def read_block(path: Path) -> Block:
+    """Read what `write_block` wrote."""
     with np.load(path) as arrays:
         columns = dict(arrays)
     ends = np.cumsum(columns.pop("lengths")).tolist()
@@ -126,37 +160,42 @@ def _read_block(path: Path) -> Block:
     )
 
 
-def join_hdf5(
-    path: Path, parts: Sequence[Path], *, compress: bool, index: bool
-) -> None:
-    """Write an HDF5 file from its parts.
+@contextmanager
+def open_hdf5(
+    path: Path, *, compress: bool, index: bool
+) -> Iterator[Callable[[Block], None]]:
+    """Create an HDF5 file.
 
     Each sentence is a dataset ("0", "1", ...) of shape (n_columns, n_words, width), or
     (n_words, width) for a single layer. In addition to AllenNLP's layout, it has the
     attribute "words", a JSON list.
 
+    path (Path): The file.
     compress (bool): Whether to compress with gzip.
     index (bool): Also write the dataset "sentence_to_index": a string, JSON that maps
         each sentence, its words joined by spaces, to its number, or to the last one if
         it is repeated. It is held in memory until the end.
+    YIELDS (Callable): Adds the sentences of a block.
     """
     sentence_to_index: Dict[str, str] = {}
     compression = "gzip" if compress else None
+    numbers = count()
+
     with write_hdf5(path) as file:
-        number = 0
-        for part in parts:
-            block = _read_block(part)
-            arrays = list(block.columns.values())
-            vectors = arrays[0] if len(arrays) == 1 else np.stack(arrays)
-            start = 0
+
+        def add(block: Block) -> None:
+            end = 0
             for words in block.words:
-                end = start + len(words)
+                start, end = end, end + len(words)
+                layers = [matrix[start:end] for matrix in block.columns.values()]
+                array = layers[0] if len(layers) == 1 else np.stack(layers)
                 text = json.dumps(words, ensure_ascii=False)
-                array = vectors[..., start:end, :]
-                file.add(str(number), array, compression, words=text)
+                number = str(next(numbers))
+                file.add(number, array, compression, words=text)
                 if index:
-                    sentence_to_index[" ".join(words)] = str(number)
-                start, number = end, number + 1
+                    sentence_to_index[" ".join(words)] = number
+
+        yield add
         if index:
             strings = np.asarray([json.dumps(sentence_to_index)], dtype=object)
             file.add(INDEX, strings)

@@ -17,7 +17,8 @@ from .hdf5 import import_h5py
 class HDF5Writer:
     """Writes the datasets of a file. Made by `write_hdf5`."""
 
-    def __init__(self, file: Any, raw: "_RawFile") -> None:
+    def __init__(self, h5py: Any, file: Any, raw: "_RawFile") -> None:
+        self._h5py = h5py
         self._file = file  # h5py.File
         self._raw = raw
 
@@ -26,20 +27,29 @@ class HDF5Writer:
         key: str,
         array: np.ndarray,
         compression: Optional[str] = None,
-        **attributes: Any,
+        **attributes: str,
     ) -> None:
         """Write a dataset.
 
         key (str): Its path in the file.
         array (ndarray): The values.
         compression (Optional[str]): "gzip", or None.
-        attributes: Attributes of the dataset.
+        attributes (str): Attributes of the dataset.
         RAISES: OSError if the disk is full or cannot be written.
         """
         dataset = self._file.create_dataset(key, data=array, compression=compression)
-        for name, value in attributes.items():
-            dataset.attrs[name] = value
+        for name, text in attributes.items():
+            self._write_attribute(dataset, name, text)
         self._raw.check()
+
+    def _write_attribute(self, dataset: Any, name: str, text: str) -> None:
+        """Write a string without `dataset.attrs`, which writes a temporary attribute
+        and renames it. For many small datasets, that takes half of the time."""
+        h5a, h5s, h5t = self._h5py.h5a, self._h5py.h5s, self._h5py.h5t
+        string = h5t.py_create(self._h5py.string_dtype(), logical=True)
+        scalar = h5s.create(h5s.SCALAR)
+        attribute = h5a.create(dataset.id, name.encode("utf8"), string, scalar)
+        attribute.write(np.asarray(text, dtype=object))
 
 
 @contextmanager
@@ -55,7 +65,7 @@ def write_hdf5(path: Path) -> Iterator[HDF5Writer]:
     with path.open("w+b", buffering=0) as binary:
         raw = _RawFile(binary)
         with h5py.File(raw, "w") as file:
-            yield HDF5Writer(file, raw)
+            yield HDF5Writer(h5py, file, raw)
         raw.check()
 
 

@@ -1,10 +1,24 @@
 """Sentences of text files, numbered by document."""
 
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import (
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+)
 
 from .files import CorpusError, find_files, is_json_lines, read_chunks
 from .tokenization import CHUNK_CHARS, Tokenization
+from .tokenizers import Tokenizer
+
+MAX_WORDS = 1024
+"""Maximum number of words of a sentence. A longer one is text whose boundaries were
+missed, and is split, which bounds memory."""
 
 
 class DocumentSentence(NamedTuple):
@@ -29,10 +43,14 @@ def identify(sentence: DocumentSentence) -> bytes:
 
 
 class SentenceCounter:
-    """Numbers the sentences of consecutive documents."""
+    """Numbers the sentences of consecutive documents.
 
-    def __init__(self) -> None:
-        self.document = self.n_sentences = self._n_words = 0
+    document (int): Number of the first document.
+    """
+
+    def __init__(self, document: int = 0) -> None:
+        self.document = document
+        self.n_sentences = self._n_words = 0
 
     def add(self, words: List[str]) -> DocumentSentence:
         """Number the next sentence of the document."""
@@ -93,6 +111,30 @@ def read_documents(
     if is_empty:
         names = ", ".join(map(str, paths))
         raise CorpusError(f"{names}: expected text, found no words.")
+
+
+def split_texts(
+    tokenize: Tokenizer,
+    texts: Iterable[str],
+    *,
+    max_words: int,
+    first_document: int = 0,
+) -> Iterator[DocumentSentence]:
+    """Stream the sentences of texts, as `read_documents` does for those of JSON lines.
+
+    tokenize (Tokenizer): From `Tokenization.make_tokenizer`.
+    texts (Iterable[str]): The text of each document.
+    max_words (int): Maximum length of a sentence. Longer ones are split evenly.
+    first_document (int): Number of the first document.
+    YIELDS (DocumentSentence): The sentences, in order.
+    """
+    counter = SentenceCounter(first_document)
+    for text in texts:
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        for sentence in tokenize(lines).sentences():
+            for words in split_evenly(sentence, max_words):
+                yield counter.add(words)
+        counter.end_document()
 
 
 def split_evenly(words: List[str], max_words: int) -> List[List[str]]:

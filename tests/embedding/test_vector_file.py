@@ -13,8 +13,8 @@ import pytest
 from spacy_elmo.embedding.vector_file import (
     Block,
     is_dataset,
-    join_hdf5,
     join_numpy,
+    open_hdf5,
     write_block,
     write_parquet,
 )
@@ -64,7 +64,9 @@ def test_hdf5(tmp_path: Path, compress: bool) -> None:
         block("a b c", names=("layer_0", "layer_1")),
     ]
     path = tmp_path / "v.h5"
-    join_hdf5(path, written(tmp_path, *blocks), compress=compress, index=True)
+    with open_hdf5(path, compress=compress, index=True) as add:
+        for each in blocks:
+            add(each)
     with h5py.File(path) as file:
         assert sorted(file) == ["0", "1", "2", "sentence_to_index"]
         assert file["0"].shape == (2, 3, 4)
@@ -79,7 +81,8 @@ def test_hdf5(tmp_path: Path, compress: bool) -> None:
 def test_a_very_long_sentence(tmp_path: Path) -> None:
     """HDF5 limits the attributes of a dataset to 64 KiB, unless stored separately."""
     long = block(" ".join(f"word{number}" for number in range(30_000)))
-    join_hdf5(tmp_path / "v.h5", written(tmp_path, long), compress=False, index=False)
+    with open_hdf5(tmp_path / "v.h5", compress=False, index=False) as add:
+        add(long)
     with h5py.File(tmp_path / "v.h5", "r") as file:
         assert json.loads(file["0"].attrs["words"]) == long.words[0]
 

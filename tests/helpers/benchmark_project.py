@@ -137,6 +137,10 @@ def made_results() -> dict[str, Any]:
                 }
             },
         },
+        "embedding": {
+            **common,
+            "clocks": {"encoding thread": {"share": {"Parquet, top": summary(0.95)}}},
+        },
         "through_spacy": {
             **common,
             "sizes": {

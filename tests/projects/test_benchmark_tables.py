@@ -46,6 +46,7 @@ def test_section_reports_the_results() -> None:
     assert "1,000 words/s (small), 4.0 × AllenNLP" in prose
     assert "0.9999 (small; worst word 0.990)" in prose
     assert "gradients: 1.8 × and 1.5 × (1024/128); 32 sequences of 20" in prose
+    assert "CPU time of its thread: 95% (Parquet, top)" in prose
     assert "97% (small)" in prose
     assert "1.2 s (small)" in prose
     assert "adds 30 ms" in prose

@@ -228,6 +228,15 @@ def scoring(found: Results) -> Iterator[str]:
     )
 
 
+def embedding(found: Results) -> Iterator[str]:
+    shares = found["clocks"]["encoding thread"]["share"]
+    told = [f"{share['median']:.0%} ({name})" for name, share in shares.items()]
+    yield (
+        "`elmo embed`, which reads and writes in other threads, relative to "
+        f"encoding alone, by the CPU time of its thread: {', '.join(told)}."
+    )
+
+
 def through_spacy(found: Results) -> Iterator[str]:
     piped, short, loaded, imported = [], [], [], []
     for size, one in found["sizes"].items():
@@ -305,6 +314,7 @@ FINDINGS = {
     "training": training,
     "kernels": compiled,
     "scoring": scoring,
+    "embedding": embedding,
     "through_spacy": through_spacy,
     "scaling": scaling,
     "frozen_heads": frozen_heads,
