@@ -24,9 +24,6 @@ from ._util import (
     weights_paths,
 )
 
-if TYPE_CHECKING:
-    pass
-
 LayersOption = Annotated[
     str,
     typer.Option(
