@@ -59,6 +59,7 @@ def read(output: Path) -> tuple[list[list[str]], np.ndarray]:
 @pytest.mark.parametrize("name", ["v", "v.h5", "v.npz"])
 def test_killed_at_any_moment(tiny_bilm: BiLM, tmp_path: Path, name: str) -> None:
     output = tmp_path / name
+    write(tmp_path / "whole" / name, tiny_bilm, 9)  # imports what each process needs
 
     def run_again() -> None:
         with suppress(FileExistsError):  # raised if it is complete
