@@ -136,7 +136,7 @@ def open_output(
                     f"{folder}: expected the output of a run with the same settings, "
                     f"found another {' and another '.join(names)}. {advice}"
                 )
-        elif any(not child.name.startswith(".") for child in folder.iterdir()):
+        elif any(not p.name.startswith((".", path.name)) for p in folder.iterdir()):
             raise ValueError(
                 f"{folder}: expected an empty folder or none, found other files in it. "
                 f"{advice}"
