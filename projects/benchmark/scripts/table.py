@@ -79,18 +79,18 @@ def main(
     msg.good(f"Up to date: {performance}, {readme}")
 
 
-def put(text: str, document: str) -> str:
+def put(text: str, document: str, begin: str = BEGIN, end: str = END) -> str:
     """Put a text between the marks of a document.
 
     RAISES: ValueError unless each mark occurs exactly once, in order.
     """
-    if document.count(BEGIN) != 1 or document.count(END) != 1:
-        raise ValueError(f"expected {BEGIN} and {END} once each.")
-    before, _, rest = document.partition(BEGIN)
-    _, mark, after = rest.partition(END)
+    if document.count(begin) != 1 or document.count(end) != 1:
+        raise ValueError(f"expected {begin} and {end} once each.")
+    before, _, rest = document.partition(begin)
+    _, mark, after = rest.partition(end)
     if not mark:
-        raise ValueError(f"expected {BEGIN} before {END}.")
-    return f"{before}{BEGIN}\n{text}{END}{after}"
+        raise ValueError(f"expected {begin} before {end}.")
+    return f"{before}{begin}\n{text}{end}{after}"
 
 
 def section(results: Results) -> str:

@@ -102,11 +102,16 @@ def fit(
 
 
 @torch.no_grad()
-def is_right(probe: Probe, examples: Examples, batch_size: int = 8192) -> np.ndarray:
+def predict(probe: Probe, layers: Tensor, batch_size: int = 8192) -> Tensor:
+    """Predict the class of each of n examples, int64 of shape (n,), from layers of
+    shape (n_layers, n, width)."""
+    parts = layers.split(batch_size, dim=1)
+    return torch.cat([probe(part).argmax(dim=1) for part in parts])
+
+
+def is_right(probe: Probe, examples: Examples) -> np.ndarray:
     """Check whether the most probable class is the label; bool of shape (n,)."""
-    parts = examples.layers.split(batch_size, dim=1)
-    found = torch.cat([probe(part).argmax(dim=1) for part in parts])
-    right: np.ndarray = (found == examples.labels).numpy()
+    right: np.ndarray = (predict(probe, examples.layers) == examples.labels).numpy()
     return right
 
 
