@@ -177,7 +177,8 @@ class BiLM(nn.Module):
         batch_tokens (int): Maximum number of tokens per batch, boundary tokens
             included. Bounds the memory; a longer sentence gets its own batch.
         precision (str): "float32"; "bfloat16"; "int8", which needs the compiled
-            kernels; or "auto" for bfloat16 where it is native.
+            kernels; "auto" for bfloat16 where it is native; or "fastest" for int8 if
+            there are kernels for it, otherwise "auto".
         RETURNS (List[ndarray]): One float32 array of shape (n_layers + 1, n_tokens,
             2 * projection_dim) per sentence, in input order. Layer 0 is the token's
             vector from its characters alone, twice; the LSTM layers follow, with the

@@ -2,11 +2,11 @@
 
 import torch
 
-from .backends import has_native_bfloat16
+from .backends import CPUBackend, has_native_bfloat16
 
 _DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "int8")}
 
-PRECISIONS = (*_DTYPES, "auto")
+PRECISIONS = (*_DTYPES, "auto", "fastest")
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -15,8 +15,8 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     precision (str): "float32"; "bfloat16" (half the memory traffic, 8 bits of
         mantissa; faster only where it is native); "int8" (a quarter of the memory
         traffic, operands quantized per row; only by the compiled kernels, without
-        gradients); or "auto" for bfloat16 where the device multiplies it natively,
-        otherwise float32. "auto" is never int8.
+        gradients); "auto" for bfloat16 where the device multiplies it natively,
+        otherwise float32; or "fastest" for int8 where it is possible, otherwise "auto".
     device (torch.device): Device of the network.
     RAISES: ValueError if `precision` is unknown.
     """
@@ -24,6 +24,10 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(
             f"precision: expected one of {', '.join(PRECISIONS)}, found {precision!r}."
         )
-    if precision == "auto":
+    if precision == "fastest":
+        has_int8 = device.type == "cpu" and CPUBackend.why_no_int8() is None
+        if has_int8 and not torch.is_grad_enabled():
+            return torch.int8
+    if precision in ("auto", "fastest"):
         return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
     return _DTYPES[precision]

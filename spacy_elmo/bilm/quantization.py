@@ -21,21 +21,23 @@ def quantize(rows: Tensor) -> Tuple[Tensor, Tensor]:
 
     rows (Tensor): Finite numbers, (..., n), float32.
     RETURNS (Tuple[Tensor, Tensor]): Integers from -127 to 127, (..., n), int8, and the
-        scales, (..., n / BLOCK), rounded up, float32.
+        largest magnitudes, (..., n / BLOCK), rounded up, float32.
     """
     blocks = _blocks(rows)
     most = blocks.abs().amax(dim=-1, keepdim=True)
     most = most.masked_fill(most < LEAST_MAGNITUDE, 0)
-    inverse = (127 / most).masked_fill(most == 0, 0)
+    # In float32, PyTorch would multiply by a rounded reciprocal.
+    inverse = (127 / most.double()).float().masked_fill(most == 0, 0)
     # The product is exact in float64, so that it is rounded once.
     integers = (blocks.double() * inverse.double()).round().to(torch.int8)
-    return integers.flatten(-2)[..., : rows.shape[-1]], (most / 127).squeeze(-1)
+    return integers.flatten(-2)[..., : rows.shape[-1]], most.squeeze(-1)
 
 
-def dequantize(integers: Tensor, scales: Tensor) -> Tensor:
-    """Multiply integers (..., n) by their scales (..., n / BLOCK)."""
-    numbers = _blocks(integers) * scales[..., None]
-    return numbers.flatten(-2)[..., : integers.shape[-1]]
+def dequantize(integers: Tensor, maxima: Tensor) -> Tensor:
+    """Restore rows from what `quantize` returned. The largest numbers are restored
+    exactly, so that `quantize` returns the same integers and maxima again."""
+    numbers = _blocks(integers).double() * maxima[..., None].double() / 127
+    return numbers.float().flatten(-2)[..., : integers.shape[-1]]
 
 
 def int8_linear(inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tensor:
@@ -47,13 +49,14 @@ def int8_linear(inputs: Tensor, weight: Tensor, bias: Optional[Tensor]) -> Tenso
     bias (Optional[Tensor]): Bias, (n_out,), float32.
     RETURNS (Tensor): Rows, (n, n_out), float32.
     """
-    integers, scales = quantize(inputs)
-    weight_integers, weight_scales = quantize(weight)
+    integers, maxima = quantize(inputs)
+    weight_integers, weight_maxima = quantize(weight)
     # Exact, so that the order of summation does not matter.
     sums = torch.einsum(
         "rbk,obk->rob", _blocks(integers).double(), _blocks(weight_integers).double()
     )
-    product = (sums.float() * (scales[:, None] * weight_scales)).sum(dim=-1)
+    scales = (maxima[:, None] / 127) * (weight_maxima / 127)
+    product = (sums.float() * scales).sum(dim=-1)
     return product if bias is None else product + bias
 
 

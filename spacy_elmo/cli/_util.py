@@ -31,6 +31,7 @@ class Precision(str, Enum):
     bfloat16 = "bfloat16"
     int8 = "int8"
     auto = "auto"
+    fastest = "fastest"
 
 
 ModelOption = Annotated[

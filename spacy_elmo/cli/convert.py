@@ -21,6 +21,7 @@ class Format(str, Enum):
 class DType(str, Enum):
     float32 = "float32"
     float16 = "float16"
+    int8 = "int8"
 
 
 def convert_cli(

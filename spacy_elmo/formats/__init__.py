@@ -68,7 +68,8 @@ def save_bilm(
     format (str): "safetensors", our own format, which holds any model, or "hdf5" for
         the published pair (options.json, weights.hdf5), which holds models of UTF-8
         bytes.
-    dtype (str): Dtype of the stored weights: "float32", or "float16" in our own format.
+    dtype (str): Dtype of the stored weights: "float32" or, in our own format,
+        "float16" or "int8" (matrices of 8-bit integers with scales).
     RAISES: WeightsError if the format or dtype is unknown, the format cannot hold the
         model, or the folder contains weights in another format.
     """

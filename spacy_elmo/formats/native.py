@@ -10,8 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from ..bilm import BiLM, VocabularyCharacters
+from ..bilm.quantization import BLOCK, dequantize, quantize
 from ..files import PathLike, write_bytes
 from . import options
 from .checks import (
@@ -21,6 +23,7 @@ from .checks import (
     check_is_file,
     check_keys,
     check_n_layers,
+    check_shape,
     fill,
 )
 
@@ -30,7 +33,11 @@ HEADER = "spacy-elmo"
 MAX_HEADER_BYTES = 100_000_000
 """Maximum size of the header, as in the safetensors library."""
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
+DTYPES = ("float32", "float16", "int8")
+MAXIMA = ".maxima"
+"""Suffix of a weight's name, for the magnitudes that its 8-bit integers refer to."""
+EXACT_IN_INT8 = "character_encoder.char_embedding.weight"
+"""A small matrix, which the kernels for int8 do not quantize either."""
 
 
 def read(folder: PathLike) -> BiLM:
@@ -49,7 +56,8 @@ def write(model: BiLM, folder: PathLike, dtype: str = "float32") -> None:
 
     model (BiLM): The model.
     folder (PathLike): The folder.
-    dtype (str): "float32", which is exact, or "float16", which is half the size.
+    dtype (str): "float32", which is exact; "float16", half the size; or "int8", a
+        quarter, see `to_bytes`.
     """
     data = to_bytes(model, dtype)
     write_bytes(Path(folder) / WEIGHTS, data)
@@ -61,7 +69,9 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
     header.
 
     model (BiLM): The model.
-    dtype (str): "float32" or "float16".
+    dtype (str): "float32", "float16", or "int8" for matrices of 8-bit integers and
+        their scales, as `quantization.quantize` returns them. Biases and character
+        embeddings remain in float32.
     RAISES: WeightsError if `dtype` is unknown, or a weight is not finite or too large
         for float16.
     """
@@ -69,16 +79,21 @@ def to_bytes(model: BiLM, dtype: str = "float32") -> bytes:
         raise WeightsError(
             f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}."
         )
-    tensors = {}
+    tensors: Dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        tensor = parameter.detach().cpu().to(DTYPES[dtype]).contiguous()
-        if not bool(torch.isfinite(tensor).all()):
+        weight = parameter.detach().cpu().float()
+        if dtype == "float16":
+            weight = weight.half()
+        if not bool(torch.isfinite(weight).all()):
             raise WeightsError(
                 f"{name}: expected finite numbers that fit {dtype}, found NaN, "
-                f"infinity or a number over {torch.finfo(DTYPES[dtype]).max:g}. A "
+                f"infinity or a number over {torch.finfo(weight.dtype).max:g}. A "
                 "model with such weights is not written."
             )
-        tensors[name] = tensor
+        if dtype == "int8" and weight.dim() > 1 and name != EXACT_IN_INT8:
+            integers, tensors[name + MAXIMA] = quantize(weight.flatten(1))
+            weight = integers.view(weight.shape)
+        tensors[name] = weight.contiguous()
     header = {
         "options": options.to_dict(model.config),
         "vocabularies": model.characters.vocabularies(),
@@ -129,10 +144,38 @@ def from_bytes(data: bytes, source: PathLike = "the stored biLM") -> BiLM:
     check_n_layers(source, config, len(state))
     model = build_empty(source, config, characters)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters()}
-    check_keys(source, state, shapes)
+    quantized = [
+        name
+        for name, shape in shapes.items()
+        if len(shape) > 1 and name in state and state[name].dtype == torch.int8
+    ]
+    check_keys(source, state, [*shapes, *(name + MAXIMA for name in quantized)])
+    for name in quantized:
+        maxima = state.pop(name + MAXIMA)
+        state[name] = _dequantize(source, name, state[name], maxima, shapes[name])
     for name, tensor in state.items():
         check_array(source, name, tensor, shapes[name])
     return fill(model, state)
+
+
+def _dequantize(
+    source: PathLike, name: str, integers: Tensor, maxima: Tensor, shape: torch.Size
+) -> Tensor:
+    """Restore a weight from 8-bit integers.
+
+    RAISES: WeightsError if the integers or the maxima have other shapes than expected,
+        or are out of range.
+    """
+    check_shape(source, name, integers.shape, shape)
+    n_blocks = -(-shape[1:].numel() // BLOCK)
+    check_array(source, name + MAXIMA, maxima, (shape[0], n_blocks))
+    if integers.numel() and (int(integers.min()) < -127 or float(maxima.min()) < 0):
+        raise WeightsError(
+            f"{source}: {name}: expected integers from -127 to 127 and maxima of at "
+            f"least 0, found {int(integers.min())} and {float(maxima.min()):g}. The "
+            "file is damaged: fetch it again, or convert the original weights again."
+        )
+    return dequantize(integers.flatten(1), maxima.float()).view(shape)
 
 
 def _read_vocabulary(entries: Any, n_ids: int) -> Dict[str, int]:

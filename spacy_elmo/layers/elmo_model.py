@@ -54,8 +54,8 @@ def build_elmo_model_v1(
 
     batch_tokens (int): Maximum number of tokens per batch. Bounds memory.
     window (int): Maximum sentence length for docs without sentence boundaries.
-    precision (str): "float32"; "bfloat16"; "int8", for a frozen biLM on a CPU; or
-        "auto" for bfloat16 if it is native.
+    precision (str): "float32"; "bfloat16"; "int8", for a frozen biLM on a CPU; "auto"
+        for bfloat16 if it is native; or "fastest" for int8 if possible, else "auto".
     word_cache_mb (float): MiB for the context-independent vectors of words seen before.
         0 disables the cache.
     layer_cache_mb (float): MiB for layers that a frozen biLM would compute again in

@@ -82,6 +82,12 @@ def test_float16(weights: Path, tmp_path: Path, tiny_bilm: BiLM) -> None:
         torch.testing.assert_close(ours, theirs.half().float(), rtol=0, atol=0)
 
 
+def test_int8(weights: Path, tmp_path: Path) -> None:
+    convert(weights, tmp_path / "quarter", "--dtype", "int8")
+    convert(tmp_path / "quarter", tmp_path / "again")
+    assert_same_vectors(tmp_path / "quarter", tmp_path / "again")
+
+
 def test_overwrite_only_with_force(
     weights: Path, tmp_path: Path, tiny_config: BiLMConfig
 ) -> None:
@@ -183,7 +189,7 @@ def test_invalid_arguments(weights: Path, tmp_path: Path) -> None:
     assert_refused(result, "expected float32", "found float16")
     (tmp_path / "text.txt").write_text("no weights")
     assert_refused(refuse(tmp_path / "text.txt", out), "text.txt: expected")
-    for option in (("--to", "onnx"), ("--dtype", "int8")):
+    for option in (("--to", "onnx"), ("--dtype", "int4")):
         assert refuse(weights, out, *option).exit_code == 2
     assert not out.exists()
 

@@ -129,7 +129,7 @@ def test_saving_an_unknown_format(tiny_bilm: BiLM, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "dtype", "allowed"),
     [
-        ("safetensors", "bfloat16", "float32, float16"),
+        ("safetensors", "bfloat16", "float32, float16, int8"),
         ("hdf5", "float16", "float32"),
     ],
 )

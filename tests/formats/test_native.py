@@ -97,6 +97,67 @@ def test_float16(tiny_bilm: BiLM, tmp_path: Path) -> None:
     check_same(load_bilm(tmp_path / "again"), again)
 
 
+@pytest.fixture
+def stored_int8(tiny_bilm: BiLM, tmp_path: Path) -> Path:
+    save_bilm(tiny_bilm, tmp_path / "int8", dtype="int8")
+    return tmp_path / "int8" / "model.safetensors"
+
+
+def test_int8(vocabulary_bilm: BiLM, tmp_path: Path) -> None:
+    """Biases and characters are exact; a weight differs by half a scale at most."""
+    save_bilm(vocabulary_bilm, tmp_path / "int8", dtype="int8")
+    again = load_bilm(tmp_path / "int8")
+    for name, parameter in vocabulary_bilm.named_parameters():
+        loaded, exact = again.get_parameter(name).detach(), parameter.detach()
+        assert loaded.dtype == torch.float32
+        if exact.dim() == 1 or name == native.EXACT_IN_INT8:
+            assert torch.equal(loaded, exact), name
+            continue
+        errors = (loaded - exact).flatten(1).abs().amax(dim=1)
+        steps = exact.flatten(1).abs().amax(dim=1) / 127
+        assert errors.max() > 0, name
+        assert (errors <= 0.501 * steps).all(), name
+    save_bilm(again, tmp_path / "again", dtype="int8")
+    check_same(load_bilm(tmp_path / "again"), again)
+
+
+def test_size_of_int8(tmp_path: Path) -> None:
+    filters = ((1, 16), (3, 112))
+    model, sizes = BiLM(BiLMConfig(dim=512, projection_dim=128, filters=filters)), {}
+    for dtype in ("float16", "int8"):
+        save_bilm(model, tmp_path / dtype, dtype=dtype)
+        sizes[dtype] = (tmp_path / dtype / "model.safetensors").stat().st_size
+    assert sizes["int8"] == pytest.approx(sizes["float16"] / 2, rel=0.06)
+
+
+WEIGHT = "forward_layers.0.weight_ih"
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "parts"),
+    [
+        (WEIGHT, torch.ones(96, 9, dtype=torch.int8), [(96, 8), (96, 9)]),
+        (WEIGHT, torch.full((96, 8), -128, dtype=torch.int8), ["-127 to 127", "-128"]),
+        (WEIGHT, torch.ones(96, 8, dtype=torch.int16), ["also", f"{WEIGHT}.maxima"]),
+        (f"{WEIGHT}.maxima", None, [f"no {WEIGHT}.maxima"]),
+        (f"{WEIGHT}.maxima", torch.ones(96), [(96, 1), (96,)]),
+        (f"{WEIGHT}.maxima", torch.ones(96, 2), [(96, 1), (96, 2)]),
+        (f"{WEIGHT}.maxima", torch.ones(96, 1, dtype=torch.int32), ["floats"]),
+        (f"{WEIGHT}.maxima", torch.full((96, 1), -0.5), ["at least 0", -0.5]),
+        (f"{WEIGHT}.maxima", torch.full((96, 1), np.nan), ["finite", "96 of 96"]),
+        (f"{WEIGHT}.maxima", torch.full((96, 1), 1e39, dtype=torch.double), ["finite"]),
+        ("forward_layers.0.bias", torch.ones(96, dtype=torch.int8), ["floats"]),
+        ("forward_layers.0.bias.maxima", torch.ones(96, 1), ["found also"]),
+    ],
+)
+def test_damaged_int8(
+    stored_int8: Path, name: str, tensor: torch.Tensor | None, parts: list[Any]
+) -> None:
+    change(stored_int8, name, tensor)
+    with refused(stored_int8, name.removesuffix(native.MAXIMA), *parts):
+        load_bilm(stored_int8.parent)
+
+
 def test_files(tiny_bilm: BiLM, vocabulary_bilm: BiLM, tmp_path: Path) -> None:
     save_bilm(vocabulary_bilm, tmp_path / "ours")
     save_bilm(tiny_bilm, tmp_path / "published", format="hdf5")

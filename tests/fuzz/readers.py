@@ -170,7 +170,9 @@ def safetensors_seeds(folder: Path) -> Iterator[bytes]:
     published(folder)
     yield native.to_bytes(load_bilm(folder))
     manylangs(folder / "many")
-    yield native.to_bytes(load_bilm(folder / "many"), "float16")
+    many = load_bilm(folder / "many")
+    yield native.to_bytes(many, "float16")
+    yield native.to_bytes(many, "int8")
 
 
 def read_zip(data: bytes, folder: Path) -> None:

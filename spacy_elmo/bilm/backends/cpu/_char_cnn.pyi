@@ -1,15 +1,18 @@
+from typing import Optional
+
 from torch import Tensor
 
 from .instructions import Arithmetic
 
 def response(
     characters: Tensor,
+    char_dim: int,
     n_windows: Tensor,
     panels: Tensor,
     depths: Tensor,
     limits: Tensor,
     best: Tensor,
-    where: Tensor,
+    where: Optional[Tensor],
     arithmetic: Arithmetic,
     n_threads: int,
 ) -> None: ...

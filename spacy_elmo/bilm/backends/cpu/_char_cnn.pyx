@@ -2,7 +2,7 @@
 # cython: language_level=3
 """The character CNN (`char_cnn.hh`) of tensors, with its arguments checked.
 
-Shapes: n words, C characters, E floats of a character, F filters, K = E times the width
+Shapes: n words, C characters, E numbers of a character, F filters, K = E times the width
 of the widest filter.
 """
 
@@ -18,9 +18,9 @@ from .arrays import address, check_instructions
 cdef extern from "char_cnn.hh" namespace "spacy_elmo" nogil:
     cdef cppclass Response:
         int64_t n_words, n_columns, char_dim, n_filters, depth
-        const float* characters
+        const void* characters
         const int64_t* n_windows
-        const float* panels
+        const void* panels
         const int64_t* depths
         const float* limits
         float* best
@@ -42,31 +42,58 @@ cdef extern from "char_cnn.hh" namespace "spacy_elmo" nogil:
     )
 
 
+MAX_INT8_DEPTH = 1 << 16
+"""Maximum size of a filter in int8, so that the sum of its products fits an int32."""
+
+
 def response(
-    characters, n_windows, panels, depths, limits, best, where, arithmetic, int n_threads
+    characters,
+    int64_t char_dim,
+    n_windows,
+    panels,
+    depths,
+    limits,
+    best,
+    where,
+    arithmetic,
+    int n_threads,
 ):
-    """Compute maximum responses: the arrays of `Response`."""
+    """Compute maximum responses: the arrays of `Response`.
+
+    characters: (n, C E) floats, or quantized rows. where: None with int8.
+    """
     cdef:
         Response kernel
         int isa = arithmetic.code
     check_instructions(isa, _common.processor_has(isa))
-    (n, C, E), (_, F), K = characters.shape, best.shape, panels.shape[1]
+    (n, F), dtype, per_unit = best.shape, arithmetic.dtype, arithmetic.per_unit
+    row_header, panel_header = (4, 2) if arithmetic.is_int8 else (0, 0)
+    C = (characters.shape[1] - row_header) // char_dim
+    K = (panels.shape[1] - panel_header) * per_unit
+    if char_dim % per_unit or arithmetic.is_int8 and K > MAX_INT8_DEPTH:
+        raise ValueError(
+            f"panels: expected filters of at most {MAX_INT8_DEPTH} numbers, {per_unit} "
+            f"or a multiple of them for each character, found {K} and {char_dim}."
+        )
     shape = arithmetic.panel_shape(K, F)
     if F % shape[2]:
         raise ValueError(f"best: expected whole panels of filters, found {F} filters.")
-    kernel.n_words, kernel.n_columns, kernel.char_dim = n, C, E
+    kernel.n_words, kernel.n_columns, kernel.char_dim = n, C, char_dim
     kernel.n_filters, kernel.depth = F, K
-    kernel.characters = <const float*><size_t>address("characters", characters, (n, C, E))
+    kernel.characters = <const void*><size_t>address(
+        "characters", characters, (n, C * char_dim + row_header), dtype)
     kernel.n_windows = <const int64_t*><size_t>address(
         "n_windows", n_windows, (n,), torch.int64)
-    kernel.panels = <const float*><size_t>address("panels", panels, shape)
+    kernel.panels = <const void*><size_t>address("panels", panels, shape, dtype)
     kernel.depths = <const int64_t*><size_t>address(
         "depths", depths, (shape[0],), torch.int64)
     kernel.limits = <const float*><size_t>address("limits", limits, (F,))
     kernel.best = <float*><size_t>address("best", best, (n, F))
-    kernel.where = <int32_t*><size_t>address("where", where, (n, F), torch.int32)
+    kernel.where = NULL
+    if not arithmetic.is_int8:
+        kernel.where = <int32_t*><size_t>address("where", where, (n, F), torch.int32)
     check_range("depths", depths, 1, K)
-    check_range("n_windows", n_windows, 1, C + (-K) // E + 1)
+    check_range("n_windows", n_windows, 1, C + (-K) // char_dim + 1)
     with nogil:
         c_response(kernel, isa, n_threads)
 

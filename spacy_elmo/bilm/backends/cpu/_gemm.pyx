@@ -13,13 +13,13 @@ from .arrays import address, check_instructions
 
 cdef extern from "gemm.hh" namespace "spacy_elmo" nogil:
     cdef cppclass Packing:
-        int64_t n_in, n_out
+        int64_t n_in, n_out, block
         const float* weight
         cbool transposed, gates, rounds
         void* panels
 
     cdef cppclass Quantization:
-        int64_t n_rows, n, width
+        int64_t n_rows, n, width, block
         const float* rows
         signed char* operands
 
@@ -77,7 +77,7 @@ def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_thread
             "weight: expected gates of whole panels, not transposed, found the shape "
             f"{tuple(weight.shape)}."
         )
-    kernel.n_in, kernel.n_out = n_in, n_out
+    kernel.n_in, kernel.n_out, kernel.block = n_in, n_out, arithmetic.block
     kernel.weight = <const float*><size_t>address("weight", weight, tuple(weight.shape))
     kernel.transposed, kernel.gates, kernel.rounds = transposed, gates, arithmetic.rounds
     shape = arithmetic.panel_shape(n_in, n_out)
@@ -94,7 +94,7 @@ def quantize_rows(rows, operands, arithmetic, int n_threads):
     check_instructions(isa, _common.processor_has(isa))
     n_rows, n = rows.shape
     shape = n_rows, arithmetic.stride(n)
-    kernel.n_rows, kernel.n = n_rows, n
+    kernel.n_rows, kernel.n, kernel.block = n_rows, n, arithmetic.block
     kernel.width = -(-n // arithmetic.per_unit) * arithmetic.per_unit
     kernel.rows = <const float*><size_t>address("rows", rows, (n_rows, n))
     kernel.operands = <signed char*><size_t>address(

@@ -92,7 +92,9 @@ class CPUBackend:
         return lstm.PreparedLSTM(weights, clips, self.dtype)
 
     def prepare_char_cnn(self, weight: Tensor, filters: Filters) -> ApplyCharCNN:
-        return char_cnn.PreparedCharCNN(weight, filters)
+        # There is no kernel for bfloat16.
+        dtype = torch.int8 if self.dtype == torch.int8 else torch.float32
+        return char_cnn.PreparedCharCNN(weight, filters, dtype)
 
     def prepare_linear(self, weight: Tensor, bias: Optional[Tensor]) -> ApplyLinear:
         return gemm.PackedLinear(weight, bias, self.dtype)

@@ -1,5 +1,5 @@
-"""The character CNN by the compiled kernels (`char_cnn.hh`), in float32: the maximum
-responses of filters of several widths.
+"""The character CNN by the compiled kernels (`char_cnn.hh`), in float32 or int8: the
+maximum responses of filters of several widths.
 
 The backward pass goes through the one window of each word that each filter responded to
 most: a twentieth of the multiplications of the forward pass, and nothing is recomputed.
@@ -8,6 +8,7 @@ Shapes: n words, C characters, E = char_dim, F filters, W = width of the widest.
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Optional, Sequence, Tuple, cast
 
 import torch
@@ -16,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..backend import Filters
-from .gemm import pack
+from .gemm import as_operands, pack
 from .instructions import Arithmetic, arithmetic
 from .workspace import Workspace
 
@@ -29,10 +30,13 @@ class PreparedCharCNN:
 
     weight (Tensor): All filters as one matrix, (F, W * E), float32.
     filters (Filters): Widths and numbers of the filters.
+    dtype (torch.dtype): Precision of the products, float32 or int8.
     """
 
-    def __init__(self, weight: Tensor, filters: Filters) -> None:
-        self._packed = _PackedFilters(weight, filters, None)
+    def __init__(
+        self, weight: Tensor, filters: Filters, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._packed = _PackedFilters(weight, filters, dtype, None)
 
     def __call__(self, characters: Tensor, lengths: Sequence[int]) -> Tensor:
         """Compute maximum responses, as `Backend.char_cnn`."""
@@ -64,9 +68,16 @@ def char_cnn(
 
 class _PackedFilters:
     def __init__(
-        self, weight: Tensor, filters: Filters, workspace: Optional[Workspace]
+        self,
+        weight: Tensor,
+        filters: Filters,
+        dtype: torch.dtype,
+        workspace: Optional[Workspace],
     ) -> None:
-        self.arithmetic: Arithmetic = arithmetic(torch.float32)
+        self.arithmetic: Arithmetic = arithmetic(dtype)
+        characters = weight.unflatten(1, (filters.widest, -1))
+        weight = self._pad_units(characters).flatten(1)
+        self.arithmetic = replace(self.arithmetic, block=weight.shape[1])
         columns = self.arithmetic.instructions.panel_columns
         widths = [width for width, number in filters.sizes for _ in range(number)]
         self.n_filters, self.widest = len(widths), filters.widest
@@ -85,17 +96,22 @@ class _PackedFilters:
         RETURNS (Tuple[Tensor, Tensor, Tensor]): The responses, and the first window
             with each, (n, F); the characters with as much padding as windows need.
         """
-        n_words, n_columns, char_dim = characters.shape
+        n_words, n_columns, _ = characters.shape
         n_windows = torch.tensor(lengths, dtype=torch.int64, device="cpu") + 1
         padded = characters.detach()
         if n_words:
             missing = int(n_windows.max()) - 1 + self.widest - n_columns
             padded = F.pad(padded, (0, 0, 0, max(missing, 0)))
-        padded = padded.contiguous()
+        padded = self._pad_units(padded).contiguous()
+        char_dim = padded.shape[2]
         best = padded.new_empty(n_words, len(self.padded_widths))
         where = torch.empty_like(best, dtype=torch.int32)
+        # All characters of a word share a scale. How much padding there is does not
+        # change it: each word has a window with some.
+        rows = replace(self.arithmetic, block=padded.shape[1] * char_dim)
         _char_cnn.response(
-            padded,
+            as_operands(padded.flatten(1), rows),
+            char_dim,
             n_windows,
             self.panels,
             self.panel_widths * char_dim,
@@ -106,6 +122,11 @@ class _PackedFilters:
             torch.get_num_threads(),
         )
         return best[:, : self.n_filters], where[:, : self.n_filters], padded
+
+    def _pad_units(self, characters: Tensor) -> Tensor:
+        """Pad characters (..., E) to whole units."""
+        missing = -characters.shape[-1] % self.arithmetic.per_unit
+        return F.pad(characters, (0, missing)) if missing else characters
 
 
 class _Response(torch.autograd.Function):
@@ -118,7 +139,7 @@ class _Response(torch.autograd.Function):
         lengths: Sequence[int],
         workspace: Optional[Workspace],
     ) -> Tensor:
-        packed = _PackedFilters(weight, filters, workspace)
+        packed = _PackedFilters(weight, filters, torch.float32, workspace)
         best, where, padded = packed.response(characters, lengths)
         ctx.save_for_backward(padded, weight, where)
         ctx.widths, ctx.arithmetic = packed.widths, packed.arithmetic

@@ -296,7 +296,7 @@ ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t 
 
 // Packs a weight to multiply with from the right: rows (n, n_in) · panels -> (n, n_out).
 struct Packing {
-  int64_t n_in, n_out;
+  int64_t n_in, n_out, block;  // block: of numbers that share a scale in int8
   const float* weight;  // (n_out, n_in), or if transposed (n_in, n_out)
   bool transposed;
   // A panel holds the four gates of as many units as a vector has floats. The weight's
@@ -311,7 +311,7 @@ struct Packing {
     constexpr int columns = kColumns<Isa>;
     for (int64_t panel = first; panel < last; ++panel) {
       int64_t n_units = ceil_div(n_in, Isa::per_unit);
-      if (Isa::is_int8) n_units += ceil_div(n_in, kQuantizedBlock) * kPanelHeader;
+      if (Isa::is_int8) n_units += ceil_div(n_in, block) * kPanelHeader;
       auto* const units =
           static_cast<typename Isa::Unit*>(panels) + panel * columns * n_units;
       if constexpr (Isa::is_int8) {
@@ -337,8 +337,8 @@ struct Packing {
   template <class Isa>
   ELMO_INLINE void pack_quantized(int64_t panel, typename Isa::Unit* units) const {
     constexpr int columns = kColumns<Isa>, per_unit = Isa::per_unit;
-    for (int64_t k = 0; k < n_in; k += kQuantizedBlock) {
-      const int64_t depth = n_in - k < kQuantizedBlock ? n_in - k : kQuantizedBlock;
+    for (int64_t k = 0; k < n_in; k += block) {
+      const int64_t depth = n_in - k < block ? n_in - k : block;
       for (int column = 0; column < columns; ++column) {
         const int64_t row = row_of<Isa>(panel, column);
         pack_block<Isa>(weight + row * n_in + k, row < n_out ? depth : 0, depth,

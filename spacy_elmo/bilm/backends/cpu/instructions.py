@@ -83,11 +83,13 @@ class Arithmetic:
     dtype (torch.dtype): Dtype of the operands in memory, float32, bfloat16 or int8.
     rounds (bool): Whether float32 operands are rounded to bfloat16: for products in
         bfloat16 on a processor without instructions for it.
+    block (int): Numbers of a row that share a scale in int8; a multiple of `per_unit`.
     """
 
     instructions: InstructionSet
     dtype: torch.dtype
     rounds: bool
+    block: int = QUANTIZED_BLOCK
 
     @cached_property
     def code(self) -> int:
@@ -112,7 +114,7 @@ class Arithmetic:
         """Operands of a row of n numbers: whole units, and with int8 the four bytes of
         each block's scale."""
         per_unit = self.per_unit
-        n_scales = -(-n // QUANTIZED_BLOCK) if self.is_int8 else 0
+        n_scales = -(-n // self.block) if self.is_int8 else 0
         return -(-n // per_unit) * per_unit + 4 * n_scales
 
     def panel_shape(self, n_in: int, n_out: int) -> Tuple[int, ...]:
@@ -126,7 +128,7 @@ class Arithmetic:
         columns, per_unit = self.instructions.panel_columns, self.per_unit
         n_panels, n_units = -(-n_out // columns), -(-n_in // per_unit)
         if self.is_int8:
-            n_units += 2 * -(-n_in // QUANTIZED_BLOCK)
+            n_units += 2 * -(-n_in // self.block)
         shape = n_panels, n_units, columns
         return shape if per_unit == 1 else (*shape, per_unit)
 

@@ -27,7 +27,7 @@ constexpr int64_t kRowHeader = sizeof(float);
 // Units before the numbers of each column of a block of a panel.
 constexpr int64_t kPanelHeader = 2;
 
-// Operands of a row of `width` numbers, its headers included.
+// Operands of a row of `width` numbers in blocks of `kQuantizedBlock`, headers included.
 template <class Isa> ELMO_INLINE int64_t operand_stride(int64_t width) {
   return Isa::is_int8 ? width + ceil_div(width, kQuantizedBlock) * kRowHeader : width;
 }
@@ -99,25 +99,26 @@ ELMO_INLINE void quantize_block(const float* block, int64_t n, int64_t width, in
 
 // The same for a row.
 template <class Isa>
-ELMO_INLINE void quantize_row(const float* row, int64_t n, int64_t width, int8_t* to) {
-  for (int64_t k = 0; k < width; k += kQuantizedBlock, to += kRowHeader + kQuantizedBlock) {
-    const int64_t depth = width - k < kQuantizedBlock ? width - k : kQuantizedBlock;
+ELMO_INLINE void quantize_row(const float* row, int64_t n, int64_t width, int8_t* to,
+                              int64_t size = kQuantizedBlock) {
+  for (int64_t k = 0; k < width; k += size, to += kRowHeader + size) {
+    const int64_t depth = width - k < size ? width - k : size;
     quantize_block<Isa>(row + k, n - k < depth ? n - k : depth, depth, to);
   }
 }
 
 // Quantizes rows (n_rows, n) to operands.
 struct Quantization {
-  int64_t n_rows, n, width;  // width: n in whole units
+  int64_t n_rows, n, width, block;  // width: n in whole units
   const float* rows;
-  int8_t* operands;  // (n_rows, stride)
+  int8_t* operands;  // (n_rows, width and headers)
 
   // Quantizes the rows [first, last).
   template <class Isa> ELMO_INLINE void run(int64_t first, int64_t last) const {
+    const int64_t stride = width + ceil_div(width, block) * kRowHeader;
     if constexpr (Isa::is_int8)
       for (int64_t row = first; row < last; ++row)
-        quantize_row<Isa>(rows + row * n, n, width,
-                          operands + row * operand_stride<Isa>(width));
+        quantize_row<Isa>(rows + row * n, n, width, operands + row * stride, block);
   }
 };
 

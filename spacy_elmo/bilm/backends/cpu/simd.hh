@@ -143,6 +143,25 @@ template <class Isa> ELMO_INLINE typename Isa::Float tanh(typename Isa::Float x)
   return 2.0f * sigmoid<Isa>(2.0f * x) - 1.0f;
 }
 
+// Bound of the arguments of `rough_exp2`, that of exp(20): sigmoid(±20) is as good as 0 or
+// 1, and products of several results do not overflow.
+constexpr float kRoughBound = 28.9f;
+
+// 2^x for |x| <= kRoughBound, clamped to that. The relative error is at most 3e-6.
+template <class Isa> ELMO_INLINE typename Isa::Float rough_exp2(typename Isa::Float x) {
+  typedef typename Isa::Float Float;
+  x = clamp<Isa>(x, -kRoughBound, kRoughBound);
+  const float rounding = 12582912.0f;  // as in `exp_within`
+  const Float shifted = x + rounding;
+  const Float r = x - (shifted - rounding);
+  Float sum = splat<Isa>(9.570102e-3f);
+  sum = sum * r + 5.5917863e-2f;
+  sum = sum * r + 2.4024744e-1f;
+  sum = sum * r + 6.9312179e-1f;
+  sum = sum * r + 9.9999928e-1f;
+  return sum * from_bits<Isa>((bits_of<Isa>(shifted) + 127) << 23);
+}
+
 // The bits of the first n bfloat16 numbers, each in the lower half of an element; zeros
 // in the other elements.
 template <class Isa> ELMO_INLINE typename Isa::Int load_bits(const Bf16* from, int64_t n) {

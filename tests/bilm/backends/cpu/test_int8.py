@@ -8,8 +8,9 @@ from helpers import reference
 from helpers.reference import relative_error
 from torch import Tensor
 
-from spacy_elmo.bilm.backends.backend import Clips, LSTMState, LSTMWeights
+from spacy_elmo.bilm.backends.backend import Clips, Filters, LSTMState, LSTMWeights
 from spacy_elmo.bilm.backends.cpu import gemm, instructions, limited_to
+from spacy_elmo.bilm.backends.cpu.char_cnn import PreparedCharCNN
 from spacy_elmo.bilm.backends.cpu.instructions import SETS, InstructionSet
 from spacy_elmo.bilm.backends.cpu.lstm import PreparedLSTM
 from spacy_elmo.bilm.quantization import int8_linear
@@ -144,6 +145,93 @@ def test_a_row_does_not_depend_on_its_neighbours(
     whole = linear(inputs, weight)
     for row in (0, 17, 59):
         assert torch.equal(linear(inputs[row : row + 1], weight)[0], whole[row])
+
+
+# Panels of one width and of several; the last filters are over 256 numbers.
+FILTERS = pytest.mark.parametrize(
+    ("filters", "char_dim"),
+    [
+        (Filters(((2, 48), (1, 16), (5, 96), (3, 32))), 16),
+        (Filters(((2, 48), (1, 16), (5, 26))), 6),
+        (Filters(((3, 1), (5, 5))), 61),
+    ],
+    ids=["whole panels", "odd", "large"],
+)
+
+
+def make_words(lengths: list[int], filters: Filters, char_dim: int) -> list[Tensor]:
+    """Characters of words, and the weight of the filters."""
+    torch.manual_seed(0)
+    n_columns = min(max(lengths) + filters.widest, 12)
+    characters = torch.randn(len(lengths), n_columns, char_dim)
+    for word, length in zip(characters, lengths):
+        word[length:] = torch.linspace(-1, 1, char_dim)  # padding
+    n_filters = sum(number for _, number in filters.sizes)
+    weight = torch.randn(n_filters, filters.widest, char_dim)
+    for rows, width in filters.rows():
+        weight[rows, width:] = 0
+    return [characters, weight.flatten(1)]
+
+
+def rounded(numbers: Tensor) -> Tensor:
+    """Round each item to multiples of its own largest magnitude / 127."""
+    scales = numbers.abs().flatten(1).amax(dim=1) / 127
+    scales = scales.view(-1, *[1] * (numbers.dim() - 1)).double()
+    return (numbers / scales).round() * scales
+
+
+@FILTERS
+@pytest.mark.parametrize("lengths", [[3, 3, 4, 5], [0, 1, 8, 9, 12], [*range(12)] * 5])
+def test_char_cnn(
+    filters: Filters,
+    char_dim: int,
+    lengths: list[int],
+    int8_instruction_set: InstructionSet,
+) -> None:
+    lengths = sorted(lengths)
+    characters, weight = make_words(lengths, filters, char_dim)
+    run = PreparedCharCNN(weight, filters, INT8)
+    found = run(characters, lengths)
+    wanted = reference.char_cnn(rounded(characters), rounded(weight), filters, lengths)
+    assert relative_error(found.double(), wanted) < 1e-6
+    exact = reference.char_cnn(characters, weight, filters, lengths)
+    assert 1e-3 < relative_error(found, exact) < 0.02
+    torch.set_num_threads(3)
+    assert torch.equal(run(characters, lengths), found)
+    assert run(characters[:0], []).shape == (0, found.shape[1])
+
+
+@FILTERS
+def test_a_word_does_not_depend_on_its_neighbours(
+    filters: Filters, char_dim: int, int8_instruction_set: InstructionSet
+) -> None:
+    lengths = [2, 3, 7, 12]
+    characters, weight = make_words(lengths, filters, char_dim)
+    run = PreparedCharCNN(weight, filters, INT8)
+    whole = run(characters, lengths)
+    for row, length in enumerate(lengths):
+        n_columns = min(length + filters.widest, characters.shape[1])
+        alone = run(characters[row : row + 1, :n_columns], [length])
+        assert torch.equal(alone[0], whole[row])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_word_that_is_not_finite(
+    value: float, int8_instruction_set: InstructionSet
+) -> None:
+    filters = Filters(((1, 16), (3, 50)))
+    characters, weight = make_words([7, 7, 7], filters, 6)
+    characters[1, 4, 2] = value
+    found = PreparedCharCNN(weight, filters, INT8)(characters, [7, 7, 7])
+    assert not found[1].isfinite().any()
+    assert found[[0, 2]].isfinite().all()
+
+
+def test_filters_too_large_for_an_int32(int8_instruction_set: InstructionSet) -> None:
+    filters = Filters(((1, 1),))
+    run = PreparedCharCNN(torch.ones(1, 65_540), filters, INT8)
+    with pytest.raises(ValueError, match=r"at most 65536 numbers, .* found 65540"):
+        run(torch.ones(1, 2, 65_540), [1])
 
 
 @SIZES
