@@ -111,6 +111,31 @@ def made_results() -> dict[str, Any]:
                 "small": {**work, "cosines": [{"mean": 0.9999, "min": 0.99}] * 3}
             },
         },
+        "int8": {
+            **common,
+            "threads": 1,
+            "call_words": 15,
+            "sizes": {
+                "small": {
+                    **work,
+                    "cosines": {"int8": {"mean": 0.999, "min": 0.98}},
+                    "instructions": {
+                        "avx2": {
+                            "int8_relative_to": {
+                                "float32": summary(3),
+                                "bfloat16": summary(2),
+                            },
+                            "call_ms": {
+                                "float32": {"1": summary(4), "2": summary(8)},
+                                "int8": {"1": summary(2), "2": summary(3)},
+                            },
+                            "largest_step": {"float32": 1.25, "int8": 1.1},
+                        }
+                    },
+                }
+            },
+            "widths": {"1000/125": {"float32": 1.05, "int8": 1.15}},
+        },
         "training": {
             **common,
             "sizes": {

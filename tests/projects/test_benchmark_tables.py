@@ -18,7 +18,7 @@ from helpers.benchmark_project import (
 
 scripts = pytest.fixture(autouse=True)(importable)
 
-DRAWN = ("inference.png", "scaling.png")
+DRAWN = ("inference.png", "scaling.png", "int8.png")
 
 
 def write_results(folder: Path) -> Path:
@@ -45,6 +45,11 @@ def test_section_reports_the_results() -> None:
     assert "largest difference of a value is 3e-06" in prose
     assert "1,000 words/s (small), 4.0 × AllenNLP" in prose
     assert "0.9999 (small; worst word 0.990)" in prose
+    assert "float32 is 0.9990 (small; worst word 0.980)" in prose
+    assert "| avx2, new text, int8 : bfloat16 | 2.00 × |" in text
+    assert "one sentence of 15 words, ms, int8 : float32 | 2.0 : 4.0 |" in text
+    assert "at most 1.25 × what the times" in prose
+    assert "at most 1.15 × as long in LSTMs" in prose
     assert "gradients: 1.8 × and 1.5 × (1024/128); 32 sequences of 20" in prose
     assert "CPU time of its thread: 95% (Parquet, top)" in prose
     assert "97% (small)" in prose

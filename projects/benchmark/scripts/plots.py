@@ -22,8 +22,13 @@ DPI = 80
 def main(
     results: Annotated[Path, typer.Argument(help="Folder of results", exists=True)],
 ) -> None:
-    """Plot the results next to them, as inference.png and scaling.png."""
-    for name, draw in (("inference", draw_inference), ("scaling", draw_scaling)):
+    """Plot the results next to them, as inference.png, scaling.png and int8.png."""
+    drawings = {
+        "inference": draw_inference,
+        "scaling": draw_scaling,
+        "int8": draw_int8,
+    }
+    for name, draw in drawings.items():
         source, target = results / f"{name}.json", results / f"{name}.png"
         if not source.is_file():
             msg.info(f"No {source}: not drawn")
@@ -94,6 +99,28 @@ def draw_sizes(axes: Axes, sizes: Mapping[str, Any], key: str) -> None:
         points = {str(int(at["parameters"]["median"])): at for at in at_threads}
         line(axes, points, key, count(int(threads), "thread"), f"C{number}")
     axes.set_xlabel(f"parameters ({', '.join(sizes)})")
+
+
+def draw_int8(found: Dict[str, Any]) -> Figure:
+    """Plot the time of calls by number of sentences, one panel per size and instruction
+    set."""
+    sizes = found["sizes"]
+    names = list(next(iter(sizes.values()))["instructions"])
+    figure = Figure(figsize=(4 * len(sizes), 3 * len(names)), layout="tight")
+    panels = figure.subplots(len(names), len(sizes), squeeze=False)
+    for row, name in zip(panels, names):
+        for axes, (size, one) in zip(row, sizes.items()):
+            calls = one["instructions"][name]["call_ms"]
+            for number, (precision, times) in enumerate(calls.items()):
+                points = {key: {"ms": time} for key, time in times.items()}
+                line(axes, points, "ms", precision, f"C{number}")
+            axes.set_title(f"{size}, {name}")
+            axes.set_xlabel(f"sentences of {found['call_words']} words")
+            axes.set_ylabel("ms a call")
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+    return figure
 
 
 def line(

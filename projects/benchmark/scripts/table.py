@@ -116,6 +116,7 @@ def section(results: Results) -> str:
                 for name, summaries in measured_ratios(found, RATIOS)
             ],
         ),
+        int8_speeds(results["int8"]) if "int8" in results else "",
         findings(results),
         paragraph(
             "All figures with their spreads, plots, and how to repeat the measurement: "
@@ -137,6 +138,30 @@ def speeds(found: Results, names: Sequence[str] = ()) -> str:
         if (name in names if names else name != "allennlp from words")
     ]
     return table(("Words per second", *found["sizes"]), rows)
+
+
+def int8_speeds(found: Results) -> str:
+    """Tabulate the speed of int8 by instruction set."""
+    sizes = list(found["sizes"].values())
+    rows = []
+    for name in sizes[0]["instructions"]:
+        for other in ("float32", "bfloat16"):
+            ratios = [
+                one["instructions"][name]["int8_relative_to"][other] for one in sizes
+            ]
+            shown = [f"{ratio['median']:.2f} ×" for ratio in ratios]
+            rows.append((f"{name}, new text, int8 : {other}", *shown))
+        calls = [one["instructions"][name]["call_ms"] for one in sizes]
+        shown = [
+            " : ".join(f"{call[p]['1']['median']:.1f}" for p in ("int8", "float32"))
+            for call in calls
+        ]
+        words = found["call_words"]
+        rows.append(
+            (f"{name}, one sentence of {words} words, ms, int8 : float32", *shown)
+        )
+    head = f"int8, {count(found['threads'], 'thread')}"
+    return table((head, *found["sizes"]), rows)
 
 
 def findings(results: Results) -> str:
@@ -181,6 +206,27 @@ def precision(found: Results) -> Iterator[str]:
     yield (
         "bfloat16: the mean cosine between a word's top-layer vectors in bfloat16 and "
         f"float32 is {', '.join(told)}."
+    )
+
+
+def int8(found: Results) -> Iterator[str]:
+    cosines = [
+        f"{one['cosines']['int8']['mean']:.4f} ({size}; worst word "
+        f"{one['cosines']['int8']['min']:.3f})"
+        for size, one in found["sizes"].items()
+    ]
+    yield f"int8: the same cosine with float32 is {', '.join(cosines)}."
+    steps = max(
+        step
+        for one in found["sizes"].values()
+        for at in one["instructions"].values()
+        for step in at["largest_step"].values()
+    )
+    widths = max(max(ratios.values()) for ratios in found["widths"].values())
+    yield (
+        f"A call of 1 to 16 sentences takes at most {steps:.2f} × what the times of "
+        "the next smaller and larger call predict. A multiplication takes at most "
+        f"{widths:.2f} × as long in LSTMs whose widths are no multiples of a vector's."
     )
 
 
@@ -311,6 +357,7 @@ FINDINGS = {
     "agreement": agreement,
     "inference": lstms,
     "precision": precision,
+    "int8": int8,
     "training": training,
     "kernels": compiled,
     "scoring": scoring,

@@ -18,7 +18,8 @@ namespace spacy_elmo {
 
 struct Response {
   int64_t n_words, n_columns, char_dim, n_filters, depth;  // n, C, E, F, K
-  const void* characters;    // (n, C, E) operands, in int8 with a header for each word
+  // (n, C, E) operands, finite within the windows; in int8 with a header for each word.
+  const void* characters;
   const int64_t* n_windows;  // of each word, at least 1, all within C, (n)
   const void* panels;        // (F / columns, K, columns), in int8 one block
   const int64_t* depths;     // K of each panel's widest filter, (F / columns)
@@ -37,7 +38,7 @@ struct Response {
   }
 
  private:
-  // Here and below: the filters of the panel at `column`. Finite within the windows.
+  // Here and below: for the filters of the panel at `column`.
   template <class Isa> ELMO_INLINE void find_best(int64_t word, int64_t column) const {
     typedef typename Isa::Float Float;
     constexpr int W = Isa::width, columns = kColumns<Isa>;
