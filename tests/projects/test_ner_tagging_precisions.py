@@ -28,11 +28,12 @@ def test_a_pipeline_is_scored_in_each_precision(
     write_assets(tmp_path)
     save_bilm(tiny_bilm, tmp_path / "elmo")
     folder = tmp_path / "ner-c-0"
+    folder.mkdir()
     unused = tmp_path / "unused"
     paths = Paths(
         ROOT / "configs", tmp_path, tmp_path / "elmo", *[unused] * 3, unused / "log"
     )
-    nlp = init_nlp(make_config("ner", "c", 0, paths, Budget("1", "1", "1")))
+    nlp = init_nlp(make_config("ner", "c", 0, paths, Budget(1, 1, 1)))
     nlp.to_disk(folder / "model-best")
     main(tmp_path / "out.json", [folder])
     found = srsly.read_json(tmp_path / "out.json")
