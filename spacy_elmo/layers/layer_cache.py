@@ -5,6 +5,7 @@ import mmap
 import shutil
 import tempfile
 import warnings
+import weakref
 from functools import partial
 from hashlib import blake2b
 from typing import IO, Any, Dict, Optional, Sequence, Tuple
@@ -107,6 +108,7 @@ class LayerCache:
     def _write(self, layers: np.ndarray) -> FileEntry:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="spacy-elmo-")  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
         if free < RESERVED_DISK_SPACE + layers.nbytes:

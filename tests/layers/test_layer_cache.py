@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from collections import namedtuple
 from pathlib import Path
@@ -243,6 +244,16 @@ def test_number_of_file_descriptors() -> None:
     np.testing.assert_array_equal(cache.get(b"more"), arrays[7])
     cache.clear()
     np.testing.assert_array_equal(found[3], arrays[3])
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_the_file_is_closed_with_the_cache() -> None:
+    cache = LayerCache(1e-6)
+    cache.put(b"key", np.ones((2, 3, 4), "f2"))
+    assert cache.n_in_file == 1
+    del cache
+    gc.collect()
 
 
 def test_copies_are_empty(tmp_path: Path) -> None:
