@@ -131,5 +131,7 @@ def test_load_and_zones(
     assert result["requests"] > 10
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"]
     good(run(project, "scripts/zones.py", "zones.json", "--n-docs", 200))
-    with_zones, without = json.loads((project / "zones.json").read_text())
+    with_zones, without, tokens = json.loads((project / "zones.json").read_text())
     assert with_zones["strings"] < without["strings"] - 1000
+    assert not tokens["elmo"]
+    assert tokens["memory_mb"][-1] < with_zones["memory_mb"][-1]
