@@ -18,7 +18,7 @@ from spacy_elmo.bilm import BiLM, BiLMConfig
 from spacy_elmo.bilm.backends import cpu as kernels
 
 FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 128), (6, 128))
-"""Those of configs/pretrain_distill.cfg."""
+"""Sizes in configs/pretrain_distill.cfg."""
 
 SHIPPED = "shipped"
 TEXTS = ("new text", "known words")

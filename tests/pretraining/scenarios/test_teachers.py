@@ -130,27 +130,9 @@ def test_a_run_does_not_change_its_teacher_or_other_random_numbers(
 
 def test_teachers_of_other_formats(texts: Path, tmp_path: Path) -> None:
     """The published pair, and one with its own vocabularies of characters and words."""
-    options: dict[str, Any] = {
-        "lstm": {
-            "dim": 6,
-            "projection_dim": 4,
-            "n_layers": 2,
-            "cell_clip": 3,
-            "proj_clip": 3,
-            "use_skip_connections": True,
-        },
-        "char_cnn": {
-            "embedding": {"dim": 3},
-            "filters": [[1, 2], [2, 3]],
-            "n_highway": 1,
-            "n_characters": 261,
-            "max_characters_per_token": 12,
-            "activation": "relu",
-        },
-    }
-    weights = numpy_bilm.random_weights(options, np.random.default_rng(0))
-    numpy_bilm.write_published(tmp_path / "published", options, weights)
-    manylangs_folder.write(tmp_path / "many", options, weights)
+    weights = numpy_bilm.random_weights(numpy_bilm.OPTIONS, np.random.default_rng(0))
+    numpy_bilm.write_published(tmp_path / "published", numpy_bilm.OPTIONS, weights)
+    manylangs_folder.write(tmp_path / "many", numpy_bilm.OPTIONS, weights)
     pair = {path.suffix: str(path) for path in (tmp_path / "published").iterdir()}
     for number, teacher in enumerate(
         ([pair[".json"], pair[".hdf5"]], str(tmp_path / "many"))
