@@ -29,8 +29,10 @@ def main(has_kernels: bool) -> None:
     assert shown is not None
     assert "He robbed the" in shown
     shipped = spacy.blank("en")
-    shipped.add_pipe("elmo")
-    assert shipped(text).vector.any()
+    shipped.add_pipe("elmo", config={"score": True})
+    doc = shipped(text)
+    assert doc.vector.any()
+    assert 1 < doc._.perplexity < 1000, doc._.perplexity
     assert (kernels.why_absent() is None) == has_kernels, kernels.why_absent()
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
     about = metadata("spacy-elmo")

@@ -124,17 +124,6 @@ def weights_paths(model: Optional[str]) -> List[str]:
     return [str(BUNDLED)]
 
 
-def stored_tokenization(paths: List[str]) -> Optional["Tokenization"]:
-    """How the training text of these weights was tokenized, or None if unknown."""
-    from ..layers.weights import BUNDLED
-    from ..text.tokenization import Tokenization, read_tokenization, weights_folder
-
-    stored = read_tokenization(paths[0])
-    if stored is None and weights_folder(paths[0]).resolve() == BUNDLED.resolve():
-        return Tokenization("en")
-    return stored
-
-
 def choose_tokenization(
     paths: List[str],
     tokenizer: Optional[str],
@@ -142,9 +131,9 @@ def choose_tokenization(
     text_field: str = "text",
 ) -> "Tokenization":
     """Complete the --tokenizer and --sentences options by what the weights store."""
-    from ..text.tokenization import Tokenization
+    from ..text.tokenization import Tokenization, read_tokenization
 
-    default = stored_tokenization(paths) or Tokenization()
+    default = read_tokenization(paths[0]) or Tokenization()
     if tokenizer == "whitespace" and sentences is None:
         sentences = "lines"  # a default of "split" belonged to another tokenizer
     return Tokenization(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, List, Optional, Tuple
 import typer
 from wasabi import msg
 
-from ._util import WEIGHTS_HELP, ForceOption, command, split_pair, stored_tokenization
+from ._util import WEIGHTS_HELP, ForceOption, command, split_pair
 
 if TYPE_CHECKING:
     from ..bilm import BiLM
@@ -38,6 +38,15 @@ def convert_cli(
     dtype: Annotated[
         DType, typer.Option("--dtype", "-d", help="Data type of safetensors weights")
     ] = DType.float32,
+    output_layer: Annotated[
+        bool,
+        typer.Option(
+            "--output-layer",
+            "-o",
+            help="Convert the output layer as well, which gives words probabilities: "
+            "to float32, or else to float16",
+        ),
+    ] = False,
     force: ForceOption = False,
 ) -> None:
     """
@@ -49,8 +58,21 @@ def convert_cli(
     spacy-elmo's format also stores how the training text was tokenized, if known.
     Writing HDF5 needs h5py: pip install 'spacy-elmo[hdf5]'.
     """
+    import torch
+
+    from ..files import write_json
     from ..formats import load_bilm, published, save_bilm
-    from ..text.tokenization import weights_folder, write_tokenization
+    from ..formats.output_layer import (
+        META,
+        check_output_layer,
+        read_output_layer,
+        write_output_layer,
+    )
+    from ..text.tokenization import (
+        read_tokenization,
+        weights_folder,
+        write_tokenization,
+    )
 
     with command():
         outputs, folder = _output_paths(target, to)
@@ -68,15 +90,35 @@ def convert_cli(
                     "does. Choose another, or overwrite it with --force."
                 )
         paths = split_pair(source)
+        if output_layer and is_published:
+            raise ValueError(
+                "--output-layer: expected an output folder in spacy-elmo's own format, "
+                f"found {target}. The published format has no output layer."
+            )
+        if output_layer:
+            check_output_layer(weights_folder(paths[0]))
         bilm = _bilm_of_pipeline(source) or load_bilm(*paths)
         if folder is None:
             published.write(bilm, *outputs)
         else:
-            tokenization = stored_tokenization(paths)
+            tokenization = read_tokenization(paths[0])
+            stored = None
+            if output_layer:
+                stored = read_output_layer(
+                    weights_folder(paths[0]), bilm.config.projection_dim
+                )
             save_bilm(bilm, folder, format=to.value, dtype=dtype.value)
             # A folder converted in place keeps all that pretraining wrote.
             in_place = folder.resolve() == weights_folder(paths[0]).resolve()
-            if not is_published and not in_place:
+            if stored is not None:
+                write_output_layer(
+                    folder,
+                    stored.softmax,
+                    stored.vocabulary,
+                    torch.float32 if dtype is DType.float32 else torch.float16,
+                )
+                write_json(folder / META, stored.meta)
+            elif not is_published and not in_place:
                 write_tokenization(folder, tokenization)
         msg.good(f"Converted {source}", ", ".join(map(str, outputs)))
 

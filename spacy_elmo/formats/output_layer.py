@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
@@ -43,13 +44,26 @@ class StoredOutputLayer(NamedTuple):
 
 
 def write_output_layer(
-    folder: Path, softmax: OutputLayer, vocabulary: Vocabulary
+    folder: Path,
+    softmax: OutputLayer,
+    vocabulary: Vocabulary,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write the tensors and the vocabulary. How the layer is made is part of META.
 
-    RAISES: OSError if the disk is full or cannot be written.
+    dtype (torch.dtype): torch.float32, or torch.float16 for half the size.
+    RAISES: OSError if the disk is full or cannot be written, WeightsError if a weight
+        is not finite or too large for float16.
     """
-    save_tensors(softmax.state_dict(), folder / SOFTMAX)
+    tensors = {name: t.to(dtype) for name, t in softmax.state_dict().items()}
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"{name} of the output layer: expected finite numbers of at most "
+                f"{torch.finfo(dtype).max:g}, found others. An output layer with such "
+                "weights is not written."
+            )
+    save_tensors(tensors, folder / SOFTMAX)
     vocabulary.write(folder / VOCABULARY)
 
 

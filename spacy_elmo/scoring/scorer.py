@@ -10,6 +10,7 @@ from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import OutputLayer
+from ..bundled import BUNDLED
 from ..formats import load_bilm
 from ..formats.output_layer import check_output_layer, read_output_layer
 from ..text.tokenization import weights_folder
@@ -50,14 +51,15 @@ class Scorer:
         return self.top_layer_scorer.words
 
     @classmethod
-    def load(cls, path: Union[str, Path]) -> "Scorer":
+    def load(cls, path: Union[str, Path, None] = None) -> "Scorer":
         """Load a language model that pretraining wrote: model-best or model-last.
 
-        path (Union[str, Path]): The folder.
+        path (Union[str, Path, None]): The folder. None for the English weights that
+            ship with the package.
         RAISES: WeightsError if it has no output layer, as is the case for published
             weights, or if a file is damaged.
         """
-        folder = weights_folder(path)
+        folder = BUNDLED if path is None else weights_folder(path)
         check_output_layer(folder)
         bilm = load_bilm(folder)
         stored = read_output_layer(folder, bilm.config.projection_dim)

@@ -13,9 +13,17 @@ import torch
 from click.testing import Result
 from helpers import runs
 from helpers.commands import assert_refused, complete, invoke
+from helpers.explorers import write_scorer
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
-from spacy_elmo.layers import weights as shipped
+from spacy_elmo.formats import WeightsError
+from spacy_elmo.formats.output_layer import read_output_layer, write_output_layer
+
+
+@pytest.fixture
+def trained_model(tmp_path: Path) -> Path:
+    """A random language model with its output layer."""
+    return write_scorer(tmp_path / "trained")
 
 
 def convert(*arguments: object) -> None:
@@ -144,12 +152,38 @@ def test_the_tokenization_is_kept(weights: Path, tmp_path: Path) -> None:
     assert_refused(result, "softmax.safetensors", "no perplexity")
 
 
-def test_the_tokenization_of_the_weights_that_ship(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_an_output_layer(dtype: str, trained_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    convert(trained_model, out, "--dtype", dtype, "--output-layer")
+    width = load_bilm(trained_model).config.projection_dim
+    expected = read_output_layer(trained_model, width)
+    found = read_output_layer(out, width)
+    assert found.meta == expected.meta
+    assert found.vocabulary.words == expected.vocabulary.words
+    for name, tensor in expected.softmax.state_dict().items():
+        kept = tensor if dtype == "float32" else tensor.half().float()
+        assert found.softmax.state_dict()[name].equal(kept), name
+    size = (out / "softmax.safetensors").stat().st_size
+    full = (trained_model / "softmax.safetensors").stat().st_size
+    assert (size < 0.75 * full) == (dtype != "float32")
+
+
+def test_an_output_layer_that_cannot_be_converted(
+    weights: Path, trained_model: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shipped, "BUNDLED", weights)
-    convert(weights, tmp_path / "out")
-    assert stored(tmp_path / "out") == {"tokenizer": "en", "sentences": "lines"}
+    target = tmp_path / "out"
+    result = refuse(weights, target, "--output-layer")
+    assert_refused(result, "found no softmax.safetensors")
+    result = refuse(trained_model, target, "--output-layer", "--to", "hdf5")
+    assert_refused(result, "--output-layer: expected", "no output layer")
+    assert not target.exists()
+    width = load_bilm(trained_model).config.projection_dim
+    stored = read_output_layer(trained_model, width)
+    with torch.no_grad():
+        stored.softmax.weight[0] = 1e6
+    with pytest.raises(WeightsError, match="of at most 65504"):
+        write_output_layer(tmp_path, stored.softmax, stored.vocabulary, torch.float16)
 
 
 def test_overwritten_weights_lose_their_tokenization(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -171,27 +170,6 @@ def test_the_tokenizer_of_the_training_text_is_the_default(
     assert n_words(trained, "--tokenizer", "whitespace") == 2
     shown = embed(text, tmp_path / "w.h5", "-m", trained).output
     assert "tokenizer: en, sentences: split" in shown
-
-
-def test_the_weights_that_ship_are_english(
-    text: Path,
-    weights: Path,
-    tmp_path: Path,
-    tiny_bilm: BiLM,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No matter how their path is spelled."""
-    monkeypatch.setattr(shipped, "BUNDLED", weights)
-    text.write_text("Isn't it?\n", encoding="utf8")
-    found = vectors(text, tmp_path / "v.h5")
-    (expected,) = tiny_bilm.encode([["Is", "n't", "it", "?"]])
-    np.testing.assert_allclose(found["0"], expected, rtol=1e-5, atol=1e-5)
-    link = tmp_path / "link"
-    link.symlink_to(weights, target_is_directory=True)
-    relative = os.path.relpath(weights)
-    for path in (relative, f"{weights}/", link, f"{relative}/model.safetensors"):
-        result = embed(text, tmp_path / "v.h5", "--model", path, "--force")
-        assert "tokenizer: en, sentences: lines" in result.output, path
 
 
 def test_no_weights_ship(

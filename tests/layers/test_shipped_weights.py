@@ -9,20 +9,33 @@ import time
 import numpy as np
 import pytest
 import spacy
+import torch
 
 from spacy_elmo import load_bilm
+from spacy_elmo.layers import weights
 from spacy_elmo.layers.weights import BUNDLED, bundled_weights_v1
+from spacy_elmo.scoring.scorer import Scorer
+from spacy_elmo.text.tokenization import Tokenization, read_tokenization
 
 pytestmark = pytest.mark.skipif(
     not BUNDLED.is_dir(), reason=f"{BUNDLED}: this version ships no weights"
 )
-RIVER = "They sat on the bank of the river and watched the water."
-MONEY = "She works for a large bank that lends money to companies."
-OTHER = "The bank was closed, so he could not pay in his cheque."
+RIVERS = [
+    "They sat on the bank of the river and watched the water.",
+    "We rowed to the other bank of the lake.",
+    "The house stands on the left bank of the Rhine.",
+    "Trees grew along the muddy bank of the stream.",
+]
+MONEY = [
+    "She works for a large bank that lends money to companies.",
+    "The bank was closed, so he could not pay in his cheque.",
+    "He robbed a bank and stole the money.",
+    "The bank gave her a loan for the house.",
+]
 
 
 def test_size_and_loading_time() -> None:
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 30e6
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 64e6
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -44,19 +57,60 @@ def test_blank_pipeline_with_default_weights() -> None:
     assert done.stdout == f"(3, 3, {width}) True\nFalse\n"
 
 
+def test_tokenization() -> None:
+    assert read_tokenization(BUNDLED) == Tokenization("en", "lines")
+
+
+def test_probabilities_of_words() -> None:
+    scorer = Scorer.load(BUNDLED)
+    assert len(scorer.words) <= 50_000
+    hidden = scorer.bilm.encode([RIVERS[0].split()])[0][-1, :, :256]
+    targets = torch.arange(len(scorer.words))
+    rows = torch.as_tensor(hidden[:1]).expand(len(targets), -1)
+    log_probs = scorer.output_layer.prepare().score(rows, targets).log_probs
+    assert float(log_probs.double().exp().sum()) == pytest.approx(1, abs=1e-5)
+    right = ["The", "keys", "to", "the", "cabinet", "are", "on", "the", "table", "."]
+    wrong = ["The", "keys", "to", "the", "cabinet", "is", "on", "the", "table", "."]
+    shuffled = ["the", "on", "cabinet", "The", "are", "to", "keys", "table", "the", "."]
+    totals = [each.forward_total for each in scorer.log_probs([right, wrong, shuffled])]
+    assert totals[0] > totals[1] > totals[2]
+
+
+def test_scores_in_a_pipeline() -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("elmo", config={"score": True})
+    doc = nlp("The bank was closed , so he zorgled .")
+    assert [token.text for token in doc if not token._.known] == ["zorgled"]
+    assert 1 < doc._.perplexity < 1000
+    assert doc[2]._.surprisal < doc[3]._.surprisal
+
+
+def test_the_output_layer_is_read_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(weights, "read_output_layer", fail)
+    nlp = spacy.blank("en")
+    elmo = nlp.add_pipe("elmo")
+    assert nlp(RIVERS[0]).vector.any()
+    nlp.to_bytes()
+    assert elmo.scorer is None
+
+
 def test_word_senses() -> None:
+    """The nearest "bank" has the same sense."""
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo", config={"mix": "top"})
-    docs = [nlp(text) for text in (RIVER, MONEY, OTHER)]
-    river, money, other = (
-        next(token for token in doc if token.text == "bank") for doc in docs
-    )
-    assert money.similarity(other) > money.similarity(river)
-    assert money.similarity(other) > other.similarity(river)
-    for token in (river, money, other):
-        assert np.isfinite(token.vector).all()
+    banks = [
+        next(token for token in nlp(text) if token.text == "bank")
+        for text in RIVERS + MONEY
+    ]
+    for number, bank in enumerate(banks):
+        nearest = max(set(banks) - {bank}, key=bank.similarity)
+        assert (number < len(RIVERS)) == (banks.index(nearest) < len(RIVERS)), bank.doc
+        assert np.isfinite(bank.vector).all()
     # The layer without context is equal.
-    layers = [token.doc._.elmo.layers[0, token.i] for token in (river, money)]
+    layers = [token.doc._.elmo.layers[0, token.i] for token in (banks[0], banks[-1])]
     np.testing.assert_allclose(layers[0], layers[1], rtol=1e-5, atol=1e-6)
 
 

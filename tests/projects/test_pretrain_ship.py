@@ -59,6 +59,7 @@ def test_shipped_weights_are_the_last_model_rounded(trained: Path) -> None:
     assert found["weights"]["options"]["lstm"]["dim"] == 16
     size = (trained / "weights" / "model.safetensors").stat().st_size
     assert found["weights"]["bytes"] == size
+    assert found["weights"]["bytes_output_layer"] == 0
     dev, test = (found["perplexities"][Path(text).name] for text in texts)
     # The model's own tokenizer splits at whitespace as well, so both give the same
     # words.
@@ -82,13 +83,18 @@ def test_card_of_the_weights(trained: Path) -> None:
         "forward": 20,
         "backward": 30,
         "mean": 25,
+        "n_vocabulary": 3456,
     }
     for name, content in (
         ("two.json", {**training, "settings": "two.cfg", "words": 2_000_000}),
         (
             "english.json",
             {
-                "weights": {"bytes": 1_500_000, "options": options},
+                "weights": {
+                    "bytes": 1_500_000,
+                    "bytes_output_layer": 2_500_000,
+                    "options": options,
+                },
                 "perplexities": {"dev.txt.xz": dev},
             },
         ),
@@ -105,11 +111,13 @@ def test_card_of_the_weights(trained: Path) -> None:
     assert "has 16\ndimensions. 1.5 MB in float16" in card
     assert "| dev.txt.xz | 1,234 | 2.5% | 20.0 | 30.0 | 25.0 |" in card
     assert "\n2.0 million tokens" in card
-    assert f":\n{2 * training['epochs']:.2f} times the text" in card
+    assert "layer, which\ngives words their probabilities, has 2.5 MB more" in card
+    assert "Trained in 2 parts" in card
+    assert "softmax over 3,456 words" in card
     rows = [line for line in card.splitlines() if line.startswith("| english.cfg |")]
     assert [row.split(" | ")[1:3] for row in rows] == [["12", "0.0"]]
     assert "\n| two.cfg | 12 | 2.0 |" in card
-    assert "\n\nSlowly.\n\n[text]" in card
+    assert "\n\nSlowly.\n\n[wikipedia]" in card
     first, second = "### Heads\n\n| a | b |\n| - | - |\n", "### Tails\n\n| c |\n"
     assert f"{first}\n{second}\n## Limits" in card
 

@@ -12,37 +12,46 @@ CARD = """# en: the English biLM of spacy-elmo
 
 `nlp.add_pipe("elmo")` loads these weights in English and multi-language pipelines, and
 so does `spacy_elmo.BundledWeights.v1` in configs. They were trained by the commands
-`english` and `english-more` of `projects/pretrain`, whose command `card` writes this
-card.
+`english`, `english-more` and `english-second` of `projects/pretrain`, whose command
+`card` writes this card.
 
 ## What it is
 
 A bidirectional language model over characters (Peters et al. 2018): {filters} filters
 of widths 1 to {widest}, {n_highway} highway layer, {n_layers} LSTM layers of {dim}
 cells in each direction, projected to {projection}. Each layer of a token has {width}
-dimensions. {megabytes:.1f} MB in float16; computed in float32.
+dimensions. {megabytes:.1f} MB in float16; computed in float32. The output layer, which
+gives words their probabilities, has {output_megabytes:.1f} MB more, and is read when it
+is first needed.
 
 ## Training data
 
-{words:.1f} million tokens of English Wikipedia, sentence boundaries included:
-{epochs:.2f} times the text of 58,950 articles as of July 2019
-([chinapedia/wikipedia.abstract.en][text], revision 4f3e897d),
-cased, one sentence per line, tokenized by spaCy's rules for English. The text is by
-Wikipedia's contributors under CC BY-SA 3.0 and the GFDL; the weights are licensed
-under CC BY-SA 3.0 as well.
+{words:.1f} million tokens, sentence boundaries included, of two texts, both cased, one
+sentence per line, tokenized by spaCy's rules for English:
 
-Trained in two parts, in bfloat16, with these settings of `projects/pretrain/configs`:
+* English Wikipedia: 58,950 articles as of July 2019, 48.9 million tokens
+  ([chinapedia/wikipedia.abstract.en][wikipedia], revision 4f3e897d), by Wikipedia's
+  contributors under CC BY-SA 3.0 and the GFDL.
+* 79 English novels from 1719 to 1922, 10.5 million tokens
+  ([LitBank][novels], revision 3e50db0f), public domain in the United States. The novels
+  of LitBank's test set are not among them.
+
+The weights are licensed under CC BY-SA 3.0.
+
+Trained in {parts} parts, in bfloat16, with these settings of
+`projects/pretrain/configs`:
 
 | settings | steps | million tokens | hours | words/s, median | on |
 | --- | ---: | ---: | ---: | ---: | --- |
 {trainings}
 {note}
-[text]: https://github.com/chinapedia/wikipedia.abstract.en
+[wikipedia]: https://github.com/chinapedia/wikipedia.abstract.en
+[novels]: https://github.com/dbamman/litbank
 
 ## Perplexities
 
-Perplexities of the rounded weights, with the full softmax over 100,000 words. Words
-outside the vocabulary count as one word, `<UNK>`.
+Perplexities of the rounded weights, with the full softmax over {vocabulary:,} words.
+Words outside the vocabulary count as one word, `<UNK>`.
 
 | text | words | out of vocabulary | forward | backward | mean |
 | --- | ---: | ---: | ---: | ---: | ---: |
@@ -53,13 +62,13 @@ with models that were trained on it.
 
 {downstream}## Limits
 
-* One language and one register: encyclopedic prose, with little dialogue and almost no
+* One language and two registers, encyclopedic prose and old novels, with almost no
   social media.
 * Small, and trained on little text: the biLM of the paper is nine times as large, and
   was trained on 800 million words. If scores matter most, adapt this one to your own
   text (`configs/adapt.cfg`) or train a larger one.
-* The vectors reflect what Wikipedia says about people and groups, and whom it leaves
-  out.
+* The vectors reflect what Wikipedia and the novels say about people and groups, and
+  whom they leave out.
 """
 
 DOWNSTREAM = """## Scores of heads and probes
@@ -136,8 +145,10 @@ def card(
         projection=lstm["projection_dim"],
         width=2 * lstm["projection_dim"],
         megabytes=found["weights"]["bytes"] / 1e6,
+        output_megabytes=found["weights"]["bytes_output_layer"] / 1e6,
         words=sum(training["words"] for training in trainings) / 1e6,
-        epochs=sum(training["epochs"] for training in trainings),
+        parts=len(trainings),
+        vocabulary=next(iter(found["perplexities"].values()))["n_vocabulary"],
         trainings="\n".join(
             f"| {one['settings']} | {one['steps']:,} | {one['words'] / 1e6:.1f} | "
             f"{one['hours']:.1f} | {one['words_per_second']:,.0f} | {one['machine']} |"

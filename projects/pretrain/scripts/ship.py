@@ -12,7 +12,6 @@ from typing import Annotated, Any, Dict, List
 import typer
 from wasabi import msg
 
-from spacy_elmo import load_bilm, save_bilm
 from spacy_elmo.files import write_json
 
 TOKENIZED = ["--tokenizer", "whitespace", "--sentences", "lines"]
@@ -24,9 +23,12 @@ def main(
     weights: Annotated[Path, typer.Argument(help="Folder for the rounded weights")],
     target: Annotated[Path, typer.Argument(help="JSON to write")],
     texts: Annotated[List[Path], typer.Argument(help="Held-out texts")],
+    output_layer: Annotated[bool, typer.Option(help="Ship the output layer")] = False,
 ) -> None:
     model = run / "model-last"
-    save_bilm(load_bilm(model), weights, dtype="float16")
+    options = ["--dtype", "float16", "--force"]
+    options += ["--output-layer"] if output_layer else []
+    elmo("convert", str(model), str(weights), *options)
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / "model"
         shutil.copytree(model, rounded)
@@ -38,6 +40,11 @@ def main(
         {
             "weights": {
                 "bytes": (weights / "model.safetensors").stat().st_size,
+                "bytes_output_layer": (
+                    (weights / "softmax.safetensors").stat().st_size
+                    if output_layer
+                    else 0
+                ),
                 "options": json.loads((weights / "options.json").read_text("utf8")),
             },
             "perplexities": perplexities,
@@ -50,11 +57,14 @@ def evaluate(model: Path, text: Path) -> Dict[str, Any]:
     """Get the figures of `elmo evaluate`."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "figures.json"
-        command = ["-m", "spacy", "elmo", "evaluate", str(model), str(text)]
-        command += ["--output", str(output)]
-        command += TOKENIZED if ".tokens" in text.suffixes else []
-        subprocess.run([sys.executable, *command], check=True)
+        options = TOKENIZED if ".tokens" in text.suffixes else []
+        elmo("evaluate", str(model), str(text), "--output", str(output), *options)
         return dict(json.loads(output.read_text("utf8")))
+
+
+def elmo(*arguments: str) -> None:
+    """Run a command of spacy-elmo."""
+    subprocess.run([sys.executable, "-m", "spacy", "elmo", *arguments], check=True)
 
 
 if __name__ == "__main__":
