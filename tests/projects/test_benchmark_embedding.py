@@ -32,3 +32,13 @@ def test_writing_and_encoding_are_timed(tmp_path: Path) -> None:
             writing = clock["seconds"][name]["rounds"]
             for one, other, expected in zip(encoding, writing, share["rounds"]):
                 assert math.isclose(one / other, expected, rel_tol=1e-6)
+
+
+def test_answers_of_explore_are_timed(tmp_path: Path) -> None:
+    text = tmp_path / "text.conllu"
+    sentence = "".join(f"{i}\tdog\tdog\n" for i in range(1, 16))
+    text.write_text(f"1\tA\ta\n\n{sentence}\n{sentence}\n", encoding="utf8")
+    good(call("explore", text, tmp_path / "explore.json", "--n-rounds", 2))
+    found = json.loads((tmp_path / "explore.json").read_text("utf8"))
+    assert (found["sentences"], found["words"]) == (2, 30)
+    assert 0 < found["mean_seconds"]["median"] <= found["max_seconds"]["median"] < 60

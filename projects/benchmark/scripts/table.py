@@ -283,6 +283,17 @@ def embedding(found: Results) -> Iterator[str]:
     )
 
 
+def explore(found: Results) -> Iterator[str]:
+    mean, most = (
+        1000 * found[name]["median"] for name in ("mean_seconds", "max_seconds")
+    )
+    n_words = found["words"] / found["sentences"]
+    yield (
+        f"`elmo explore` answers with the surprisal of a sentence of {n_words:.0f} "
+        f"words in {mean:.0f} ms on average, and in {most:.0f} ms at most."
+    )
+
+
 def through_spacy(found: Results) -> Iterator[str]:
     piped, short, loaded, imported = [], [], [], []
     for size, one in found["sizes"].items():
@@ -362,6 +373,7 @@ FINDINGS = {
     "kernels": compiled,
     "scoring": scoring,
     "embedding": embedding,
+    "explore": explore,
     "through_spacy": through_spacy,
     "scaling": scaling,
     "frozen_heads": frozen_heads,
