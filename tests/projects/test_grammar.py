@@ -114,6 +114,13 @@ def test_surprisal_by_frequency_and_length(
         if word in scorer.words and word != "7"
     ]
     assert result["n_words"] == len(known) > 0
+    pairs = (run / "model-last", "corpus/blimp.jsonl", "out/b.json", "--pairs", 1)
+    script(project, "pairs", *pairs)
+    frequency = ("--frequency", "out/frequency.json")
+    script(project, "table", "out/b.json", "out/b.md", *frequency)
+    table = (project / "out" / "b.md").read_text(encoding="utf8")
+    row = f"| 1 to under 3 | {result['length'][0]['n']} | "
+    assert f"{row}{result['length'][0]['mean'][0]:.1f} |" in table
     short = [value for word, value in known if len(word) < 3]
     assert result["length"][0]["n"] == len(short)
     assert result["length"][0]["mean"][0] == pytest.approx(

@@ -1,8 +1,10 @@
-"""Write the accuracies as Markdown tables, next to published ones."""
+"""Write the accuracies as Markdown tables, next to published ones, and the surprisal of
+words by their frequency and length."""
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Sequence
+from textwrap import fill
+from typing import Annotated, Any, Dict, List, Optional, Sequence
 
 import srsly
 import typer
@@ -46,8 +48,12 @@ million words. People agree with 88.6 % of the pairs.
 def main(
     path: Annotated[Path, typer.Argument(help="JSON, from pairs.py", exists=True)],
     output: Annotated[Path, typer.Argument(help="Markdown file to write")],
+    frequency: Annotated[
+        Optional[Path], typer.Option(help="JSON of frequency.py, left out if missing")
+    ] = None,
 ) -> None:
-    """Tabulate the accuracies by phenomenon and by paradigm."""
+    """Tabulate the accuracies by phenomenon and by paradigm, and surprisal by the
+    frequency and length of words."""
     result = srsly.read_json(path)
     model, paradigms = result["model"], result["paradigms"]
     phenomena: Dict[str, List[Dict[str, Any]]] = defaultdict(list)
@@ -77,9 +83,40 @@ def main(
             table(["", *DIRECTIONS, "unknown", "pairs"], details),
         ]
     )
+    if frequency is not None and frequency.is_file():
+        text += "\n" + surprisal(srsly.read_json(frequency))
     write_bytes(output, text.encode("utf8"))
     print(text)
     msg.good(str(output))
+
+
+def surprisal(found: Dict[str, Any]) -> str:
+    """Tabulate the mean surprisal by frequency and length."""
+    header = ["words", "forward", "backward"]
+    correlations = [
+        f"{values[0]:.2f} with {name}" for name, values in found["correlation"].items()
+    ]
+    parts = [
+        "# Surprisal by frequency and length\n",
+        fill(
+            f"Mean surprisal in nats of the {found['n_words']:,} words of a held-out "
+            "text that contain a letter and are in the vocabulary. Correlation of the "
+            f"forward surprisal: {', '.join(correlations)}.",
+            88,
+        )
+        + "\n",
+    ]
+    for title, name in (
+        ("Occurrences per million words of the training text", "frequency"),
+        ("Characters", "length"),
+    ):
+        rows = [
+            [one["bin"], f"{one['n']:,}", *(f"{mean:.1f}" for mean in one["mean"])]
+            for one in found[name]
+            if one["n"]
+        ]
+        parts.append(table([title, *header], rows))
+    return "\n".join(parts)
 
 
 def figures(paradigms: Sequence[Dict[str, Any]]) -> List[str]:
