@@ -2,10 +2,7 @@
 
 Run from the repository's root, with the extras `explore` and `browser`:
 
-    python docs/screenshots.py MODEL --chromium /usr/bin/chromium
-
-MODEL is a folder that `elmo pretrain` wrote for English. senses.png shows the weights
-that ship.
+    python docs/screenshots.py --chromium /usr/bin/chromium
 """
 
 from __future__ import annotations
@@ -28,12 +25,10 @@ SENTENCE = "The old bank by the river lent the farmers money until the flood cam
 
 
 @contextmanager
-def served(*options: str) -> Iterator[str]:
-    """Run `elmo explore`. YIELDS: Its address."""
+def served() -> Iterator[str]:
+    """Run `elmo explore` with the weights that ship. YIELDS: Its address."""
     command = [sys.executable, "-m", "spacy", "elmo", "explore", "--port", "0"]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, text=True
-    ) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
         match = re.search(r"http://[\w.:]+/", line)
@@ -52,23 +47,22 @@ def save(page: Page, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
     parser.add_argument("--chromium")
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=arguments.chromium, args=["--no-sandbox"]
         )
-        size = {"width": 760, "height": 790}
-        page = browser.new_page(viewport=size, color_scheme="light")
         with served() as address:
+            page = browser.new_page(
+                viewport={"width": 760, "height": 790}, color_scheme="light"
+            )
             page.goto(f"{address}senses?{urlencode({'word': 'bat'})}")
             page.locator("#result .point").nth(1).focus()
             save(page, "senses.png")
-        page = browser.new_page(
-            viewport={"width": 760, "height": 500}, color_scheme="dark"
-        )
-        with served("--model", arguments.model) as address:
+            page = browser.new_page(
+                viewport={"width": 760, "height": 500}, color_scheme="dark"
+            )
             page.goto(f"{address}surprisal?{urlencode({'text': SENTENCE})}")
             page.locator("#result .word").nth(6).focus()
             save(page, "explore.png")
