@@ -1,4 +1,4 @@
-"""Check the installed wheel: save, load and run a biLM, and check the licences. With
+"""Check the installed wheel: save, load and run a biLM, and check the licenses. With
 --pure, expect no compiled kernels."""
 
 import sys
@@ -37,8 +37,8 @@ def main(has_kernels: bool) -> None:
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
     about = metadata("spacy-elmo")
     assert about["License-Expression"] == "MIT AND CC-BY-SA-3.0", about
-    licences = about.get_all("License-File")
-    assert licences == ["LICENSE", "spacy_elmo/weights/LICENSE"], licences
+    licenses = about.get_all("License-File")
+    assert licenses == ["LICENSE", "spacy_elmo/weights/LICENSE"], licenses
     print(f"spacy-elmo {spacy_elmo.__version__}: {Path(spacy_elmo.__file__).parent}")
 
 

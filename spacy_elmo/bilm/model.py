@@ -169,7 +169,7 @@ class BiLM(nn.Module):
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> List[np.ndarray]:
-        """Compute all layers for each sentence, independently of its neighbours: the
+        """Compute all layers for each sentence, independently of its neighbors: the
         vectors are the same, up to rounding, alone and in any batch.
 
         sentences (Iterable[Iterable[str]]): Tokenized sentences; empty ones are

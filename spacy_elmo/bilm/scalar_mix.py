@@ -12,7 +12,7 @@ def mix_layers(layers: Tensor, weights: Tensor, *, layer_norm: bool = False) -> 
     weights (Tensor): The s_j, (n_layers,).
     layer_norm (bool): Whether to normalize each layer of each word to mean 0 and
         variance 1 over its width first. (The published modules normalized over all
-        words of a batch, so that a word's vector depended on its neighbours.)
+        words of a batch, so that a word's vector depended on its neighbors.)
     RETURNS (Tensor): (..., width).
     """
     if layer_norm:

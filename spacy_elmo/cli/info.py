@@ -38,18 +38,18 @@ def info_cli(
 
 
 def _print_weights(paths: List[str]) -> None:
-    from ..formats import load_bilm, published, recognise
+    from ..formats import load_bilm, published, recognize
 
     if len(paths) == 2:
         name, evidence = published.NAME, "two paths"
     else:
-        name, evidence = recognise(paths[0])
+        name, evidence = recognize(paths[0])
     bilm = load_bilm(*paths)
     msg.divider(", ".join(paths))
     msg.table(
         [
             ("format", name),
-            ("recognised by", evidence),
+            ("recognized by", evidence),
             *describe(bilm),
             ("output layer", _describe_output_layer(paths)),
         ]

@@ -8,7 +8,7 @@ from ..files import PathLike
 from . import manylangs, native, nlpl, options, published
 from .checks import WeightsError
 
-__all__ = ["Recognised", "WeightsError", "load_bilm", "recognise", "save_bilm"]
+__all__ = ["Recognized", "WeightsError", "load_bilm", "recognize", "save_bilm"]
 
 FORMATS = ("safetensors", "hdf5")
 
@@ -20,7 +20,7 @@ one of
   - a folder of ELMoForManyLangs: config.json, encoder.pkl, token_embedder.pkl, *.dic"""
 
 
-class Recognised(NamedTuple):
+class Recognized(NamedTuple):
     """Format of the weights at a path.
 
     name (str): Name of the format.
@@ -44,7 +44,7 @@ def load_bilm(path: PathLike, weights_file: Optional[PathLike] = None) -> BiLM:
     """
     if weights_file is not None:
         return published.read(path, weights_file)
-    name = recognise(path).name
+    name = recognize(path).name
     path = Path(path)
     if name == native.NAME:
         return native.read(path)
@@ -96,7 +96,7 @@ def save_bilm(
     published.write(model, folder / options.FILE_NAME, folder / published.WEIGHTS)
 
 
-def recognise(path: PathLike) -> Recognised:
+def recognize(path: PathLike) -> Recognized:
     """Recognize a format without reading the weights.
 
     RAISES: WeightsError that lists the known formats and the contents of the path.
@@ -110,21 +110,21 @@ def recognise(path: PathLike) -> Recognised:
     if not path.exists():
         raise WeightsError(f"{path}: expected {EXPECTED}\nfound nothing there.")
     if path.is_file():
-        return _recognise_file(path)
+        return _recognize_file(path)
     names = {entry.name for entry in path.iterdir()}
-    candidates: List[Recognised] = []
+    candidates: List[Recognized] = []
     if native.WEIGHTS in names:
-        candidates.append(Recognised(native.NAME, native.WEIGHTS))
+        candidates.append(Recognized(native.NAME, native.WEIGHTS))
     if {manylangs.ENCODER, manylangs.EMBEDDER} <= names:
         by = f"{manylangs.ENCODER}, {manylangs.EMBEDDER}"
-        candidates.append(Recognised(manylangs.NAME, by))
+        candidates.append(Recognized(manylangs.NAME, by))
     pair = published.find_pair(path)
     if pair is not None:
         by = ", ".join(file.name for file in pair)
         if nlpl.META in names:
-            candidates.append(Recognised(nlpl.NAME, f"{by}, {nlpl.META}"))
+            candidates.append(Recognized(nlpl.NAME, f"{by}, {nlpl.META}"))
         else:
-            candidates.append(Recognised(published.NAME, by))
+            candidates.append(Recognized(published.NAME, by))
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -140,11 +140,11 @@ def recognise(path: PathLike) -> Recognised:
     )
 
 
-def _recognise_file(path: Path) -> Recognised:
+def _recognize_file(path: Path) -> Recognized:
     if path.suffix == ".safetensors":
-        return Recognised(native.NAME, "the file's name")
+        return Recognized(native.NAME, "the file's name")
     if nlpl.is_archive(path):
-        return Recognised(nlpl.NAME, "a zip file")
+        return Recognized(nlpl.NAME, "a zip file")
     advice = ""
     if path.suffix in (".hdf5", ".h5") or path.name.endswith(options.FILE_NAME):
         advice = "\nThe published pair is two paths: load_bilm(options, weights)."

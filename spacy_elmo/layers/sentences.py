@@ -72,7 +72,7 @@ def split_sentences(docs: Sequence[Doc], window: int) -> SentenceBatch:
     """Split docs at their sentence boundaries, or into windows if they have none.
 
     Whitespace tokens are left out: no biLM saw any in training, so they neither receive
-    context nor give their neighbours any.
+    context nor give their neighbors any.
 
     docs (Sequence[Doc]): The docs.
     window (int): Maximum sentence length for docs without sentence boundaries, and an

@@ -78,7 +78,7 @@ class Scorer:
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
         precision: str = "float32",
     ) -> List[SentenceScores]:
-        """Score each word of each sentence, independently of its neighbours.
+        """Score each word of each sentence, independently of its neighbors.
 
         sentences (Iterable[Sequence[str]]): Tokenized sentences; may be empty.
         batch_tokens (int): Maximum number of tokens per batch. Bounds memory.

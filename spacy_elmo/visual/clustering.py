@@ -7,7 +7,7 @@ import numpy as np
 
 PCA, UMAP = "pca", "umap"
 MAX_CLUSTERS = 6
-"""As many as the plot has colours and shapes."""
+"""As many as the plot has colors and shapes."""
 
 _MIN_SILHOUETTE = 0.1
 """Below this mean silhouette, the best clusters are taken to be one."""
@@ -67,8 +67,8 @@ def principal_components(
     RETURNS (Tuple[ndarray, ndarray]): Coordinates, of shape (n, n_components), zeros
         beyond the rank; and the share of the variance along each component.
     """
-    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    variances, axes = np.linalg.eigh(centred @ centred.T)
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(centered @ centered.T)
     variances = np.maximum(variances[::-1], 0)  # largest first
     n_known = min(n_components, len(vectors))
     coordinates = np.zeros((len(vectors), n_components))
@@ -79,7 +79,7 @@ def principal_components(
 
 
 def _umap(vectors: np.ndarray) -> np.ndarray:
-    if len(vectors) < 4:  # too few for UMAP's graph of neighbours
+    if len(vectors) < 4:  # too few for UMAP's graph of neighbors
         return project(vectors).points
     from umap import UMAP as Reducer
 
@@ -134,27 +134,27 @@ def k_means(vectors: np.ndarray, n_clusters: int) -> np.ndarray:
     rng = np.random.default_rng(_SEED)
     best, best_cost = np.zeros(len(vectors), dtype=np.int64), np.inf
     for _ in range(_N_STARTS):
-        centres = _first_centres(vectors, n_clusters, rng)
+        centers = _first_centers(vectors, n_clusters, rng)
         labels = np.full(len(vectors), -1)
         for _ in range(_MAX_ITERATIONS):
-            squared = _squared_distances(vectors, centres)
+            squared = _squared_distances(vectors, centers)
             nearest = squared.argmin(axis=1)
             if np.array_equal(nearest, labels):
                 break
             labels = nearest
             for number in np.unique(labels):  # a cluster may have lost all vectors
-                centres[number] = vectors[labels == number].mean(axis=0)
+                centers[number] = vectors[labels == number].mean(axis=0)
         cost = float(squared.min(axis=1).sum())
         if cost < best_cost:
             best, best_cost = labels, cost
     return best
 
 
-def _first_centres(
+def _first_centers(
     vectors: np.ndarray, n_clusters: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sample centres with probabilities proportional to the squared distance to the
-    nearest earlier centre (Arthur and Vassilvitskii 2007)."""
+    """Sample centers with probabilities proportional to the squared distance to the
+    nearest earlier center (Arthur and Vassilvitskii 2007)."""
     rows = [int(rng.integers(len(vectors)))]
     while len(rows) < n_clusters:
         squared = _squared_distances(vectors, vectors[rows]).min(axis=1)
@@ -197,11 +197,11 @@ def _distances(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(_squared_distances(vectors, vectors))
 
 
-def _squared_distances(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Shape (n_vectors, n_centres). Rounding never makes them negative."""
+def _squared_distances(vectors: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """Shape (n_vectors, n_centers). Rounding never makes them negative."""
     squared = (
         (vectors**2).sum(axis=1)[:, None]
-        + (centres**2).sum(axis=1)
-        - 2 * vectors @ centres.T
+        + (centers**2).sum(axis=1)
+        - 2 * vectors @ centers.T
     )
     return np.maximum(squared, 0)

@@ -175,5 +175,5 @@ def _fit(points: np.ndarray) -> np.ndarray:
     extent = np.maximum(highest - lowest, 1e-9)
     size = np.asarray([WIDTH, HEIGHT]) - 2 * _MARGIN
     scale = (size / extent).min()
-    centred = (points - (lowest + highest) / 2) * scale
-    return centred * [1, -1] + [WIDTH / 2, HEIGHT / 2]
+    centered = (points - (lowest + highest) / 2) * scale
+    return centered * [1, -1] + [WIDTH / 2, HEIGHT / 2]

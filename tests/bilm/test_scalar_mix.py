@@ -49,7 +49,7 @@ def test_fixed_weights() -> None:
 
 
 def test_layer_norm_is_per_word() -> None:
-    """A word's vector does not depend on its neighbours, unlike in AllenNLP."""
+    """A word's vector does not depend on its neighbors, unlike in AllenNLP."""
     layers, mix = torch.randn(3, 5, 8), ScalarMix(3, layer_norm=True)
     others = layers.clone()
     others[:, 1:] = 100 * torch.randn(3, 4, 8)

@@ -85,7 +85,7 @@ def test_the_published_format(tmp_path: Path, tiny_bilm: BiLM) -> None:
         lines = complete("info", model)
         check_sizes(lines, tiny_bilm)
         assert "format published (bilm-tf, AllenNLP)" in lines
-        assert f"recognised by {evidence}" in lines
+        assert f"recognized by {evidence}" in lines
     with zipfile.ZipFile(tmp_path / "1.zip", "w") as archive:
         archive.write(tmp_path / "options.json", "options.json")
         archive.write(tmp_path / "weights.hdf5", "model.hdf5")
@@ -152,7 +152,7 @@ def test_pipelines_without_heads(bilm: BiLM, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mix", ["learned", "mean"])
-def test_a_pipeline_that_is_not_initialised(tmp_path: Path, mix: str) -> None:
+def test_a_pipeline_that_is_not_initialized(tmp_path: Path, mix: str) -> None:
     blank({"tagger": {**LISTENER, "mix": mix}}).to_disk(tmp_path)
     result = invoke("info", tmp_path)
     assert isinstance(result.exception, (SystemExit, type(None))), result.exception

@@ -11,7 +11,7 @@ import pytest
 from helpers.refusals import refused
 
 from spacy_elmo import BiLM, load_bilm, save_bilm
-from spacy_elmo.formats import Recognised, WeightsError, recognise
+from spacy_elmo.formats import Recognized, WeightsError, recognize
 
 KNOWN = ("model.safetensors", "options.json", "zip", "ELMoForManyLangs")
 
@@ -19,19 +19,19 @@ KNOWN = ("model.safetensors", "options.json", "zip", "ELMoForManyLangs")
 def test_native_folder(tiny_bilm: BiLM, tmp_path: Path) -> None:
     save_bilm(tiny_bilm, tmp_path)
     name = "spacy-elmo (safetensors)"
-    assert recognise(tmp_path) == Recognised(name, "model.safetensors")
-    assert recognise(tmp_path / "model.safetensors").name == name
+    assert recognize(tmp_path) == Recognized(name, "model.safetensors")
+    assert recognize(tmp_path / "model.safetensors").name == name
 
 
 def test_published_folder(published_folder: Path) -> None:
-    assert recognise(published_folder) == Recognised(
+    assert recognize(published_folder) == Recognized(
         "published (bilm-tf, AllenNLP)", "options.json, weights.hdf5"
     )
 
 
 def test_nlpl_folder(published_folder: Path) -> None:
     (published_folder / "meta.json").write_text("{}")
-    assert recognise(str(published_folder)) == Recognised(
+    assert recognize(str(published_folder)) == Recognized(
         "NLPL archive", "options.json, weights.hdf5, meta.json"
     )
 
@@ -40,11 +40,11 @@ def test_nlpl_folder(published_folder: Path) -> None:
 def test_nlpl_zip(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / name, "w") as file:
         file.writestr("options.json", "{}")
-    assert recognise(tmp_path / name) == Recognised("NLPL archive", "a zip file")
+    assert recognize(tmp_path / name) == Recognized("NLPL archive", "a zip file")
 
 
 def test_manylangs_folder(many_folder: Path) -> None:
-    assert recognise(many_folder) == Recognised(
+    assert recognize(many_folder) == Recognized(
         "ELMoForManyLangs", "encoder.pkl, token_embedder.pkl"
     )
 

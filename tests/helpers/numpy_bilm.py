@@ -1,6 +1,6 @@
 """The published ELMo biLM, word by word in float64: a slow oracle for the tests.
 
-It shares no code with the package, and favours the formula over speed everywhere.
+It shares no code with the package, and favors the formula over speed everywhere.
 """
 
 from __future__ import annotations

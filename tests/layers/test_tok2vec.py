@@ -42,7 +42,7 @@ def _tagger(weights: Path | None, **settings: Any) -> Language:
     return nlp
 
 
-def _initialised(weights: Path, **settings: Any) -> Language:
+def _initialized(weights: Path, **settings: Any) -> Language:
     nlp = _tagger(weights, **settings)
     nlp.initialize(lambda: examples(nlp))
     return nlp
@@ -84,7 +84,7 @@ def test_without_a_loader(weights: Path) -> None:
 def test_frozen(
     weights: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nlp = _initialised(weights)
+    nlp = _initialized(weights)
     shim = nlp.get_pipe("tagger").model.get_ref("tok2vec").layers[0].layers[0].shims[0]
     calls: list[Any] = []
     monkeypatch.setattr(shim, "begin_update", spied(shim.begin_update, calls))
@@ -98,7 +98,7 @@ def test_frozen(
 
 
 def test_unfrozen(weights: Path, tiny_bilm: BiLM) -> None:
-    nlp = _initialised(weights, frozen=False)
+    nlp = _initialized(weights, frozen=False)
     train(nlp, 5)
     changed = same_numbers(_bilm_of(nlp), tiny_bilm)
     assert not any(changed.values()), [name for name, same in changed.items() if same]
@@ -131,7 +131,7 @@ def test_loading_without_the_weight_file(
 ) -> None:
     gone = tmp_path / "gone"
     shutil.copytree(weights, gone)
-    nlp = _initialised(gone, frozen=frozen)
+    nlp = _initialized(gone, frozen=frozen)
     train(nlp, 3)
     nlp.to_disk(tmp_path / "model")
     shutil.rmtree(gone)

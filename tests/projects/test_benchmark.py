@@ -86,14 +86,14 @@ def test_text_of_the_benchmark(shared: Path, tmp_path: Path) -> None:
 
 
 def test_medians_and_spreads() -> None:
-    from measuring import summarise, summarise_all
+    from measuring import summarize, summarize_all
 
     expected = {"median": 2.0, "min": 1.0, "max": 9.0, "rounds": [9.0, 1.0, 2.0]}
-    assert summarise([9.0, 1.0, 2.0]) == expected
-    found = summarise_all([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}])
+    assert summarize([9.0, 1.0, 2.0]) == expected
+    found = summarize_all([{"a": 1.0, "b": 2.0}, {"a": 3.0, "b": 4.0}])
     assert {name: one["median"] for name, one in found.items()} == {"a": 2.0, "b": 3.0}
     with pytest.raises(ValueError, match="Round 1: expected"):
-        summarise_all([{"a": 1.0}, {"b": 1.0}])
+        summarize_all([{"a": 1.0}, {"b": 1.0}])
 
 
 def test_ratios_are_computed_within_rounds() -> None:

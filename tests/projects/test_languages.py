@@ -279,12 +279,12 @@ def test_pipelines_for_measuring_only_are_not_packaged() -> None:
 
     for language in LANGUAGES.values():
         if language.packaged is not None:
-            assert NON_COMMERCIAL not in language.tasks[language.packaged].licence
+            assert NON_COMMERCIAL not in language.tasks[language.packaged].license
     restricted = [
         name
         for language in LANGUAGES.values()
         for name, task in language.tasks.items()
-        if NON_COMMERCIAL in task.licence
+        if NON_COMMERCIAL in task.license
     ]
     assert restricted == ["masakhaner", "masakhapos", "udante", "perseus"]
 
@@ -361,8 +361,8 @@ def test_committed_weights_have_cards_and_are_small() -> None:
     for folder in folders:
         size = (folder / "model.safetensors").stat().st_size
         assert size <= 15 * MEGABYTES, folder
-        licence = LANGUAGES[folder.name].licence
-        assert licence in (folder / "README.md").read_text("utf8")
+        license = LANGUAGES[folder.name].license
+        assert license in (folder / "README.md").read_text("utf8")
         load_bilm(folder)
 
 

@@ -104,7 +104,7 @@ def test_variables_are_used(project: Path) -> None:
 
 @projects
 def test_weasel_fills_the_variables(project: Path) -> None:
-    """Weasel joins neighbouring entries of a list that consist of a single variable."""
+    """Weasel joins neighboring entries of a list that consist of a single variable."""
     for command in load_project_config(project)["commands"]:
         for text in (*command["script"], *command.get("deps", [])):
             assert "${" not in text

@@ -148,7 +148,7 @@ def test_sentences_of_the_senses() -> None:
         assert len(counts) == 1, "senses must be equally frequent"
 
 
-def test_accuracy_of_nearest_neighbours() -> None:
+def test_accuracy_of_nearest_neighbors() -> None:
     accuracy = module("senses")["accuracy"]
     labels = np.asarray(["a", "a", "b", "b"])
     apart = np.asarray([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], dtype="f")
@@ -165,7 +165,7 @@ def test_senses_with_random_weights(project: Path, weights: Path) -> None:
     scores = json.loads((project / "metrics/senses.json").read_text(encoding="utf8"))
     assert len(scores["all"]["layers"]) == 3
     assert len(scores["words"]) == 6
-    # With 24 sentences, 11 of 23 neighbours have the same sense; "Bank" does not occur.
+    # With 24 sentences, 11 of 23 neighbors have the same sense; "Bank" does not occur.
     assert scores["words"]["bank"]["layers"][0] == pytest.approx(11 / 23)
 
 

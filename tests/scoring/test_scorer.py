@@ -1,4 +1,4 @@
-"""Scores of words: exact, normalised, independent of the batch."""
+"""Scores of words: exact, normalized, independent of the batch."""
 
 from __future__ import annotations
 

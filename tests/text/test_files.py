@@ -162,7 +162,7 @@ def test_byte_order_mark(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
-def test_json_lines_are_recognised_by_their_content(
+def test_json_lines_are_recognized_by_their_content(
     tmp_path: Path, compression: str
 ) -> None:
     """If the extension says nothing, as for the output of WikiExtractor."""

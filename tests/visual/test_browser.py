@@ -200,18 +200,18 @@ def test_what_users_type_stays_text(page: Any) -> None:
 def test_contrast(page: Any, query: str) -> None:
     """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for what else must be seen."""
     page.goto(f"/{query}")
-    paper = colour(page, ".elmo", "backgroundColor")
+    paper = color(page, ".elmo", "backgroundColor")
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert (luminance(paper) < 0.1) == dark
     for selector in ("h1", "label", "nav a", ".note", "summary", ".word", "caption"):
         if page.locator(selector).count():
-            assert contrast(colour(page, selector, "color"), paper) >= 4.5, selector
+            assert contrast(color(page, selector, "color"), paper) >= 4.5, selector
     for number in range(3 if "senses" in query else 0):
-        fill = colour(page, f".point.cluster-{number}", "fill")
+        fill = color(page, f".point.cluster-{number}", "fill")
         assert contrast(fill, paper) >= 3, number
     if page.get_by_role("button").count():
-        colours = [colour(page, "button", key) for key in ("color", "backgroundColor")]
-        assert contrast(*colours) >= 4.5
+        colors = [color(page, "button", key) for key in ("color", "backgroundColor")]
+        assert contrast(*colors) >= 4.5
 
 
 def test_targets_and_small_screens(page: Any) -> None:
@@ -281,12 +281,12 @@ def test_a_notebook_in_the_other_mode(page: Any) -> None:
     for is_light in (True, False):
         theme = str(is_light).lower()
         page.set_content(f'<body data-jp-theme-light="{theme}">{fragment}')
-        paper = luminance(colour(page, ".elmo", "backgroundColor"))
+        paper = luminance(color(page, ".elmo", "backgroundColor"))
         assert (paper > 0.5) == is_light
 
 
-def colour(page: Any, selector: str, key: str) -> list[float]:
-    """Red, green and blue in [0, 1] of the first element's colour."""
+def color(page: Any, selector: str, key: str) -> list[float]:
+    """Red, green and blue in [0, 1] of the first element's color."""
     css = page.locator(selector).first.evaluate(
         "(element, key) => getComputedStyle(element)[key]", key
     )

@@ -18,11 +18,11 @@ from spacy_elmo.visual.clustering import (
 def blobs(*sizes: int, spread: float = 0.1, width: int = 5) -> np.ndarray:
     """Groups of vectors around far corners."""
     rng = np.random.default_rng(1)
-    centres = 4 * np.eye(width)
+    centers = 4 * np.eye(width)
     return np.concatenate(
         [
-            centre + spread * rng.standard_normal((size, width))
-            for centre, size in zip(centres, sizes)
+            center + spread * rng.standard_normal((size, width))
+            for center, size in zip(centers, sizes)
         ]
     ).astype(np.float32)
 

@@ -211,7 +211,7 @@ def test_many_occurrences_are_sampled_evenly(nlp: Language) -> None:
     [
         ({"style": "dep"}, "style: expected surprisal, layers, neighbors, senses"),
         ({"style": "senses"}, "expected a word, found None"),
-        ({"style": "senses", "options": {"colour": 1}}, "found 'colour'"),
+        ({"style": "senses", "options": {"color": 1}}, "found 'color'"),
         ({"style": "senses", "options": {"word": "zzz"}}, "found it nowhere"),
         ({"style": "senses", "options": {"word": "bank", "layer": "9"}}, "found '9'"),
         (

@@ -17,7 +17,7 @@ from measuring import (
     parse_models,
     ratios,
     start_all,
-    summarise_all,
+    summarize_all,
     versions_of,
     write_results,
 )
@@ -169,9 +169,9 @@ def training(
         sizes[model.name] = {
             "words": ours["words"],
             "sentences": ours["sentences"],
-            "words_per_second": summarise_all(rounds),
+            "words_per_second": summarize_all(rounds),
             "ratios": ratios(rounds, precisions, [ALLENNLP]),
-            "peak_gflops": summarise_all(peaks),
+            "peak_gflops": summarize_all(peaks),
         }
     write_results(
         target,
@@ -312,11 +312,11 @@ def gather(rounds: List[Figures], precisions: List[str]) -> Dict[str, Any]:
     speeds = [one["speeds"] for one in rounds]
     ours = [f"{name} {precision}" for precision in precisions for name in PASSES]
     gathered: Dict[str, Any] = {
-        "words_per_second": summarise_all(speeds),
+        "words_per_second": summarize_all(speeds),
         "ratios": ratios(speeds, ours, PEERS),
     }
     if "bfloat16" in precisions:
-        gathered["bfloat16_to_float32"] = summarise_all(
+        gathered["bfloat16_to_float32"] = summarize_all(
             [
                 {n: one[f"{n} bfloat16"] / one[f"{n} float32"] for n in PASSES}
                 for one in speeds
@@ -324,9 +324,9 @@ def gather(rounds: List[Figures], precisions: List[str]) -> Dict[str, Any]:
         )
     return {
         **gathered,
-        "lstms": summarise_all([one["lstms"] for one in rounds]),
-        "peak_gflops": summarise_all([one["peaks"] for one in rounds]),
-        "float32_peak_gflops_beside": summarise_all([one["beside"] for one in rounds]),
+        "lstms": summarize_all([one["lstms"] for one in rounds]),
+        "peak_gflops": summarize_all([one["peaks"] for one in rounds]),
+        "float32_peak_gflops_beside": summarize_all([one["beside"] for one in rounds]),
     }
 
 

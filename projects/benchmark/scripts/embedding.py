@@ -7,7 +7,7 @@ from typing import Annotated, Any, Callable, Dict, List, NamedTuple
 
 import torch
 import typer
-from measuring import our_versions, summarise, summarise_all, write_results
+from measuring import our_versions, summarize, summarize_all, write_results
 from treebank import read_sentences
 from wasabi import msg
 
@@ -110,12 +110,12 @@ def measure(task: Callable[[], Any], bilm: BiLM) -> Dict[str, float]:
 
 
 def compare(seconds: List[Dict[str, float]]) -> Dict[str, Any]:
-    """Summarise seconds, and the speed of each output as a share of that of encoding.
+    """Summarize seconds, and the speed of each output as a share of that of encoding.
     Shares are computed within each round."""
     return {
-        "seconds": summarise_all(seconds),
+        "seconds": summarize_all(seconds),
         "share": {
-            name: summarise([one["encode"] / one[name] for one in seconds])
+            name: summarize([one["encode"] / one[name] for one in seconds])
             for name in OUTPUTS
         },
     }

@@ -10,7 +10,7 @@ from typing import Annotated, List
 
 import httpx
 import typer
-from measuring import our_versions, summarise, write_results
+from measuring import our_versions, summarize, write_results
 from treebank import read_sentences
 from wasabi import msg
 
@@ -48,8 +48,8 @@ def main(
         n_rounds=n_rounds,
         sentences=len(sentences),
         words=sum(map(len, sentences)),
-        mean_seconds=summarise(seconds),
-        max_seconds=summarise(slowest),
+        mean_seconds=summarize(seconds),
+        max_seconds=summarize(slowest),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Dict, List
 
 import typer
-from measuring import our_versions, summarise_all, write_results
+from measuring import our_versions, summarize_all, write_results
 from protocol import Team
 from wasabi import msg
 
@@ -71,9 +71,9 @@ def main(
         new_words=new_text["words"],
         weights=weights.name,
         baseline=baseline,
-        seconds={name: summarise_all(found) for name, found in rounds.items()},
+        seconds={name: summarize_all(found) for name, found in rounds.items()},
         ratios={
-            name: summarise_all(
+            name: summarize_all(
                 [compare(*pair) for pair in zip(rounds[name], rounds[baseline])]
             )
             for name in others

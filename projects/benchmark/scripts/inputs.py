@@ -10,7 +10,7 @@ import numpy as np
 import srsly
 import typer
 from environments import MARK, python_of
-from measuring import ENVIRONMENTS, ratios, summarise_all, write_results
+from measuring import ENVIRONMENTS, ratios, summarize_all, write_results
 from protocol import Team, Worker
 from treebank import spread
 from wasabi import msg
@@ -181,7 +181,7 @@ def speed(
         words=n_words,
         sentences=len(text),
         weights={name: one["weights"] for name, one in loaded.items()},
-        words_per_cpu_second=summarise_all(rounds),
+        words_per_cpu_second=summarize_all(rounds),
         relative_to_ours=ratios(rounds, names, [OURS])[OURS],
     )
 

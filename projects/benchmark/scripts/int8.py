@@ -14,8 +14,8 @@ from measuring import (
     Summary,
     our_versions,
     parse_models,
-    summarise,
-    summarise_all,
+    summarize,
+    summarize_all,
     write_results,
 )
 from treebank import Sentence, count_words, read_sentences
@@ -33,7 +33,7 @@ NUMBERS = (1, 2, 3, 5, 8, 12, 16)
 LENGTH = 15
 """Words of their sentences."""
 WIDTHS = ((1024, 128), (1000, 125), (1030, 130))
-"""Sizes of LSTMs: one in whole panels, and its neighbours."""
+"""Sizes of LSTMs: one in whole panels, and its neighbors."""
 
 
 def main(
@@ -121,11 +121,11 @@ def measure(bilm: BiLM, sentences: List[Sentence], n_rounds: int) -> Dict[str, A
             text[precision] = len(words) / elapsed
             times[precision].append(time_calls(bilm, calls, precision))
         texts.append(text)
-    calls_of = {name: summarise_all(rounds) for name, rounds in times.items()}
+    calls_of = {name: summarize_all(rounds) for name, rounds in times.items()}
     return {
-        "words_per_second": summarise_all(texts),
+        "words_per_second": summarize_all(texts),
         "int8_relative_to": {
-            other: summarise([one["int8"] / one[other] for one in texts])
+            other: summarize([one["int8"] / one[other] for one in texts])
             for other in PRECISIONS[:-1]
         },
         "call_ms": calls_of,
@@ -146,7 +146,7 @@ def time_calls(
 
 
 def largest_step(calls: Mapping[str, Summary]) -> float:
-    """The largest ratio of a call's time to what its neighbours predict, a straight
+    """The largest ratio of a call's time to what its neighbors predict, a straight
     line between theirs."""
     numbers = sorted(calls, key=int)
     ratios = []
@@ -176,7 +176,7 @@ def measure_widths(n_rounds: int) -> Dict[str, Dict[str, float]]:
                 times.append(min(seconds(run) for _ in range(3)) / (dim * width))
             rounds.append([one / times[0] for one in times[1:]])
         for name, ratios in zip(found, zip(*rounds)):
-            found[name][precision] = summarise(ratios)["median"]
+            found[name][precision] = summarize(ratios)["median"]
     return found
 
 

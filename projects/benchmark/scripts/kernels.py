@@ -7,7 +7,7 @@ from typing import Annotated, Any, Callable, Dict, List, cast
 
 import torch
 import typer
-from measuring import our_versions, summarise, summarise_all, write_results
+from measuring import our_versions, summarize, summarize_all, write_results
 from torch import Tensor
 from wasabi import msg
 
@@ -43,7 +43,7 @@ def main(
             {name: seconds(one) for name, one in passes.items()}
             for _ in range(n_rounds)
         ]
-        found[size] = {"seconds": summarise_all(rounds), "gains": gains(rounds)}
+        found[size] = {"seconds": summarize_all(rounds), "gains": gains(rounds)}
         told = {
             name: round(one["median"], 2) for name, one in found[size]["gains"].items()
         }
@@ -126,7 +126,7 @@ def gains(rounds: List[Dict[str, float]]) -> Dict[str, Any]:
     """Speedup by the kernels, computed within each round, by "pass precision". About 1
     if they leave the work to PyTorch's operations."""
     return {
-        f"{kind} {precision}": summarise(
+        f"{kind} {precision}": summarize(
             [
                 one[f"{kind} {precision} operations"]
                 / one[f"{kind} {precision} kernels"]

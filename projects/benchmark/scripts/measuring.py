@@ -111,7 +111,7 @@ def our_versions() -> Dict[str, Dict[str, str]]:
     return {OURS: versions("spacy_elmo", "spacy", "torch", "numpy")}
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float]) -> Summary:
     """Median and spread of one value per round, and the values themselves."""
     return {
         "median": statistics.median(values),
@@ -121,8 +121,8 @@ def summarise(values: Sequence[float]) -> Summary:
     }
 
 
-def summarise_all(rounds: Sequence[Round]) -> Dict[str, Summary]:
-    """Summarise each figure of the rounds.
+def summarize_all(rounds: Sequence[Round]) -> Dict[str, Summary]:
+    """Summarize each figure of the rounds.
 
     RAISES: ValueError unless all rounds have the same figures.
     """
@@ -130,7 +130,7 @@ def summarise_all(rounds: Sequence[Round]) -> Dict[str, Summary]:
     for number, one in enumerate(rounds):
         if list(one) != names:
             raise ValueError(f"Round {number}: expected {names}, found {list(one)}.")
-    return {name: summarise([one[name] for one in rounds]) for name in names}
+    return {name: summarize([one[name] for one in rounds]) for name in names}
 
 
 def ratios(
@@ -142,7 +142,7 @@ def ratios(
     """
     return {
         peer: {
-            mine: summarise([one[mine] / one[peer] for one in rounds]) for mine in ours
+            mine: summarize([one[mine] / one[peer] for one in rounds]) for mine in ours
         }
         for peer in peers
     }

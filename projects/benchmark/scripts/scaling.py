@@ -11,7 +11,7 @@ from measuring import (
     Summary,
     our_versions,
     parse_models,
-    summarise_all,
+    summarize_all,
     write_results,
 )
 from protocol import Team
@@ -116,7 +116,7 @@ def measure(point: Point, model: Model, text: Path, n_words: int) -> Dict[str, S
             )
             answer = worker.ask(point.task, value=point.value, n_words=n_words)
         rounds.append({**answer, "parameters": loaded["parameters"]})
-    return summarise_all(rounds)
+    return summarize_all(rounds)
 
 
 def shown(point: Dict[str, Summary]) -> str:

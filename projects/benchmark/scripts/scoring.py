@@ -6,7 +6,7 @@ from typing import Annotated, Any, Callable, Dict, List
 
 import torch
 import typer
-from measuring import our_versions, summarise, summarise_all, write_results
+from measuring import our_versions, summarize, summarize_all, write_results
 from treebank import Sentence, read_sentences
 from wasabi import msg
 
@@ -92,8 +92,8 @@ def measure(
             if number:  # the first one packs weights
                 rounds.append(speeds)
         found[kind] = {
-            **summarise_all(rounds),
-            "ratio": summarise([one["score"] / one["encode"] for one in rounds]),
+            **summarize_all(rounds),
+            "ratio": summarize([one["score"] / one["encode"] for one in rounds]),
         }
     return found
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Dict, List, Optional, Tuple
 import spacy
 import torch
 import typer
-from measuring import our_versions, summarise, write_results
+from measuring import our_versions, summarize, write_results
 from spacy.language import Language
 from spacy.tokens import Doc
 from treebank import Sentence, read_sentences
@@ -56,8 +56,8 @@ def main(
         for kind in TEXTS:
             pairs = zip(speeds[name][kind], speeds[SHIPPED][kind])
             results[name][kind] = {
-                "words_per_second": summarise(speeds[name][kind]),
-                "ratio": summarise([own / shipped for own, shipped in pairs]),
+                "words_per_second": summarize(speeds[name][kind]),
+                "ratio": summarize([own / shipped for own, shipped in pairs]),
             }
         ratios = {
             kind: round(results[name][kind]["ratio"]["median"], 2) for kind in TEXTS

@@ -12,7 +12,7 @@ from measuring import (
     MODELS,
     our_versions,
     parse_models,
-    summarise_all,
+    summarize_all,
     write_results,
 )
 from protocol import SCRIPTS, THREADS, Team, Worker
@@ -53,13 +53,13 @@ def main(
             folder = Path(f"{model.folder}{suffix}")
             # The first start reads the files from disk and is not counted.
             times = [start_up(folder, threads) for _ in range(n_rounds + 1)][1:]
-            starts[name] = summarise_all(times)
+            starts[name] = summarize_all(times)
             msg.info(f"{folder.name}: {times[-1]}")
         sizes[model.name] = {
             "words": found["words"],
             "sentences": found["sentences"],
             "short_doc_words": short_doc_words,
-            "through_spacy": summarise_all(rounds),
+            "through_spacy": summarize_all(rounds),
             "start_up": starts,
         }
     write_results(target, our_versions(), threads, n_rounds=n_rounds, sizes=sizes)

@@ -26,7 +26,7 @@ path = "projects/languages/weights/{name}"
 | | |
 | --- | --- |
 | Text | {text} |
-| Licence of the text and the weights | {licence} |
+| License of the text and the weights | {license} |
 | Size | {n_layers} LSTM layers of {dim} cells, {width} values per token and layer |
 | File | {megabytes:.1f} MB in float16 |
 | Training | {steps:,} steps, {words:.1f} million words, {epochs:.1f} passes |
@@ -81,7 +81,7 @@ def card(
         name=name,
         title=language.title,
         text=language.text,
-        licence=language.licence,
+        license=language.license,
         n_layers=options["n_layers"],
         dim=options["dim"],
         width=2 * options["projection_dim"],
@@ -113,7 +113,7 @@ def render_scores(language: Language, tasks: Dict[str, Results]) -> str:
         for metric, title in task.metrics.items():
             means = [spread(select(results, v), metric).mean for v in variants]
             cells = " | ".join(f"{mean:.1f}" for mean in means)
-            lines.append(f"| {task.title} ({task.licence}): {title} | {cells} |")
+            lines.append(f"| {task.title} ({task.license}): {title} | {cells} |")
     return SCORES + "\n".join(lines) + "\n"
 
 

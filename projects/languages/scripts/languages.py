@@ -1,4 +1,4 @@
-"""The languages: their text, licences and annotated corpora."""
+"""The languages: their text, licenses and annotated corpora."""
 
 from typing import Dict, NamedTuple, Optional, Tuple
 
@@ -23,7 +23,7 @@ class Task(NamedTuple):
     files (Tuple[str, Optional[str], str]): Training, development and test files, in the
         folder of the task. Without a development file, a tenth of the training
         sentences is held out.
-    licence (str): Licence of the corpus.
+    license (str): License of the corpus.
     metrics (Dict[str, str]): Titles of the metrics, by name in spaCy's scores.
     published (str): Published scores on the same test set.
     """
@@ -31,7 +31,7 @@ class Task(NamedTuple):
     title: str
     format: str
     files: Tuple[str, Optional[str], str]
-    licence: str
+    license: str
     metrics: Dict[str, str]
     published: str = ""
 
@@ -51,7 +51,7 @@ class Language(NamedTuple):
     title (str): Its name.
     code (str): spaCy's code of its tokenizer: "xx" for a language spaCy does not know.
     text (str): Source of the raw text.
-    licence (str): Licence of the text, and of the weights.
+    license (str): License of the text, and of the weights.
     tasks (Dict[str, Task]): Tasks by name. The first one has learning curves.
     packaged (Optional[str]): Task whose pipeline may be published. None if only the
         biLM may be.
@@ -61,14 +61,14 @@ class Language(NamedTuple):
     title: str
     code: str
     text: str
-    licence: str
+    license: str
     tasks: Dict[str, Task]
     packaged: Optional[str]
     example: str
 
 
 def _treebank(
-    title: str, prefix: str, licence: str, published: str = "", has_dev: bool = True
+    title: str, prefix: str, license: str, published: str = "", has_dev: bool = True
 ) -> Task:
     return Task(
         title,
@@ -78,7 +78,7 @@ def _treebank(
             f"{prefix}-ud-dev.conllu" if has_dev else None,
             f"{prefix}-ud-test.conllu",
         ),
-        licence,
+        license,
         TAGGING,
         published,
     )
@@ -89,7 +89,7 @@ LANGUAGES = {
         title="Kinyarwanda",
         code="xx",
         text="single sentences collected for Common Voice",
-        licence="CC0 1.0",
+        license="CC0 1.0",
         tasks={
             "masakhaner": Task(
                 "MasakhaNER 2.0",
@@ -114,7 +114,7 @@ LANGUAGES = {
         title="North Sami",
         code="xx",
         text="official documents from the free part of the GiellaLT corpora",
-        licence="no named licence; GiellaLT marks the text as free to redistribute",
+        license="no named license; GiellaLT marks the text as free to redistribute",
         tasks={
             "giella": _treebank(
                 "UD North Sami-Giella",
@@ -131,7 +131,7 @@ LANGUAGES = {
         title="Latin",
         code="xx",
         text="The Latin Library, without the test texts of the treebanks",
-        licence="public domain",
+        license="public domain",
         tasks={
             "udante": _treebank(
                 "UD Latin-UDante",
@@ -155,7 +155,7 @@ LANGUAGES = {
         title="English fiction",
         code="en",
         text="79 novels from Project Gutenberg, by way of LitBank",
-        licence="public domain in the United States",
+        license="public domain in the United States",
         tasks={
             "litbank": Task(
                 "LitBank",

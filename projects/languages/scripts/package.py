@@ -1,4 +1,4 @@
-"""Build the pipeline that `spacy package` packs, with its licences."""
+"""Build the pipeline that `spacy package` packs, with its licenses."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def main(
     """Take the pipeline of the task whose corpus may be used for that. Without one, the
     pipeline consists of the biLM alone."""
     language = find_language(name)
-    sources = [{"name": language.text, "license": language.licence}]
+    sources = [{"name": language.text, "license": language.license}]
     if language.packaged is None:
         nlp = spacy.blank(language.code)
         nlp.add_pipe("elmo").set_bilm(load_bilm(weights))  # type: ignore[attr-defined]
@@ -32,7 +32,7 @@ def main(
         run = Run(language.packaged, PACKAGED)
         nlp = spacy.load(training / "heads" / f"{run.task}-{run.name}" / "model-best")
         task = language.tasks[run.task]
-        sources.append({"name": task.title, "license": task.licence})
+        sources.append({"name": task.title, "license": task.license})
     nlp.meta["description"] = f"ELMo for {language.title}"
     nlp.meta["license"] = sources[-1]["license"]
     nlp.meta["sources"] = sources

@@ -12,8 +12,8 @@ from wasabi import msg
 
 from spacy_elmo.files import replace_file
 
-# Okabe and Ito: safe for colour-blind readers.
-COLOURS = ("#999999", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2")
+# Okabe and Ito: safe for color-blind readers.
+COLORS = ("#999999", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2")
 STYLE: Dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.5, "capsize": 2}
 
 Point = Tuple[Any, Results]
@@ -56,7 +56,7 @@ def draw_row(axes: Any, language: Language, task: Task, results: Results) -> Non
 def draw(
     axis: Any, variants: Any, points: Callable[[str], List[Point]], metric: str
 ) -> None:
-    for variant, colour in zip(VARIANTS, COLOURS):
+    for variant, color in zip(VARIANTS, COLORS):
         found = points(variant) if variant in variants else []
         if not found:
             continue
@@ -66,7 +66,7 @@ def draw(
             [each.mean for each in spreads],
             yerr=[each.deviation for each in spreads],
             label=VARIANTS[variant],
-            color=colour,
+            color=color,
             **STYLE,
         )
     axis.spines[["top", "right"]].set_visible(False)

@@ -127,7 +127,7 @@ def check_inputs(plan: Sequence[Run], values: Dict[str, Any]) -> None:
         folder = Path(values["conll2003"] if run.task == "conll2003" else ".")
         for file in TASKS[run.task].files:
             wanted[folder / file] = (
-                "Its licence does not allow us to include it. Name the folder of your "
+                "Its license does not allow us to include it. Name the folder of your "
                 "copy: --vars.conll2003 FOLDER."
                 if run.task == "conll2003"
                 else "Run the project's commands assets and convert."

@@ -14,7 +14,7 @@ from spacy_elmo.files import replace_file
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that colour-blind readers can tell apart.
+# Colors that color-blind readers can tell apart.
 ELMO, OTHERS = "#0072B2", "#999999"
 LAYERS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442")
 
@@ -79,8 +79,8 @@ def draw_head(axis: "Axes", variants: Variants, name: str) -> None:
         for place, mix in zip(("", " out"), mixes):
             bottom = 0.0
             for layer, weight in enumerate(mix["weights"]):
-                colour = LAYERS[layer % len(LAYERS)]
-                axis.bar(variant + place, weight, bottom=bottom, color=colour)
+                color = LAYERS[layer % len(LAYERS)]
+                axis.bar(variant + place, weight, bottom=bottom, color=color)
                 bottom += weight
             axis.text(
                 variant + place, 1.02, f"{mix['gamma']:.2f}", ha="center", fontsize=8

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Result = Dict[str, Any]
 
-# Colours that colour-blind readers can tell apart.
-COLOURS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+# Colors that color-blind readers can tell apart.
+COLORS = ("#E69F00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 LINES = ("--", ":", "-.")
 
 
@@ -45,9 +45,9 @@ def draw_layers(results: Sequence[Result]) -> Figure:
         means = np.asarray([100 * one["mean"] for one in found])
         ends = np.asarray([[100 * end for end in one["interval"]] for one in found])
         errors = np.abs(ends.T - means)
-        axis.errorbar(names, means, yerr=errors, fmt="o", capsize=4, color=COLOURS[1])
+        axis.errorbar(names, means, yerr=errors, fmt="o", capsize=4, color=COLORS[1])
         for line, (name, value) in zip(LINES, result["baselines"].items()):
-            axis.axhline(100 * value, linestyle=line, color=COLOURS[-1], label=name)
+            axis.axhline(100 * value, linestyle=line, color=COLORS[-1], label=name)
         axis.legend(fontsize=8)
         axis.set_title(result["title"], fontsize=10)
         axis.set_xlabel("layer")
@@ -61,7 +61,7 @@ def draw_mixes(results: Sequence[Result]) -> Figure:
     figure, axes = new_figure(len(results))
     for axis, result in zip(axes, results):
         layers = [str(layer) for layer in range(len(result["mix"]))]
-        axis.bar(layers, result["mix"], color=COLOURS[1])
+        axis.bar(layers, result["mix"], color=COLORS[1])
         axis.set_ylim(0, 1)
         axis.set_title(result["title"], fontsize=10)
         axis.set_xlabel("layer")
@@ -87,8 +87,8 @@ def draw_points(
 ) -> None:
     for number, name in enumerate(names):
         chosen = points[senses == name]
-        colour = COLOURS[number % len(COLOURS)]
-        axis.scatter(*chosen.T, color=colour, alpha=0.7, label=name)
+        color = COLORS[number % len(COLORS)]
+        axis.scatter(*chosen.T, color=color, alpha=0.7, label=name)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.margins(0.1)

@@ -43,7 +43,7 @@ def figure(values: np.ndarray, groups: Sequence[Any]) -> Dict[str, Any]:
 def figures(
     right: Dict[str, np.ndarray], groups: Sequence[Any]
 ) -> Dict[str, Dict[str, Any]]:
-    """Compute the figures of each layer, and of the differences between neighbouring
+    """Compute the figures of each layer, and of the differences between neighboring
     layers ("1 - 0").
 
     right (Dict[str, np.ndarray]): By layer, in order, whether each example is right, or

@@ -131,7 +131,7 @@ def word_section(result: Result) -> List[str]:
         f"![Occurrences by sense](word-{word}.png)\n",
         "The nearest words by their characters, and the nearest occurrences to the "
         "most\ntypical one of each sense, by the top layer (`?`: unknown sense):\n",
-        markdown(["", "source", "nearest neighbours"], neighbors),
+        markdown(["", "source", "nearest neighbors"], neighbors),
     ]
 
 

@@ -1,5 +1,5 @@
 """Do the vectors of a word separate its senses? Compares its occurrences in SemCor: the
-separation of senses by layer, nearest neighbours, and points for a plot."""
+separation of senses by layer, nearest neighbors, and points for a plot."""
 
 import time
 from collections import Counter
@@ -41,7 +41,7 @@ def main(
     min_count: Annotated[
         int, typer.Option(help="Minimum number of occurrences of a sense")
     ] = 5,
-    n: Annotated[int, typer.Option(help="Number of neighbours")] = 3,
+    n: Annotated[int, typer.Option(help="Number of neighbors")] = 3,
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
     """Compare the word's occurrences with those in other documents."""
@@ -170,14 +170,14 @@ def neighbors_in_context(
     texts: Sequence[List[str]],
     n: int,
 ) -> List[Dict[str, Any]]:
-    """Find the most central occurrence of each sense, and its neighbours.
+    """Find the most central occurrence of each sense, and its neighbors.
 
     bilm (BiLM): The biLM.
     uses (Uses): Occurrences of the word.
     vectors (np.ndarray): Unit vectors of the top layer, of shape (n_uses, width).
     texts (Sequence[List[str]]): Sentences to search.
-    n (int): Number of neighbours.
-    RETURNS (List[Dict[str, Any]]): The occurrences with their neighbours.
+    n (int): Number of neighbors.
+    RETURNS (List[Dict[str, Any]]): The occurrences with their neighbors.
     """
     known = dict(zip((use.key for use in uses.occurrences), uses.senses.tolist()))
     found = []
@@ -201,11 +201,11 @@ def neighbors_in_context(
 
 def project(vectors: np.ndarray) -> np.ndarray:
     """Project vectors to their two principal components, of shape (n, 2)."""
-    centred = vectors - vectors.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    centered = vectors - vectors.mean(axis=0)
+    _, _, axes = np.linalg.svd(centered.astype(np.float64), full_matrices=False)
     # Fix the sign of each axis, so that the plot is the same on every machine
     signs = np.sign(axes[range(len(axes)), np.abs(axes).argmax(axis=1)])
-    points: np.ndarray = centred @ (axes * signs[:, None])[:2].T
+    points: np.ndarray = centered @ (axes * signs[:, None])[:2].T
     return points
 
 

@@ -1,5 +1,5 @@
 """Do the vectors of a word separate its senses? Predicts the sense of each
-occurrence by its nearest neighbour."""
+occurrence by its nearest neighbor."""
 
 from pathlib import Path
 from typing import Annotated, Any, Dict, List
@@ -61,7 +61,7 @@ def main(
         aligns=("l", "l", *("r" for _ in range(n_layers + 1))),
     )
     print(
-        "Percent of sentences whose nearest neighbour uses the word in the same sense."
+        "Percent of sentences whose nearest neighbor uses the word in the same sense."
     )
 
 
@@ -83,7 +83,7 @@ def embed(entries: List[Dict[str, str]], weights: Path) -> np.ndarray:
 
 
 def accuracy(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """Compute how often the nearest neighbour has the same label; among ties, the
+    """Compute how often the nearest neighbor has the same label; among ties, the
     share.
 
     vectors (np.ndarray): Vectors of shape (n, width).

@@ -4,7 +4,7 @@ On a GPU the launch of a small operation costs more than its arithmetic, so PyTo
 compiler makes one kernel of each function there. On a CPU they run as written.
 
 Shapes: N rows, one per sequence and direction; D = dim; P = projection_dim. Tensors
-must be contiguous, otherwise the compiler specialises once more. The gate order is
+must be contiguous, otherwise the compiler specializes once more. The gate order is
 PyTorch's: i, f, g, o. "Low" is the dtype of the matrix products.
 """
 
@@ -100,7 +100,7 @@ def project_backward(
 
 
 def as_limit(clip: Optional[float], like: Tensor) -> Tensor:
-    """Return a bound as a tensor: the compiler would specialise on a number."""
+    """Return a bound as a tensor: the compiler would specialize on a number."""
     return like.new_full((), math.inf if clip is None else clip)
 
 

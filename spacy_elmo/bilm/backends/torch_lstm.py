@@ -340,7 +340,7 @@ def _previous_rows(rows: Tensor, initial: Tensor, sizes: Sequence[int]) -> Tenso
 
 def _as_rows(tensor: Tensor) -> Tensor:
     """Reshape (G, N, ...) to (G N, ...), contiguous and detached: compiled gates
-    are specialised on views."""
+    are specialized on views."""
     return tensor.reshape(-1, tensor.shape[2]).contiguous().detach()
 
 

@@ -11,7 +11,7 @@ from .log import DEV, TRAIN, read_log
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Distinguishable by colour-blind readers.
+# Distinguishable by color-blind readers.
 FORWARD, BACKWARD, MEAN, SPEED = "#0072B2", "#D55E00", "#222222", "#009E73"
 _LABELS = "#444444"
 
@@ -119,11 +119,11 @@ def _smooth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _draw_loss(axes: "Axes", runs: _Runs) -> None:
     name = "sampled training loss" if runs.sampled else "training loss"
     _style(axes, f"{name} (nats per word)")
-    for direction, colour in (("forward", FORWARD), ("backward", BACKWARD)):
+    for direction, color in (("forward", FORWARD), ("backward", BACKWARD)):
         raw = _finite(runs.train, f"{direction}_loss")
-        axes.plot(runs.train_x, raw, color=colour, alpha=0.3, linewidth=0.8)
+        axes.plot(runs.train_x, raw, color=color, alpha=0.3, linewidth=0.8)
         smooth = _smooth(runs.train_x, raw)
-        axes.plot(runs.train_x, smooth, label=direction, **_line(colour, smooth))
+        axes.plot(runs.train_x, smooth, label=direction, **_line(color, smooth))
     losses = [_finite(runs.train, f"{d}_loss") for d in ("forward", "backward")]
     _frame(axes, runs.train_x, losses, "no training yet")
 
@@ -135,9 +135,9 @@ def _draw_perplexity(axes: "Axes", runs: _Runs) -> None:
         ("backward", "backward_perplexity", BACKWARD),
         ("both", "perplexity", MEAN),
     )
-    for label, name, colour in curves:
+    for label, name, color in curves:
         values = _finite(runs.dev, name)
-        axes.plot(runs.dev_x, values, label=label, **_line(colour, values, marked=True))
+        axes.plot(runs.dev_x, values, label=label, **_line(color, values, marked=True))
     both = _finite(runs.dev, "perplexity")
     if np.isfinite(both).any():
         best = int(np.nanargmin(both))
@@ -171,12 +171,12 @@ def _finite(columns: Dict[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _line(
-    colour: str, values: np.ndarray, *, width: float = 1.8, marked: bool = False
+    color: str, values: np.ndarray, *, width: float = 1.8, marked: bool = False
 ) -> Dict[str, Any]:
     # A single point has no line, and would be invisible without a marker.
     few = np.isfinite(values).sum() <= (60 if marked else 1)
     marker = "o" if few else ""
-    return {"color": colour, "linewidth": width, "marker": marker, "markersize": 3.5}
+    return {"color": color, "linewidth": width, "marker": marker, "markersize": 3.5}
 
 
 def _style(axes: "Axes", label: str) -> None:

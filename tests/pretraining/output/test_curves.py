@@ -75,8 +75,8 @@ def lines_of(axes: Any) -> dict[str, Any]:
     return {line.get_label(): line for line in axes.get_lines()}
 
 
-def n_pixels(picture: np.ndarray, colour: str) -> int:
-    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
+def n_pixels(picture: np.ndarray, color: str) -> int:
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255.0
     return int((np.abs(picture[..., :3] - rgb).max(axis=-1) < 0.02).sum())
 
 
@@ -101,10 +101,10 @@ def test_the_plot_has_all_curves(tmp_path: Path, figures: list[Any]) -> None:
     assert target.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     picture = imread(target)
     assert picture.shape == (975, 1650, 4)
-    for colour in (FORWARD, BACKWARD, MEAN):
+    for color in (FORWARD, BACKWARD, MEAN):
         # Left of the legends, which are in the upper right corners.
-        assert n_pixels(picture[:, :500], colour) > 100, colour
-        assert n_pixels(picture[:, 850:1200], colour) > 100, colour
+        assert n_pixels(picture[:, :500], color) > 100, color
+        assert n_pixels(picture[:, 850:1200], color) > 100, color
     assert [path.name for path in target.parent.iterdir()] == ["curves.png"]
 
 

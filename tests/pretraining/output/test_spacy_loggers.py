@@ -247,9 +247,9 @@ def test_unknown_names(config: dict[str, Any]) -> None:
 
 
 def test_arguments_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="colour"):
+    with pytest.raises(ValueError, match="color"):
         make_logger(
-            {"@loggers": "spacy.ConsoleLogger.v3", "colour": "red"},
+            {"@loggers": "spacy.ConsoleLogger.v3", "color": "red"},
             SETTINGS,
             Path("output"),
         )

@@ -29,7 +29,7 @@ ELMO_INLINE float hide(float constant) {
 // The optional instructions are inline assembly: intrinsics are bound to functions for a
 // target that has them.
 
-// sums += left · right in pairs; each float holds two neighbouring bfloat16 numbers.
+// sums += left · right in pairs; each float holds two neighboring bfloat16 numbers.
 ELMO_INLINE void add_pairs(Neon::Float& sums, Neon::Float left, Neon::Float right) {
   asm("bfdot %0.4s, %1.8h, %2.8h" : "+w"(sums) : "w"(left), "w"(right));
 }

@@ -19,12 +19,12 @@ struct Bf16 {
   uint16_t bits;
 };
 
-// Two neighbouring bfloat16 numbers.
+// Two neighboring bfloat16 numbers.
 struct Pair {
   int32_t bits;
 };
 
-// Four neighbouring 8-bit integers.
+// Four neighboring 8-bit integers.
 struct Quad {
   int32_t bits;
 };

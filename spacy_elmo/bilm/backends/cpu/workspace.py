@@ -37,7 +37,7 @@ class Workspace:
         self._peak = 0
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Allocate an uninitialised tensor, in a free buffer if one fits.
+        """Allocate an uninitialized tensor, in a free buffer if one fits.
 
         shape (int): Sizes of the dimensions.
         dtype (torch.dtype): Type of the elements.

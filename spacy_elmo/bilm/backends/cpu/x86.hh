@@ -27,7 +27,7 @@ ELMO_INLINE float hide(float constant) {
 // assembly to its target too, so under Clang `processor_has` denies AVX512-BF16 and these
 // are never called.
 
-// sums += left · right in pairs; each float holds two neighbouring bfloat16 numbers.
+// sums += left · right in pairs; each float holds two neighboring bfloat16 numbers.
 ELMO_INLINE void add_pairs(Avx512::Float& sums, Avx512::Float left, Avx512::Float right) {
 #if defined(__clang__)
   __builtin_trap();

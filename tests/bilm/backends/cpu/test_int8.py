@@ -136,7 +136,7 @@ def test_what_is_not_finite_stays_so(
     assert found[:5].isfinite().all()
 
 
-def test_a_row_does_not_depend_on_its_neighbours(
+def test_a_row_does_not_depend_on_its_neighbors(
     int8_instruction_set: InstructionSet,
 ) -> None:
     torch.manual_seed(0)
@@ -202,7 +202,7 @@ def test_char_cnn(
 
 
 @FILTERS
-def test_a_word_does_not_depend_on_its_neighbours(
+def test_a_word_does_not_depend_on_its_neighbors(
     filters: Filters, char_dim: int, int8_instruction_set: InstructionSet
 ) -> None:
     lengths = [2, 3, 7, 12]
@@ -268,7 +268,7 @@ def test_lstm_with_any_number_of_threads(
         assert all(map(torch.equal, case.by_kernels(), expected))
 
 
-def test_a_sequence_does_not_depend_on_its_neighbours(
+def test_a_sequence_does_not_depend_on_its_neighbors(
     int8_instruction_set: InstructionSet,
 ) -> None:
     case = Case([60] * 4, 100, 37)

@@ -204,7 +204,7 @@ def test_prepared_lstm_gives_the_same_bits(
 
 
 @BOTH
-def test_a_sequence_does_not_depend_on_its_neighbours(
+def test_a_sequence_does_not_depend_on_its_neighbors(
     dtype: torch.dtype, instruction_set: InstructionSet
 ) -> None:
     case = make_case([60] * 4)

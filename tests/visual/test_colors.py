@@ -1,4 +1,4 @@
-"""Colours of style.css, in both modes: contrast, and colour vision deficiencies."""
+"""Colors of style.css, in both modes: contrast, and color vision deficiencies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ modes = pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
 
 
 def linear_rgb(name: str, mode: int) -> np.ndarray:
-    """A colour of the style sheet in linear sRGB."""
+    """A color of the style sheet in linear sRGB."""
     css = (STATIC / "style.css").read_text(encoding="utf8")
     match = re.search(rf"--{name}: light-dark\(#(\w+), #(\w+)\);", css)
     assert match, name
@@ -88,7 +88,7 @@ def test_contrast_with_the_background(mode: int) -> None:
 @modes
 @pytest.mark.parametrize("vision", VISIONS)
 @pytest.mark.parametrize("names", [CLUSTERS, ["forward", "backward"]])
-def test_colours_differ(mode: int, vision: str, names: list[str]) -> None:
+def test_colors_differ(mode: int, vision: str, names: list[str]) -> None:
     """Differences of 0.02 are just noticeable in OKLab."""
     seen = {name: oklab(VISIONS[vision] @ linear_rgb(name, mode)) for name in names}
     for one, other in combinations(names, 2):
