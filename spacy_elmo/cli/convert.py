@@ -58,69 +58,88 @@ def convert_cli(
     spacy-elmo's format also stores how the training text was tokenized, if known.
     Writing HDF5 needs h5py: pip install 'spacy-elmo[hdf5]'.
     """
-    import torch
+    from ..formats import load_bilm, published
+    from ..formats.output_layer import check_output_layer
+    from ..text.tokenization import weights_folder
 
-    from ..files import write_json
-    from ..formats import load_bilm, published, save_bilm
-    from ..formats.output_layer import (
-        META,
-        check_output_layer,
-        read_output_layer,
-        write_output_layer,
-    )
+    with command():
+        outputs, folder = _output_paths(target, to)
+        paths = split_pair(source)
+        if len(outputs) == 2:
+            _check_published(target, dtype, output_layer)
+        _check_free(outputs, force)
+        if output_layer:
+            check_output_layer(weights_folder(paths[0]))
+        bilm = _bilm_of_pipeline(source) or load_bilm(*paths)
+        if folder is None:
+            published.write(bilm, *outputs)
+        elif output_layer:
+            _write_language_model(bilm, paths[0], folder, dtype)
+        else:
+            _write_weights(bilm, paths[0], folder, to, dtype)
+        msg.good(f"Converted {source}", ", ".join(map(str, outputs)))
+
+
+def _check_published(target: str, dtype: DType, output_layer: bool) -> None:
+    """RAISES: ValueError if the published format cannot store what is wanted."""
+    if dtype is not DType.float32:
+        raise ValueError(
+            "--dtype: expected float32, the only one that the published format has, "
+            f"found {dtype.value}."
+        )
+    if output_layer:
+        raise ValueError(
+            "--output-layer: expected an output folder in spacy-elmo's own format, "
+            f"found {target}. The published format has no output layer."
+        )
+
+
+def _check_free(outputs: List[Path], force: bool) -> None:
+    """RAISES: FileExistsError if a file would be overwritten without `force`."""
+    for path in outputs:
+        is_empty_folder = path.is_dir() and not any(path.iterdir())
+        if path.exists() and not is_empty_folder and not force:
+            raise FileExistsError(
+                f"{path}: expected a path that does not exist, found one that does. "
+                "Choose another, or overwrite it with --force."
+            )
+
+
+def _write_weights(
+    bilm: "BiLM", source: str, folder: Path, to: Format, dtype: DType
+) -> None:
+    """Write the biLM and, in our own format, how its training text was tokenized."""
+    from ..formats import save_bilm
     from ..text.tokenization import (
         read_tokenization,
         weights_folder,
         write_tokenization,
     )
 
-    with command():
-        outputs, folder = _output_paths(target, to)
-        is_published = len(outputs) == 2
-        if is_published and dtype is not DType.float32:
-            raise ValueError(
-                "--dtype: expected float32, the only one that the published format "
-                f"has, found {dtype.value}."
-            )
-        for path in outputs:
-            is_empty_folder = path.is_dir() and not any(path.iterdir())
-            if path.exists() and not is_empty_folder and not force:
-                raise FileExistsError(
-                    f"{path}: expected a path that does not exist, found one that "
-                    "does. Choose another, or overwrite it with --force."
-                )
-        paths = split_pair(source)
-        if output_layer and is_published:
-            raise ValueError(
-                "--output-layer: expected an output folder in spacy-elmo's own format, "
-                f"found {target}. The published format has no output layer."
-            )
-        if output_layer:
-            check_output_layer(weights_folder(paths[0]))
-        bilm = _bilm_of_pipeline(source) or load_bilm(*paths)
-        if folder is None:
-            published.write(bilm, *outputs)
-        else:
-            tokenization = read_tokenization(paths[0])
-            stored = None
-            if output_layer:
-                stored = read_output_layer(
-                    weights_folder(paths[0]), bilm.config.projection_dim
-                )
-            save_bilm(bilm, folder, format=to.value, dtype=dtype.value)
-            # A folder converted in place keeps all that pretraining wrote.
-            in_place = folder.resolve() == weights_folder(paths[0]).resolve()
-            if stored is not None:
-                write_output_layer(
-                    folder,
-                    stored.softmax,
-                    stored.vocabulary,
-                    torch.float32 if dtype is DType.float32 else torch.float16,
-                )
-                write_json(folder / META, stored.meta)
-            elif not is_published and not in_place:
-                write_tokenization(folder, tokenization)
-        msg.good(f"Converted {source}", ", ".join(map(str, outputs)))
+    tokenization = read_tokenization(source)
+    save_bilm(bilm, folder, format=to.value, dtype=dtype.value)
+    # A folder converted in place keeps all that pretraining wrote.
+    in_place = folder.resolve() == weights_folder(source).resolve()
+    if to is Format.safetensors and not in_place:
+        write_tokenization(folder, tokenization)
+
+
+def _write_language_model(
+    bilm: "BiLM", source: str, folder: Path, dtype: DType
+) -> None:
+    """Write the biLM, its output layer and the description of its training."""
+    import torch
+
+    from ..files import write_json
+    from ..formats import save_bilm
+    from ..formats.output_layer import META, read_output_layer, write_output_layer
+    from ..text.tokenization import weights_folder
+
+    stored = read_output_layer(weights_folder(source), bilm.config.projection_dim)
+    output_dtype = torch.float32 if dtype is DType.float32 else torch.float16
+    save_bilm(bilm, folder, dtype=dtype.value)
+    write_output_layer(folder, stored.softmax, stored.vocabulary, output_dtype)
+    write_json(folder / META, stored.meta)
 
 
 def _bilm_of_pipeline(source: str) -> Optional["BiLM"]:
