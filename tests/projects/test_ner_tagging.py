@@ -337,3 +337,54 @@ def test_whole_project_runs_and_resumes(project: Path, weights: Path) -> None:
     again = run(project, *command)
     assert again.returncode == 0
     assert "20 trainings, 0 of them to do" in again.stdout
+
+
+# recipes.py
+
+
+def test_all_recipes_make_configs(corpora: Path) -> None:
+    from recipes import make_recipe
+
+    recipes = srsly.read_json(PROJECT / "configs" / "recipes_ner.json")
+    made = [
+        make_recipe("ner", recipe, 1, ROOT / "configs", Path("weights"), corpora)
+        for recipe in recipes
+    ]
+    texts = {config.to_str() for config in made}
+    assert len(texts) == len(recipes) - 1  # the last two differ in their corpus
+    encoders = [c["components"]["ner"]["model"]["tok2vec"]["encode"] for c in made]
+    (lstm,) = (encoder for encoder in encoders if "LSTM" in encoder["@architectures"])
+    assert "window_size" not in lstm
+    assert made[-1]["corpora"]["train"]["path"] == f"{corpora.as_posix()}/train.conll"
+
+
+def test_sentences_without_an_entity_are_dropped() -> None:
+    from recipes import drop_empty
+
+    sentences = ["He\tO\nleft\tO", "Ann\tB-person\nleft\tO", "It\tO\nrained\tO"]
+    text = "\n\n".join(sentences) + "\n\t\n"
+    assert drop_empty(text, 0) == f"{sentences[1]}\n"
+    assert drop_empty(text, 1).split("\n\n")[:3] == [*sentences[:2], sentences[2]]
+    many = drop_empty("\n\n".join(sentences * 200), 0.4)
+    assert many.count("Ann") == 200
+    assert 100 < many.count("He") + many.count("It") < 220
+
+
+def test_each_recipe_is_trained_once(project: Path, weights: Path) -> None:
+    write_assets(project)
+    recipe = {
+        "title": "short",
+        "variant": "c",
+        "config": {"training": {"max_steps": 2, "eval_frequency": 1}},
+    }
+    srsly.write_json(project / "recipes.json", [recipe])
+    command = ["ner", "0,1", "recipes.json", "results.json", "--weights", str(weights)]
+    options = ["--configs", str(ROOT / "configs"), "--trainings", "training"]
+    script(project, "recipes", *command, *options)
+    found = srsly.read_json(project / "results.json")
+    assert list(found["short"]) == ["0", "1"]
+    assert set(found["short"]["0"]["test"]) == {"ents_p", "ents_r", "ents_f"}
+    found["short"]["1"] = "done"
+    srsly.write_json(project / "results.json", found)
+    script(project, "recipes", *command, *options)
+    assert srsly.read_json(project / "results.json") == found
