@@ -128,11 +128,11 @@ def test_file_with_overrides(tmp_path: Path) -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     # Unknown names
-    ({"corpus": {"tokenizer": "en"}}, '.tokenizer = "en" is not .*mean tokenizer?'),
+    ({"corpus": {"tokeniser": "en"}}, '.tokeniser = "en" is not .*mean tokenizer?'),
     ({"korpus": {"x": 1}}, '= {"x": 1} is not a setting; did you mean corpus?'),
     ({"bilm": {"n_characters": 262}}, ".n_characters = 262 is not a setting"),
     ({"bilm": {"forget_bias": 1.0}}, "is not a setting; expected one of preset, char"),
-    ({"training": {"optimizer": {}}}, ".optimizer = {} is not .*mean optimizer?"),
+    ({"training": {"optimiser": {}}}, ".optimiser = {} is not .*mean optimizer?"),
     # Types
     ({"corpus": 3}, "corpus = 3 should be a section"),
     ({"training": {"optimizer": "adamw"}}, '.optimizer = "adamw" should be a section'),
