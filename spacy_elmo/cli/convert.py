@@ -43,8 +43,8 @@ def convert_cli(
         typer.Option(
             "--output-layer",
             "-o",
-            help="Convert the output layer as well, which gives words probabilities: "
-            "to float32, or else to float16",
+            help="Also convert the output layer, which gives words their "
+            "probabilities. Stored in float16 unless --dtype is float32",
         ),
     ] = False,
     force: ForceOption = False,
