@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, List
 if TYPE_CHECKING:
     from .bilm import BiLM, BiLMConfig, ScalarMix
     from .formats import load_bilm, save_bilm
+    from .formats.bundled import load_bundled
     from .visual.render import render
 
 __version__ = "0.1.0"
@@ -17,11 +18,20 @@ _ROOMS = {
     "BiLMConfig": "bilm",
     "ScalarMix": "bilm",
     "load_bilm": "formats",
+    "load_bundled": "formats.bundled",
     "render": "visual.render",
     "save_bilm": "formats",
 }
 
-__all__ = ["BiLM", "BiLMConfig", "ScalarMix", "load_bilm", "render", "save_bilm"]
+__all__ = [
+    "BiLM",
+    "BiLMConfig",
+    "ScalarMix",
+    "load_bilm",
+    "load_bundled",
+    "render",
+    "save_bilm",
+]
 
 
 def __getattr__(name: str) -> Any:

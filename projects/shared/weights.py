@@ -7,7 +7,7 @@ import typer
 from wasabi import msg
 
 from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.layers.weights import BUNDLED
+from spacy_elmo.formats.bundled import bundled_folder
 
 
 def main(
@@ -18,14 +18,8 @@ def main(
 ) -> None:
     """Convert weights to spacy-elmo's own format, so that every step depends on one
     folder and runs again if the weights change."""
-    if source == "null" and not BUNDLED.is_dir():
-        msg.fail(
-            "Expected the weights that ship with spacy-elmo, found no such folder",
-            "This version ships none. Name your own: --vars.weights PATH",
-            exits=1,
-        )
     try:
-        bilm = load_bilm(BUNDLED if source == "null" else source)
+        bilm = load_bilm(bundled_folder() if source == "null" else source)
     except (OSError, ValueError) as error:
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error

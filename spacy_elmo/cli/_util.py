@@ -111,17 +111,9 @@ def weights_paths(model: Optional[str]) -> List[str]:
     model (Optional[str]): The --model option, or None for the weights that ship.
     RAISES: WeightsError if none ship with this version.
     """
-    from ..formats import WeightsError
-    from ..layers.weights import BUNDLED
+    from ..formats.bundled import bundled_folder
 
-    if model is not None:
-        return split_pair(model)
-    if not BUNDLED.is_dir():
-        raise WeightsError(
-            f"{BUNDLED}: expected the weights that ship with spacy-elmo, found no such "
-            "folder: this version ships none. Choose weights with --model WEIGHTS."
-        )
-    return [str(BUNDLED)]
+    return [str(bundled_folder())] if model is None else split_pair(model)
 
 
 def choose_tokenization(

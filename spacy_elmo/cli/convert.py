@@ -108,8 +108,10 @@ def _check_free(outputs: List[Path], force: bool) -> None:
 def _write_weights(
     bilm: "BiLM", source: str, folder: Path, to: Format, dtype: DType
 ) -> None:
-    """Write the biLM and, in our own format, how its training text was tokenized."""
+    """Write the biLM and, in our own format, how its training text was tokenized. The
+    output layer of a biLM that is overwritten belonged to other weights."""
     from ..formats import save_bilm
+    from ..formats.output_layer import remove_output_layer
     from ..text.tokenization import (
         read_tokenization,
         weights_folder,
@@ -121,6 +123,7 @@ def _write_weights(
     # A folder converted in place keeps all that pretraining wrote.
     in_place = folder.resolve() == weights_folder(source).resolve()
     if to is Format.safetensors and not in_place:
+        remove_output_layer(folder)
         write_tokenization(folder, tokenization)
 
 

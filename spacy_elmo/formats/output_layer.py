@@ -67,6 +67,12 @@ def write_output_layer(
     vocabulary.write(folder / VOCABULARY)
 
 
+def remove_output_layer(folder: Path) -> None:
+    """Delete the output layer and its vocabulary, if there are any."""
+    for name in (SOFTMAX, VOCABULARY):
+        (folder / name).unlink(missing_ok=True)
+
+
 def check_output_layer(folder: Path) -> None:
     """Check that a folder has an output layer, before anything large is read.
 

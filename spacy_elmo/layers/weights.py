@@ -6,25 +6,29 @@ loads on machines without the files.
 """
 
 import weakref
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Literal, Optional, Tuple
 
 from spacy.language import Language
 from spacy.util import registry
 
 from ..bilm import BiLM
-from ..bundled import BUNDLED
 from ..formats import WeightsError, load_bilm
+from ..formats.bundled import BUNDLED, bundled_folder
 from ..formats.output_layer import StoredOutputLayer, read_output_layer
 from ..text.tokenization import weights_folder
 
 Loader = Callable[[], BiLM]
 
 
-def bundled_weights_v1() -> Loader:
-    """spacy_elmo.BundledWeights.v1: the English weights that ship with the package."""
-    return BUNDLED_WEIGHTS
+def bundled_weights_v1(size: Literal["md", "sm"] = "md") -> Loader:
+    """spacy_elmo.BundledWeights.v1: the English weights that ship with the package.
+
+    size (str): "md", or "sm" for the small, fast ones, which have no output layer.
+    """
+    return BundledWeights(size)
 
 
 def pretrained_weights_v1(path: Optional[Path]) -> Optional[Loader]:
@@ -67,20 +71,20 @@ class PretrainedWeights:
         return read_output_layer(weights_folder(self.path), width)
 
 
+@dataclass(frozen=True)
 class BundledWeights:
-    """Loads the weights that ship with the package, as `PretrainedWeights` does."""
+    """Loads the weights that ship with the package, as `PretrainedWeights` does.
+
+    size (str): "md" or "sm".
+    """
+
+    size: str = "md"
 
     def __call__(self) -> BiLM:
-        if not BUNDLED.is_dir():
-            raise WeightsError(
-                f"{BUNDLED}: expected the weights that ship with spacy-elmo, found no "
-                "such folder: this version ships none. Name your own with "
-                "spacy_elmo.PretrainedWeights.v1."
-            )
-        return load_bilm(BUNDLED)
+        return load_bilm(bundled_folder(self.size))
 
     def output_layer(self, width: int) -> StoredOutputLayer:
-        return read_output_layer(BUNDLED, width)
+        return read_output_layer(bundled_folder(self.size), width)
 
 
 def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> BiLM:
@@ -92,13 +96,10 @@ def _load_pair(options_file: Optional[Path], weights_file: Optional[Path]) -> Bi
     return load_bilm(options_file, weights_file)
 
 
-BUNDLED_WEIGHTS = BundledWeights()
-
-
 class DefaultWeights:
     """Finds weights for a component without any: the English weights that ship with
     the package, if the pipeline is English or of no particular language
-    ("xx") and its config names no others.
+    ("xx") and its config names no others. The config may choose their size.
 
     Weights named in the config are loaded only by nlp.initialize(), which skips frozen
     components; they must not be replaced silently.
@@ -113,17 +114,20 @@ class DefaultWeights:
         self._lang = nlp.lang
 
     def __call__(self) -> Optional[Loader]:
-        if self._lang not in ("en", "xx") or not BUNDLED.is_dir():
+        if self._lang not in ("en", "xx"):
             return None
+        loader = BundledWeights()
         nlp = self._nlp()
         if nlp is not None:
             components = nlp.config.interpolate()["initialize"]["components"]
             block = components.get(self._name, {}).get("weights")
             if block:
                 named = registry.resolve({"weights": block})["weights"]
-                if not isinstance(named, (type(None), BundledWeights)):
+                if isinstance(named, BundledWeights):
+                    loader = named
+                elif named is not None:
                     return None
-        return BUNDLED_WEIGHTS
+        return loader if BUNDLED[loader.size].is_dir() else None
 
     def __reduce__(self) -> Tuple[Any, ...]:
         """Copy and pickle the answer: the pipeline does not travel with a component."""

@@ -7,9 +7,9 @@ import torch
 
 from ..bilm import BiLM
 from ..bilm.softmax import FullSoftmax, make_output_layer
-from ..bundled import BUNDLED
 from ..files import PathLike, hash_files
-from ..formats import load_bilm
+from ..formats import load_bilm, native
+from ..formats.bundled import bundled_folder
 from ..formats.hdf5 import import_h5py
 from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
@@ -75,7 +75,9 @@ def hash_weights(settings: InitializeSettings) -> Dict[str, str]:
 
 
 def _teacher_paths(settings: InitializeSettings) -> Sequence[PathLike]:
-    return (BUNDLED,) if settings.teacher == ("bundled",) else settings.teacher or ()
+    if settings.teacher == ("bundled",):
+        return [bundled_folder() / native.WEIGHTS]  # and not its card
+    return settings.teacher or ()
 
 
 def add_output_layer(

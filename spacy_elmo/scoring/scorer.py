@@ -10,8 +10,8 @@ from ..bilm import BiLM
 from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.precision import resolve_precision
 from ..bilm.softmax import OutputLayer
-from ..bundled import BUNDLED
 from ..formats import load_bilm
+from ..formats.bundled import bundled_folder
 from ..formats.output_layer import check_output_layer, read_output_layer
 from ..text.tokenization import weights_folder
 from .perplexity import perplexity
@@ -59,7 +59,7 @@ class Scorer:
         RAISES: WeightsError if it has no output layer, as is the case for published
             weights, or if a file is damaged.
         """
-        folder = BUNDLED if path is None else weights_folder(path)
+        folder = bundled_folder() if path is None else weights_folder(path)
         check_output_layer(folder)
         bilm = load_bilm(folder)
         stored = read_output_layer(folder, bilm.config.projection_dim)

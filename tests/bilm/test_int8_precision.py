@@ -10,11 +10,10 @@ import spacy
 import torch
 from spacy.tokens import Doc
 
-from spacy_elmo import BiLM, load_bilm, save_bilm
+from spacy_elmo import BiLM, load_bilm, load_bundled, save_bilm
 from spacy_elmo.bilm import backends
 from spacy_elmo.bilm.backends import CPUBackend, select_backend
 from spacy_elmo.bilm.precision import resolve_precision
-from spacy_elmo.layers.weights import BUNDLED
 
 CPU = torch.device("cpu")
 NEEDS_KERNELS = pytest.mark.skipif(
@@ -30,7 +29,7 @@ SENTENCES = [
 
 @NEEDS_KERNELS
 def test_vectors_of_the_shipped_weights() -> None:
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     exact = np.concatenate(bilm.encode(SENTENCES), axis=1)
     rough = np.concatenate(bilm.encode(SENTENCES, precision="int8"), axis=1)
     cosines = torch.cosine_similarity(
@@ -45,7 +44,7 @@ def test_vectors_of_the_shipped_weights() -> None:
 @NEEDS_KERNELS
 def test_weights_stored_in_int8_give_the_same_vectors(tmp_path: Path) -> None:
     """In this precision: they are quantized to the same integers again."""
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     save_bilm(bilm, tmp_path, dtype="int8")
     expected = bilm.encode(SENTENCES, precision="int8")
     found = load_bilm(tmp_path).encode(SENTENCES, precision="int8")
@@ -55,7 +54,7 @@ def test_weights_stored_in_int8_give_the_same_vectors(tmp_path: Path) -> None:
 
 @NEEDS_KERNELS
 def test_a_sentence_has_the_same_vectors_alone_and_in_any_batch() -> None:
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     together = bilm.encode(SENTENCES, precision="int8")
     for words, expected in zip(SENTENCES, together):
         for others in ([], [["A"] * 50], SENTENCES[::-1]):
@@ -114,6 +113,6 @@ def test_in_a_pipeline(precision: str) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("elmo", config={"mix": "top", "model": {"precision": precision}})
     words = SENTENCES[0]
-    (expected,) = load_bilm(BUNDLED).encode([words], precision="int8")
+    (expected,) = load_bundled().encode([words], precision="int8")
     found = nlp(Doc(nlp.vocab, words)).tensor
     np.testing.assert_allclose(found, expected[-1], rtol=0, atol=1e-6)

@@ -197,6 +197,18 @@ def test_overwritten_weights_lose_their_tokenization(
     assert stored(target) is None
 
 
+def test_overwritten_weights_lose_their_output_layer(
+    weights: Path, trained_model: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    convert(trained_model, target, "--output-layer")
+    convert(target, target, "--dtype", "float16", "--force")
+    assert (target / "softmax.safetensors").is_file()
+    convert(weights, target, "--force")
+    names = {path.name for path in target.iterdir()}
+    assert names == {"model.safetensors", "options.json"}
+
+
 def test_conversion_in_place_keeps_what_pretraining_wrote(
     weights: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
 from spacy_elmo import BiLM
-from spacy_elmo.layers import weights as shipped
+from spacy_elmo.formats.bundled import BUNDLED
 
 SENTENCES = [["She", "sat", "on", "the", "bank", "."], ["Rain", "!"]]
 
@@ -175,7 +175,7 @@ def test_the_tokenizer_of_the_training_text_is_the_default(
 def test_no_weights_ship(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped, "BUNDLED", tmp_path / "none")
+    monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     result = embed(text, tmp_path / "v.h5")
     assert_refused(result, "weights that ship", "ships none", "--model WEIGHTS")
 

@@ -18,11 +18,10 @@ from helpers.html_pages import Page
 from helpers.pipelines import LISTENER, blank, train, trainable
 from spacy.language import Language
 
-from spacy_elmo.layers import weights as shipped
-
 pytest.importorskip("fastapi")
 import httpx
 
+from spacy_elmo.formats.bundled import BUNDLED
 from spacy_elmo.visual.explore import server
 
 TEXT = "We sat on the bank .\nHe robbed the <bank> .\n"
@@ -109,7 +108,7 @@ def test_a_pipeline_that_scores(
 
 
 def test_the_text_that_ships(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shipped, "BUNDLED", weights)
+    monkeypatch.setitem(BUNDLED, "md", weights)
     (page,) = pages(monkeypatch, paths=["senses"])
     assert "Try one of bank, bark" in page.words()
     options = ("--max-words", 100)

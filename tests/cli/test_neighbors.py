@@ -12,7 +12,7 @@ from helpers.commands import assert_refused, complete, invoke
 
 from spacy_elmo import BiLM
 from spacy_elmo.embedding.neighbors import Neighbors, Occurrence, find_neighbors
-from spacy_elmo.layers import weights as shipped
+from spacy_elmo.formats.bundled import BUNDLED
 
 TEXT = """\
 She sat on the bank of the river .
@@ -138,7 +138,7 @@ def test_invalid_arguments(
     check("bank", text, "--n", 0, parts=("--n: expected",))
     check("bank", text, "-a", AT, "-l", "all", parts=("layer: expected top, mean",))
     check("bank", tmp_path / "none.txt", parts=("found none",))
-    monkeypatch.setattr(shipped, "BUNDLED", tmp_path / "none")
+    monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     result = invoke("neighbors", "bank", text, "-a", AT)
     assert_refused(result, "ships none", "--model WEIGHTS")
 

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 PAGES = [
     *DOCUMENTS,
     ROOT / "CHANGELOG.md",
-    ROOT / "spacy_elmo" / "weights" / "README.md",
+    ROOT / "spacy_elmo" / "weights" / "md" / "README.md",
     *sorted((ROOT / "projects").glob("*/README.md")),
     *sorted((ROOT / "projects").glob("*/results/README.md")),
 ]

@@ -11,14 +11,15 @@ import pytest
 import spacy
 import torch
 
-from spacy_elmo import load_bilm
+from spacy_elmo import load_bundled
+from spacy_elmo.formats.bundled import BUNDLED
 from spacy_elmo.layers import weights
-from spacy_elmo.layers.weights import BUNDLED, bundled_weights_v1
+from spacy_elmo.layers.weights import bundled_weights_v1
 from spacy_elmo.scoring.scorer import Scorer
 from spacy_elmo.text.tokenization import Tokenization, read_tokenization
 
 pytestmark = pytest.mark.skipif(
-    not BUNDLED.is_dir(), reason=f"{BUNDLED}: this version ships no weights"
+    not BUNDLED["md"].is_dir(), reason=f"{BUNDLED['md']}: this version ships no weights"
 )
 RIVERS = [
     "They sat on the bank of the river and watched the water.",
@@ -35,7 +36,7 @@ MONEY = [
 
 
 def test_size_and_loading_time() -> None:
-    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 64e6
+    assert sum(path.stat().st_size for path in BUNDLED["md"].iterdir()) < 64e6
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -53,16 +54,16 @@ def test_blank_pipeline_with_default_weights() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == ""
-    width = 2 * load_bilm(BUNDLED).config.projection_dim
+    width = 2 * load_bundled().config.projection_dim
     assert done.stdout == f"(3, 3, {width}) True\nFalse\n"
 
 
 def test_tokenization() -> None:
-    assert read_tokenization(BUNDLED) == Tokenization("en", "lines")
+    assert read_tokenization(BUNDLED["md"]) == Tokenization("en", "lines")
 
 
 def test_probabilities_of_words() -> None:
-    scorer = Scorer.load(BUNDLED)
+    scorer = Scorer.load()
     assert len(scorer.words) <= 50_000
     hidden = scorer.bilm.encode([RIVERS[0].split()])[0][-1, :, :256]
     targets = torch.arange(len(scorer.words))
@@ -116,7 +117,7 @@ def test_word_senses() -> None:
 
 def test_parts_of_speech() -> None:
     """A verb is closer to a verb than to an adverb."""
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     sentences = ("He walked home .", "He talked again .")
     layers = bilm.encode([sentence.split() for sentence in sentences])
     walked, talked = (sentence[1, 1] for sentence in layers)

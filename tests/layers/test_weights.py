@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confection import ConfigValidationError
 from helpers.pipelines import same_numbers
 from spacy import registry
 
-from spacy_elmo import BiLM, save_bilm
+from spacy_elmo import BiLM, load_bundled, save_bilm
 from spacy_elmo.formats import WeightsError
-from spacy_elmo.layers import weights as loaders
+from spacy_elmo.formats.bundled import BUNDLED
 
 
 def _loader(name: str, **settings: Any) -> Any:
@@ -49,15 +50,29 @@ def test_allennlp_weights(tmp_path: Path, tiny_bilm: BiLM) -> None:
     _check_same(_loader("AllenNLPWeights", **files)(), tiny_bilm)
 
 
+@pytest.mark.parametrize("size", ["md", "sm"])
 def test_bundled_weights(
-    monkeypatch: pytest.MonkeyPatch, weights: Path, tiny_bilm: BiLM, tmp_path: Path
+    size: str,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: Path,
+    tiny_bilm: BiLM,
+    tmp_path: Path,
 ) -> None:
-    load = _loader("BundledWeights")
-    monkeypatch.setattr(loaders, "BUNDLED", weights)
+    load = _loader("BundledWeights", **({} if size == "md" else {"size": size}))
+    monkeypatch.setitem(BUNDLED, size, weights)
     assert all(same_numbers(load(), tiny_bilm).values())
-    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
-    with pytest.raises(WeightsError, match=r"ships none.*PretrainedWeights"):
-        load()
+    assert all(same_numbers(load_bundled(size), tiny_bilm).values())
+    monkeypatch.setitem(BUNDLED, size, tmp_path / "none")
+    for refused in (load, lambda: load_bundled(size)):
+        with pytest.raises(WeightsError, match=r"ships none.*PretrainedWeights"):
+            refused()
+
+
+def test_unknown_size_of_bundled_weights() -> None:
+    with pytest.raises(ConfigValidationError, match="'lg' is not.*'md', 'sm'"):
+        _loader("BundledWeights", size="lg")
+    with pytest.raises(ValueError, match="expected md or sm, found 'lg'"):
+        load_bundled("lg")
 
 
 @pytest.mark.parametrize(

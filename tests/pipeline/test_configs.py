@@ -11,7 +11,7 @@ from spacy.training import Corpus
 from spacy.util import load_config, load_model_from_config
 
 from spacy_elmo import load_bilm
-from spacy_elmo.layers import weights as loaders
+from spacy_elmo.formats.bundled import BUNDLED
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGS = sorted(
@@ -157,7 +157,7 @@ def test_frozen_components_do_not_get_default_weights(
 def test_null_path_means_default_weights(
     lang: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaders, "BUNDLED", weights)
+    monkeypatch.setitem(BUNDLED, "md", weights)
     overrides = _overrides(ROOT / "configs" / "ner.cfg", tmp_path, weights)[:4]
     overrides += ["--nlp.lang", lang, "--training.max_steps", "1"]
     config, out = ROOT / "configs" / "ner.cfg", tmp_path / "out"

@@ -9,6 +9,7 @@ import pytest
 import spacy
 from helpers.pipelines import blank
 
+from spacy_elmo.formats import bundled
 from spacy_elmo.layers import weights as loaders
 
 BUNDLED = {"@callbacks": "spacy_elmo.BundledWeights.v1"}
@@ -20,8 +21,21 @@ def test_bundled_weights(weights: Path) -> None:
     default = loaders.DefaultWeights(nlp, "elmo")
     for block in (None, NULL, BUNDLED):
         nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
-        assert default() is loaders.bundled_weights_v1()
+        assert default() == loaders.bundled_weights_v1()
     assert loaders.DefaultWeights(spacy.blank("de"), "elmo")() is None
+
+
+def test_the_config_chooses_the_size(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nlp = spacy.blank("en")
+    default = loaders.DefaultWeights(nlp, "elmo")
+    block = {"weights": {**BUNDLED, "size": "sm"}}
+    nlp.config["initialize"]["components"]["elmo"] = block
+    monkeypatch.setitem(bundled.BUNDLED, "sm", weights)
+    assert default() == loaders.bundled_weights_v1("sm")
+    monkeypatch.setitem(bundled.BUNDLED, "sm", weights / "none")
+    assert default() is None
 
 
 def test_no_default_if_the_config_names_weights(weights: Path) -> None:

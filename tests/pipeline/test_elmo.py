@@ -24,7 +24,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_elmo import BiLM, load_bilm
-from spacy_elmo.layers import weights as loaders
+from spacy_elmo.formats.bundled import BUNDLED
 from spacy_elmo.pipeline.elmo import Elmo
 
 WORDS = ["the", "river", "bank"]
@@ -48,7 +48,7 @@ def test_add_pipe_with_all_defaults() -> None:
 
 
 def test_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
+    monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     nlp = spacy.blank("en")
     elmo = nlp.add_pipe("elmo")
     uses: list[Any] = [

@@ -28,7 +28,7 @@ from spacy.language import Language
 
 from spacy_elmo import BiLM
 from spacy_elmo.formats import native
-from spacy_elmo.layers import weights as loaders
+from spacy_elmo.formats.bundled import BUNDLED
 
 TEXTS = ["She sat on the river bank .", "", "He left Paris with Ann Lee"]
 HEADS = {"tagger": LISTENER, "ner": CONCAT_TWICE}
@@ -159,7 +159,7 @@ def test_no_pickle_is_written(trained: Language, tmp_path: Path) -> None:
 def test_uninitialized_pipeline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaders, "BUNDLED", tmp_path / "none")
+    monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     nlp = blank(HEADS)
     with no_warnings():
         data = nlp.to_bytes()

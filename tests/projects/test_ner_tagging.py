@@ -22,8 +22,7 @@ from helpers.ner_tagging_project import (
 from helpers.pretrain_project import write_config
 from helpers.project_copies import copy_project, run, script
 
-from spacy_elmo import load_bilm, save_bilm
-from spacy_elmo.layers.weights import BUNDLED
+from spacy_elmo import load_bilm, load_bundled, save_bilm
 
 scripts = pytest.fixture(autouse=True)(importable)
 
@@ -158,7 +157,7 @@ def test_committed_results_belong_to_the_configs(
     depend on spaCy's own configs or on weights that are not committed."""
     from train import Settings
 
-    save_bilm(load_bilm(BUNDLED), tmp_path / "weights" / "elmo")
+    save_bilm(load_bundled(), tmp_path / "weights" / "elmo")
     monkeypatch.chdir(tmp_path)
     budget = {"unfrozen_steps": 300, "max_steps": None, "eval_frequency": None}
     settings = Settings(_settings(Path("weights/elmo"), **budget))

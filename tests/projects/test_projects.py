@@ -15,7 +15,7 @@ from weasel.cli.document import project_document
 from weasel.util import load_project_config
 
 from spacy_elmo import BiLM, load_bilm
-from spacy_elmo.layers import weights as shipped
+from spacy_elmo.formats.bundled import BUNDLED
 
 FOLDER = Path(__file__).parents[2] / "projects"
 SHARED = FOLDER / "shared"
@@ -156,7 +156,7 @@ def test_weights_are_copied(
 ) -> None:
     script(project, "weights", weights, "weights/elmo")
     assert load_bilm(project / "weights" / "elmo").config == tiny_bilm.config
-    monkeypatch.setattr(shipped, "BUNDLED", weights)
+    monkeypatch.setitem(BUNDLED, "md", weights)
     script(project, "weights", "null", "weights/shipped")
     assert load_bilm(project / "weights" / "shipped").config == tiny_bilm.config
 
@@ -164,7 +164,7 @@ def test_weights_are_copied(
 def test_missing_weights_are_refused(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shipped, "BUNDLED", project / "none")
+    monkeypatch.setitem(BUNDLED, "md", project / "none")
     for source, part in (("null", "--vars.weights PATH"), ("none", "nothing there")):
         result = call(project, "weights", source, "weights/elmo")
         assert result.exit_code == 1

@@ -11,12 +11,11 @@ from measuring import our_versions, summarize, summarize_all, write_results
 from treebank import read_sentences
 from wasabi import msg
 
-from spacy_elmo import load_bilm
+from spacy_elmo import load_bundled
 from spacy_elmo.bilm import BiLM
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.embedding.columns import select_columns
 from spacy_elmo.embedding.output import open_vectors, write_vectors
-from spacy_elmo.layers.weights import BUNDLED
 from spacy_elmo.text.documents import DocumentSentence
 
 MIX = "0.2,0.3,0.5"
@@ -61,7 +60,7 @@ def main(
     words = read_sentences(text, n_sentences) * n_copies
     sentences = [DocumentSentence(0, i, s, range(len(s))) for i, s in enumerate(words)]
     n_words = sum(map(len, words))
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     tasks: Dict[str, Callable[[], Any]] = {"encode": lambda: bilm.encode(words)}
     for name, output in OUTPUTS.items():
         tasks[name] = lambda output=output: output.write(bilm, sentences)

@@ -24,7 +24,7 @@ from wasabi import msg
 from spacy_elmo import BiLM, BiLMConfig, load_bilm
 from spacy_elmo.bilm.backends import CPUBackend
 from spacy_elmo.bilm.backends import cpu as kernels
-from spacy_elmo.layers.weights import BUNDLED
+from spacy_elmo.formats.bundled import bundled_folder
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 SHIPPED = "shipped"
@@ -58,7 +58,7 @@ def main(
     names = instructions or [each.name for each in kernels.supported()]
     sizes: Dict[str, Any] = {}
     for model in parse_models(folders):
-        bilm = load_bilm(BUNDLED if model.name == SHIPPED else model.folder)
+        bilm = load_bilm(bundled_folder() if model.name == SHIPPED else model.folder)
         sentences = read_sentences(text, model.n_sentences)
         sizes[model.name] = {
             "words": count_words(sentences),

@@ -15,12 +15,12 @@ import typer
 from embed import embed
 from wasabi import msg
 
-from spacy_elmo import load_bilm
+from spacy_elmo import load_bundled
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.embedding.columns import select_columns
 from spacy_elmo.embedding.output import open_vectors, write_vectors
 from spacy_elmo.embedding.row_groups import RowGroup, list_row_groups
-from spacy_elmo.layers.weights import BUNDLED
+from spacy_elmo.formats.bundled import bundled_folder
 from spacy_elmo.text.documents import MAX_WORDS, split_texts
 from spacy_elmo.text.tokenization import Tokenization
 
@@ -66,7 +66,7 @@ def embed_alone(groups: List[RowGroup], output: Path) -> Figures:
         .read_row_group(group.group, columns=["text"])["text"]
         .to_pylist()
     )
-    bilm = load_bilm(BUNDLED)
+    bilm = load_bundled()
     bilm.encode([["a"]])  # packs the weights
     columns = select_columns("top", None, bilm.config.n_layers + 1)
     tokenize = Tokenization("en").make_tokenizer()
@@ -83,7 +83,7 @@ def embed_alone(groups: List[RowGroup], output: Path) -> Figures:
 def embed_with_ray(groups: List[RowGroup], folder: Path, n_actors: int) -> Figures:
     """Embed with a pool of actors, timed from the first row group to the last."""
     settings = {
-        "weights": [str(BUNDLED)],
+        "weights": [str(bundled_folder())],
         "layers": "top",
         "mix": None,
         "n_threads": 1,

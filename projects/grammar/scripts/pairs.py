@@ -12,8 +12,8 @@ from tqdm import tqdm
 from wasabi import msg
 
 from spacy_elmo.files import write_json
+from spacy_elmo.formats.bundled import bundled_folder
 from spacy_elmo.formats.output_layer import META, hash_model
-from spacy_elmo.layers.weights import BUNDLED
 from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.scoring.minimal_pairs import Pair, score_pairs
 from spacy_elmo.scoring.scorer import Scorer
@@ -36,7 +36,7 @@ def main(
 
 
 def find_weights(weights: str) -> Path:
-    return BUNDLED if weights == "null" else Path(weights)
+    return bundled_folder() if weights == "null" else Path(weights)
 
 
 def load_scorer(folder: Path, gpu_id: int) -> Scorer:
