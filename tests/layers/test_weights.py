@@ -69,7 +69,7 @@ def test_bundled_weights(
 
 
 def test_unknown_size_of_bundled_weights() -> None:
-    with pytest.raises(ConfigValidationError, match="'lg' is not.*'md', 'sm'"):
+    with pytest.raises(ConfigValidationError, match=r"'lg' is not.*'md', 'sm'"):
         _loader("BundledWeights", size="lg")
     with pytest.raises(ValueError, match="expected md or sm, found 'lg'"):
         load_bundled("lg")

@@ -111,7 +111,7 @@ def test_card_of_the_weights(trained: Path) -> None:
     assert "has 16\ndimensions. 1.5 MB in float16" in card
     assert "| dev.txt.xz | 1,234 | 2.5% | 20.0 | 30.0 | 25.0 |" in card
     assert "\n2.0 million tokens" in card
-    assert "layer, which\ngives words their probabilities, has 2.5 MB more" in card
+    assert "words their probabilities, has\n2.5 MB more" in card
     assert "Trained in 2 parts" in card
     assert "softmax over 3,456 words" in card
     rows = [line for line in card.splitlines() if line.startswith("| english.cfg |")]
@@ -120,6 +120,12 @@ def test_card_of_the_weights(trained: Path) -> None:
     assert "\n\nSlowly.\n\n[wikipedia]" in card
     first, second = "### Heads\n\n| a | b |\n| - | - |\n", "### Tails\n\n| c |\n"
     assert f"{first}\n{second}\n## Limits" in card
+    command = ("card", "english.json", "small.md", "--training", "one.json")
+    script(trained, *command, "--size", "sm")
+    small = (trained / "small.md").read_text(encoding="utf8")
+    assert small.startswith("# en, small")
+    assert "The output layer does not ship" in small
+    assert "Trained in one part" in small
 
 
 def test_missing_tables_are_reported(tmp_path: Path) -> None:

@@ -8,21 +8,43 @@ from typing import Annotated, Any, Dict, List
 import typer
 from wasabi import msg
 
-CARD = """# en: the English biLM of spacy-elmo
+INTRODUCTIONS = {
+    "md": """# en: the English biLM of spacy-elmo
 
 `nlp.add_pipe("elmo")` loads these weights in English and multi-language pipelines, and
 so does `spacy_elmo.BundledWeights.v1` in configs. They were trained by the commands
 `english`, `english-more` and `english-second` of `projects/pretrain`, whose command
-`card` writes this card.
+`card` writes this card.""",
+    "sm": """# en, small: the fast English biLM of spacy-elmo
+
+`spacy_elmo.load_bundled("sm")` loads these weights, and so does
+`spacy_elmo.BundledWeights.v1` with `size = "sm"` in configs. They were trained by the
+command `english-small` of `projects/pretrain`, whose command `card-small` writes this
+card: besides predicting words, the network learned to match the layers of the
+[large one](../md/README.md).""",
+}
+OUTPUT_LAYERS = {
+    "md": """The output layer, which gives words their probabilities, has
+{megabytes:.1f} MB more, and is read when it is first needed.""",
+    "sm": """The output layer does not ship: use the large biLM for the
+probabilities of words.""",
+}
+COMPARISONS = {
+    "md": """the biLM of the paper is nine times as large, and
+  was trained on 800 million words. If scores matter most, adapt this one to your own
+  text (`configs/adapt.cfg`) or train a larger one.""",
+    "sm": """made for speed. If scores matter most, use
+  the large biLM, or distill one from your own (`configs/pretrain_distill.cfg`).""",
+}
+
+CARD = """{introduction}
 
 ## What it is
 
 A bidirectional language model over characters (Peters et al. 2018): {filters} filters
-of widths 1 to {widest}, {n_highway} highway layer, {n_layers} LSTM layers of {dim}
+of widths 1 to {widest}, {n_highway} highway layer, {lstm_layers} of {dim}
 cells in each direction, projected to {projection}. Each layer of a token has {width}
-dimensions. {megabytes:.1f} MB in float16; computed in float32. The output layer, which
-gives words their probabilities, has {output_megabytes:.1f} MB more, and is read when it
-is first needed.
+dimensions. {megabytes:.1f} MB in float16; computed in float32. {output_layer}
 
 ## Training data
 
@@ -38,8 +60,8 @@ sentence per line, tokenized by spaCy's rules for English:
 
 The weights are licensed under CC BY-SA 3.0.
 
-Trained in {parts} parts, in bfloat16, with these settings of
-`projects/pretrain/configs`:
+Trained in {parts}, in bfloat16, with these settings of
+`{configs}`:
 
 | settings | steps | million tokens | hours | words/s, median | on |
 | --- | ---: | ---: | ---: | ---: | --- |
@@ -64,9 +86,7 @@ with models that were trained on it.
 
 * One language and two registers, encyclopedic prose and old novels, with almost no
   social media.
-* Small, and trained on little text: the biLM of the paper is nine times as large, and
-  was trained on 800 million words. If scores matter most, adapt this one to your own
-  text (`configs/adapt.cfg`) or train a larger one.
+* Small, and trained on little text: {comparison}
 * The vectors reflect what Wikipedia and the novels say about people and groups, and
   whom they leave out.
 """
@@ -89,6 +109,7 @@ def main(
         List[Path], typer.Option(help="JSON files of describe.py, in order")
     ] = [],  # noqa: B006
     note: Annotated[str, typer.Option(help="Note on the training")] = "",
+    size: Annotated[str, typer.Option(help="Size of the weights: md or sm")] = "md",
 ) -> None:
     found: Dict[str, Any] = json.loads(figures.read_text("utf8"))
     tables = []
@@ -100,7 +121,7 @@ def main(
     if not training:
         raise typer.BadParameter("Expected at least one --training, found none")
     trainings = [json.loads(path.read_text("utf8")) for path in training]
-    text = card(found, trainings, "".join(tables), note)
+    text = card(found, trainings, "".join(tables), note, size)
     target.write_text(text, "utf8")
     msg.good(str(target))
 
@@ -132,22 +153,28 @@ def card(
     trainings: List[Dict[str, Any]],
     downstream: str = "",
     note: str = "",
+    size: str = "md",
 ) -> str:
     options = found["weights"]["options"]
     characters, lstm = options["char_cnn"], options["lstm"]
     widths = [width for width, _ in characters["filters"]]
+    n_layers = lstm["n_layers"]
+    output_megabytes = found["weights"]["bytes_output_layer"] / 1e6
     return CARD.format(
+        introduction=INTRODUCTIONS[size],
         filters=sum(number for _, number in characters["filters"]),
         widest=max(widths),
         n_highway=characters["n_highway"],
-        n_layers=lstm["n_layers"],
+        lstm_layers=f"{n_layers} LSTM layer{'s' if n_layers > 1 else ''}",
         dim=lstm["dim"],
         projection=lstm["projection_dim"],
         width=2 * lstm["projection_dim"],
         megabytes=found["weights"]["bytes"] / 1e6,
-        output_megabytes=found["weights"]["bytes_output_layer"] / 1e6,
+        output_layer=OUTPUT_LAYERS[size].format(megabytes=output_megabytes),
         words=sum(training["words"] for training in trainings) / 1e6,
-        parts=len(trainings),
+        parts=f"{len(trainings)} parts" if len(trainings) > 1 else "one part",
+        configs="projects/pretrain/configs" if size == "md" else "configs",
+        comparison=COMPARISONS[size],
         vocabulary=next(iter(found["perplexities"].values()))["n_vocabulary"],
         trainings="\n".join(
             f"| {one['settings']} | {one['steps']:,} | {one['words'] / 1e6:.1f} | "
