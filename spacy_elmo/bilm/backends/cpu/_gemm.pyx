@@ -65,13 +65,15 @@ def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_thread
     """Pack a weight into panels: the arrays of `Packing`."""
     cdef:
         Packing kernel
-        int isa = arithmetic.code
+        int isa = arithmetic.weight_code
     check_instructions(isa, _common.processor_has(isa))
     n_out, n_in = weight.shape
     if transposed:
         n_in, n_out = n_out, n_in
-    if arithmetic.is_int8 and transposed:
-        raise ValueError("transposed: expected False with int8, found True.")
+    if transposed and (arithmetic.is_int8 or arithmetic.has_half_weights):
+        raise ValueError(
+            "transposed: expected False with int8 and float16 weights, found True."
+        )
     if gates and (transposed or n_out % arithmetic.instructions.panel_columns):
         raise ValueError(
             "weight: expected gates of whole panels, not transposed, found the shape "
@@ -81,7 +83,8 @@ def pack(weight, panels, cbool transposed, cbool gates, arithmetic, int n_thread
     kernel.weight = <const float*><size_t>address("weight", weight, tuple(weight.shape))
     kernel.transposed, kernel.gates, kernel.rounds = transposed, gates, arithmetic.rounds
     shape = arithmetic.panel_shape(n_in, n_out)
-    kernel.panels = <void*><size_t>address("panels", panels, shape, arithmetic.dtype)
+    kernel.panels = <void*><size_t>address(
+        "panels", panels, shape, arithmetic.weight_dtype)
     with nogil:
         c_pack(kernel, isa, n_threads)
 

@@ -97,20 +97,20 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
         vector[Forward] passes
         vector[int64_t] steps
         int64_t n_sequences = 0, n_passes = len(lstms)
-        int isa = arithmetic.code
+        int isa = arithmetic.weight_code
     check_instructions(isa, _common.processor_has(isa))
     D, P, cell_depth, depth = sizes
     N, R, dtype = lstms[0]["hidden"].shape[0], sum(batch_sizes), arithmetic.dtype
     n_sequences = N
     steps = checked_steps(batch_sizes, N)
-    gate_shape = arithmetic.panel_shape(depth, 4 * D)
+    gate_shape, weight_dtype = arithmetic.panel_shape(depth, 4 * D), arithmetic.weight_dtype
     stride = arithmetic.stride
     set_pass(&one, steps, clips, sizes, arithmetic)
     for arrays in lstms:
         one.input_panels = <const void*><size_t>address(
-            "input_panels", arrays["input_panels"], gate_shape, dtype)
+            "input_panels", arrays["input_panels"], gate_shape, weight_dtype)
         one.hidden_panels = <const void*><size_t>address(
-            "hidden_panels", arrays["hidden_panels"], gate_shape, dtype)
+            "hidden_panels", arrays["hidden_panels"], gate_shape, weight_dtype)
         one.bias = <const float*><size_t>address("bias", arrays["bias"], (4 * D,))
         one.inputs = <const void*><size_t>address(
             "inputs", arrays["inputs"], (R, stride(P)), dtype)
@@ -134,7 +134,7 @@ def forward(batch_sizes, lstms, clips, sizes, arithmetic, int n_threads):
                 "projection_panels",
                 arrays["projection_panels"],
                 arithmetic.panel_shape(cell_depth, P),
-                dtype,
+                weight_dtype,
             )
             one.rows = <void*><size_t>address(
                 "rows", arrays["rows"], (n_rows, stride(D)), dtype)

@@ -15,6 +15,7 @@ namespace spacy_elmo {
 
 struct Neon : Float32<4, 6> {};
 struct NeonBf16 : Bfloat16<Neon> {};
+struct NeonHalf : HalfWeights<Neon> {};
 struct NeonDotProd : Int8<Neon, 0> {};
 struct NeonInt8 : Int8<Neon, 0> {
   static constexpr int rows = 4;
@@ -39,6 +40,23 @@ template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float number
   typedef int16_t Halves __attribute__((vector_size(8)));
   Halves rounded;
   asm("bfcvtn %0.4h, %1.4s" : "=w"(rounded) : "w"(numbers));
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+}
+
+template <class Isa> ELMO_INLINE typename Isa::Float load_weights(const Half* from) {
+  typedef int16_t Halves __attribute__((vector_size(8)));
+  Halves halves;
+  typename Isa::Float numbers;
+  __builtin_memcpy(&halves, from, sizeof halves);
+  asm("fcvtl %0.4s, %1.4h" : "=w"(numbers) : "w"(halves));
+  return numbers;
+}
+
+// Rounds to nearest even.
+template <class Isa> ELMO_INLINE void store(Half* to, typename Isa::Float numbers) {
+  typedef int16_t Halves __attribute__((vector_size(8)));
+  Halves rounded;
+  asm("fcvtn %0.4h, %1.4s" : "=w"(rounded) : "w"(numbers));
   __builtin_memcpy(to, &rounded, sizeof rounded);
 }
 
@@ -68,6 +86,7 @@ enum InstructionSet {
   kNeonInt8 = 8,
   kNeonDotProd = 9,
   kNeonBf16 = 10,
+  kNeonHalf = 13,
 };
 
 struct Features {
@@ -94,7 +113,8 @@ inline bool processor_has(int isa) {
   static const Features features = find_features();
   switch (isa) {
     case kNeon:
-    case kNeonInt8: return true;
+    case kNeonInt8:
+    case kNeonHalf: return true;
     case kNeonDotProd: return features.dot_products;
     case kNeonBf16: return features.dot_products && features.bfloat16;
     default: return false;
@@ -150,6 +170,8 @@ void run_part(const Kernel& kernel, int64_t first, int64_t last, int isa) {
     if (isa == kNeonDotProd) return run_dot_products(kernel, first, last);
     if (isa == kNeonInt8) return run_neon<NeonInt8>(kernel, first, last);
   }
+  if constexpr (kTakesHalf<Kernel>)
+    if (isa == kNeonHalf) return run_neon<NeonHalf>(kernel, first, last);
   if (isa == kNeonBf16)
     run_bfloat16(kernel, first, last);
   else

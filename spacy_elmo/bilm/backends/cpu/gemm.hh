@@ -28,15 +28,15 @@ inline int64_t panel_columns(int isa) { return kVectors * vector_width(isa); }
 // A tile's sums += left (R, n_in) · panel (n_in, columns). The elements of left are
 // `stride` apart from row to row, and `step` from column to column. `ahead` points to what
 // is prefetched meanwhile: a quarter of the next panel block.
-template <class Isa, int R>
+template <class Isa, int R, class Weight>
 ELMO_INLINE void add_product(typename Isa::Float (&sums)[R][kVectors], const float* left,
-                             int64_t stride, int64_t step, const float* panel,
-                             int64_t n_in, const float* ahead) {
+                             int64_t stride, int64_t step, const Weight* panel,
+                             int64_t n_in, const Weight* ahead) {
   constexpr int W = Isa::width;
   for (int64_t k = 0; k < n_in; ++k, panel += kColumns<Isa>) {
     __builtin_prefetch(ahead + k * W, 0, 2);
     typename Isa::Float columns[kVectors];
-    for (int v = 0; v < kVectors; ++v) columns[v] = load<Isa>(panel + v * W);
+    for (int v = 0; v < kVectors; ++v) columns[v] = load_weights<Isa>(panel + v * W);
     for (int r = 0; r < R; ++r) {
       const float number = left[r * stride + k * step];
       for (int v = 0; v < kVectors; ++v) sums[r][v] += number * columns[v];
@@ -106,7 +106,7 @@ ELMO_INLINE void in_tiles(int64_t n_rows, const Tile& tile) {
 template <class Operand> struct Factors {
   const Operand* left;
   int64_t stride, n_in;
-  const Operand* panels;
+  const void* panels;
 };
 
 // A panel of the sum of products, in float32.
@@ -116,17 +116,19 @@ ELMO_INLINE void multiply_panel(
     std::initializer_list<Factors<typename Isa::Operand>> products, bool prefetches,
     const Start& start, float* results) {
   typedef typename Isa::Unit Unit;
+  typedef typename Isa::PackedUnit PackedUnit;
   constexpr int W = Isa::width, columns = kColumns<Isa>;
   bool is_first = true;
   for (const auto& factors : products) {
     const int64_t n_in = factors.n_in / Isa::per_unit;
     const int64_t stride = factors.stride / Isa::per_unit;
     const Unit* const left = reinterpret_cast<const Unit*>(factors.left);
-    const Unit* panel = reinterpret_cast<const Unit*>(factors.panels) + column * n_in;
+    const PackedUnit* panel =
+        static_cast<const PackedUnit*>(factors.panels) + column * n_in;
     for (int64_t k = 0; k < n_in; k += kDepthBlock) {
       const int64_t depth = n_in - k < kDepthBlock ? n_in - k : kDepthBlock;
-      const Unit* const next = panel + depth * columns;
-      const Unit* ahead = prefetches ? next : panel;
+      const PackedUnit* const next = panel + depth * columns;
+      const PackedUnit* ahead = prefetches ? next : panel;
       in_tiles<Isa::rows>(n_rows, [&](auto n, int64_t row) ELMO_INLINE_LAMBDA {
         constexpr int R = decltype(n)::value;
         typename Isa::Float sums[R][kVectors];
@@ -162,7 +164,7 @@ ELMO_INLINE void multiply_int8_panel(
     const int64_t n_blocks = ceil_div(factors.n_in, kQuantizedBlock);
     const int8_t* left = factors.left;
     const Quad* header =
-        reinterpret_cast<const Quad*>(factors.panels) +
+        static_cast<const Quad*>(factors.panels) +
         column * (n_blocks * kPanelHeader + factors.n_in / Isa::per_unit);
     for (int64_t k = 0; k < factors.n_in; k += kQuantizedBlock) {
       const int64_t rest = factors.n_in - k;
@@ -298,7 +300,7 @@ ELMO_INLINE void pack_rows(const Bf16* rows, int64_t n, int64_t stride, int64_t 
 struct Packing {
   int64_t n_in, n_out, block;  // block: of numbers that share a scale in int8
   const float* weight;  // (n_out, n_in), or if transposed (n_in, n_out)
-  bool transposed;
+  bool transposed;  // neither int8 nor float16
   // A panel holds the four gates of as many units as a vector has floats. The weight's
   // rows are grouped by gate. Not if transposed.
   bool gates;
@@ -313,9 +315,11 @@ struct Packing {
       int64_t n_units = ceil_div(n_in, Isa::per_unit);
       if (Isa::is_int8) n_units += ceil_div(n_in, block) * kPanelHeader;
       auto* const units =
-          static_cast<typename Isa::Unit*>(panels) + panel * columns * n_units;
+          static_cast<typename Isa::PackedUnit*>(panels) + panel * columns * n_units;
       if constexpr (Isa::is_int8) {
         pack_quantized<Isa>(panel, units);
+      } else if constexpr (Isa::is_half) {
+        pack_transposed<Isa>(panel, units);
       } else {
         if (transposed)
           pack_columns<Isa>(panel * columns, units);
@@ -373,7 +377,7 @@ struct Packing {
   }
 
   template <class Isa>
-  ELMO_INLINE void pack_transposed(int64_t panel, typename Isa::Unit* units) const {
+  ELMO_INLINE void pack_transposed(int64_t panel, typename Isa::PackedUnit* units) const {
     constexpr int W = Isa::width, columns = kColumns<Isa>, per_unit = Isa::per_unit;
     for (int64_t k = 0; k < n_in; k += W) {
       const int64_t n = n_in - k < W ? n_in - k : W;
@@ -385,7 +389,7 @@ struct Packing {
           __builtin_prefetch(weight + row * n_in + k + 2 * W, 0, 2);
           numbers = load_first<Isa>(weight + row * n_in + k, n);
         }
-        typename Isa::Operand operands[W];
+        typename Isa::PackedOperand operands[W];
         store_operands<Isa>(operands, numbers, rounds);
         for (int64_t i = 0; i < ceil_div(n, per_unit); ++i)
           __builtin_memcpy(units + (k / per_unit + i) * columns + c,
@@ -413,6 +417,7 @@ struct Packing {
 };
 
 template <> constexpr bool kTakesInt8<Packing> = true;
+template <> constexpr bool kTakesHalf<Packing> = true;
 
 inline void pack(const Packing& packing, int isa, int n_threads) {
   const int64_t n_panels = ceil_div(packing.n_out, panel_columns(isa));
@@ -448,8 +453,7 @@ struct Linear {
     const int64_t last = (range + 1) * n_panels / n_ranges * columns;
     const int64_t stride = operand_stride<Isa>(n_in);
     const Operand* const left = static_cast<const Operand*>(inputs) + row * stride;
-    const Factors<Operand> factors{left, stride, n_in,
-                                   static_cast<const Operand*>(panels)};
+    const Factors<Operand> factors{left, stride, n_in, panels};
     const auto done = [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
       copy_panel<Isa>(results, n, outputs + row * n_out + column, n_out, n_out - column);
     };

@@ -40,7 +40,8 @@ def pack(
 
     weight (Tensor): Weight, (n_out, n_in), float32.
     arithmetic (Arithmetic): Arithmetic of the products.
-    transposed (bool): Whether the weight is (n_in, n_out) instead. Not with int8.
+    transposed (bool): Whether the weight is (n_in, n_out) instead. Not with int8 or
+        weights in float16.
     gates (bool): Whether a panel holds the four gates of some units, for the weight of
         an LSTM, whose rows are grouped by gate.
     workspace (Optional[Workspace]): Memory for the panels.
@@ -50,7 +51,7 @@ def pack(
     if transposed:
         n_in, n_out = n_out, n_in
     shape = arithmetic.panel_shape(n_in, n_out)
-    panels = empty(workspace, *shape, dtype=arithmetic.dtype)
+    panels = empty(workspace, *shape, dtype=arithmetic.weight_dtype)
     contiguous = weight.detach().contiguous()
     n_threads = torch.get_num_threads()
     _gemm.pack(contiguous, panels, transposed, gates, arithmetic, n_threads)

@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.util import find_spec
 from typing import Iterator, List, Optional, Tuple
@@ -42,6 +42,7 @@ class InstructionSet:
     multiplies_bfloat16 (bool): Whether it multiplies bfloat16 natively.
     float32_code (int): Its value for products in float32.
     int8_code (Optional[int]): Its value for products in int8. None if AVX2's is used.
+    half_code (int): Its value for products in float32 with weights in float16.
     """
 
     name: str
@@ -50,6 +51,7 @@ class InstructionSet:
     multiplies_bfloat16: bool
     float32_code: int
     int8_code: Optional[int]
+    half_code: int
 
     @cached_property
     def panel_columns(self) -> int:
@@ -60,17 +62,17 @@ class InstructionSet:
 QUANTIZED_BLOCK = 256
 """Numbers of a row that share a scale in int8, as in `int8.hh`."""
 
-AVX2 = InstructionSet("avx2", 1, 8, False, 1, 4)
+AVX2 = InstructionSet("avx2", 1, 8, False, 1, 4, 11)
 
 SETS = (
     AVX2,
-    InstructionSet("avx_vnni", 5, 8, False, 1, 5),
-    InstructionSet("avx512", 2, 16, False, 2, None),
-    InstructionSet("avx512_vnni", 6, 16, False, 2, 6),
-    InstructionSet("avx512_bf16", 3, 16, True, 2, 6),
-    InstructionSet("neon", 7, 4, False, 7, 8),
-    InstructionSet("neon_dotprod", 9, 4, False, 7, 9),
-    InstructionSet("neon_bf16", 10, 4, True, 7, 9),
+    InstructionSet("avx_vnni", 5, 8, False, 1, 5, 11),
+    InstructionSet("avx512", 2, 16, False, 2, None, 12),
+    InstructionSet("avx512_vnni", 6, 16, False, 2, 6, 12),
+    InstructionSet("avx512_bf16", 3, 16, True, 2, 6, 12),
+    InstructionSet("neon", 7, 4, False, 7, 8, 13),
+    InstructionSet("neon_dotprod", 9, 4, False, 7, 9, 13),
+    InstructionSet("neon_bf16", 10, 4, True, 7, 9, 13),
 )
 """The instruction sets of x86-64, then of 64-bit ARM, each best last."""
 
@@ -84,12 +86,15 @@ class Arithmetic:
     rounds (bool): Whether float32 operands are rounded to bfloat16: for products in
         bfloat16 on a processor without instructions for it.
     block (int): Numbers of a row that share a scale in int8; a multiple of `per_unit`.
+    has_half_weights (bool): Whether weights are stored in float16, and converted to
+        float32 as they are read.
     """
 
     instructions: InstructionSet
     dtype: torch.dtype
     rounds: bool
     block: int = QUANTIZED_BLOCK
+    has_half_weights: bool = False
 
     @cached_property
     def code(self) -> int:
@@ -100,6 +105,16 @@ class Arithmetic:
         if self.dtype == torch.float32:
             return self.instructions.float32_code
         return self.instructions.code
+
+    @cached_property
+    def weight_code(self) -> int:
+        """Code of the instruction set for weights as they are stored."""
+        return self.instructions.half_code if self.has_half_weights else self.code
+
+    @cached_property
+    def weight_dtype(self) -> torch.dtype:
+        """Dtype of packed weights."""
+        return torch.float16 if self.has_half_weights else self.dtype
 
     @cached_property
     def per_unit(self) -> int:
@@ -191,6 +206,19 @@ def arithmetic(dtype: torch.dtype) -> Arithmetic:
     if instructions.multiplies_bfloat16:
         return Arithmetic(instructions, torch.bfloat16, False)
     return Arithmetic(instructions, torch.float32, True)
+
+
+def with_half_weights(arithmetic: Arithmetic) -> Optional[Arithmetic]:
+    """The same products with weights that are stored in float16, or None if there are
+    no kernels for that.
+
+    arithmetic (Arithmetic): Arithmetic in float32.
+    """
+    if arithmetic.dtype != torch.float32 or arithmetic.rounds:
+        return None
+    if not _gemm.processor_has(arithmetic.instructions.half_code):
+        return None
+    return replace(arithmetic, has_half_weights=True)
 
 
 def why_absent() -> Optional[str]:

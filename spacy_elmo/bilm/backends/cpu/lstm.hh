@@ -181,13 +181,12 @@ template <class Isa> class InputSums {
     next = nullptr;
     if (n_rows == n) return;
     const auto* const inputs = static_cast<const Operand*>(pass.inputs);
-    const auto* const panels = static_cast<const Operand*>(pass.input_panels);
     const Share share = share_of(team, n_rows, 4 * D / kColumns<Isa>, kColumns<Isa>);
     in_row_blocks(share, [&](int64_t b, int64_t n_own) ELMO_INLINE_LAMBDA {
       multiply<Isa>(
           n_own, share.first_column, share.last_column,
           {{inputs + (row + b) * operand_stride<Isa>(P), operand_stride<Isa>(P), pass.depth,
-            panels}},
+            pass.input_panels}},
           [&](auto number, int64_t r, int64_t column, auto& sums) ELMO_INLINE_LAMBDA {
             begin(nullptr, r, column, decltype(number)::value, sums);
           },
@@ -292,11 +291,10 @@ template <class Isa> class ForwardSteps {
       activate(b, n, column, results);
     };
     const Factors<Operand> of_hidden{hidden_operands + b * hidden_stride, hidden_stride,
-                                     pass.depth,
-                                     static_cast<const Operand*>(pass.hidden_panels)};
+                                     pass.depth, pass.hidden_panels};
     const Factors<Operand> of_inputs{
         static_cast<const Operand*>(pass.inputs) + (row + b) * hidden_stride,
-        hidden_stride, pass.depth, static_cast<const Operand*>(pass.input_panels)};
+        hidden_stride, pass.depth, pass.input_panels};
     if (prepared)
       multiply<Isa>(n, share.first_column, share.last_column, {of_hidden}, begin, done);
     else
@@ -367,10 +365,9 @@ template <class Isa> class ForwardSteps {
   }
 
   ELMO_INLINE void project(const Share& share, int64_t b, int64_t n) {
-    const auto* const panels = static_cast<const Operand*>(pass.projection_panels);
     const float bound = pass.projection_clip;
     multiply<Isa>(n, share.first_column, share.last_column,
-                  {{rows + b * row_stride, row_stride, pass.cell_depth, panels}},
+                  {{rows + b * row_stride, row_stride, pass.cell_depth, pass.projection_panels}},
                   FromZero<Isa>(), [&](int64_t column, float* results) ELMO_INLINE_LAMBDA {
                     for (int64_t r = 0; r < n; ++r)
                       for (int v = 0; v < kVectors; ++v) {
@@ -483,9 +480,8 @@ template <class Isa> class BackwardSteps {
 
   // Here and below: of n rows of the step from b on, the columns of a share.
   ELMO_INLINE void compute_gates(const Share& share, int64_t b, int64_t n) {
-    const auto* const panels = static_cast<const Operand*>(pass.projection_panels);
     multiply<Isa>(n, share.first_column, share.last_column,
-                  {{d_projected() + b * P, P, pass.depth, panels}}, FromZero<Isa>(),
+                  {{d_projected() + b * P, P, pass.depth, pass.projection_panels}}, FromZero<Isa>(),
                   [&](int64_t column, const float* d_rows) ELMO_INLINE_LAMBDA {
                     deactivate(b, n, column, d_rows);
                   });
@@ -533,10 +529,9 @@ template <class Isa> class BackwardSteps {
   // to (n, P) = the gradients of the gates, from the step's first row on, · a weight.
   ELMO_INLINE void multiply_gates(const void* panels, float* to, int64_t n_rows) {
     const Share share = share_of(team, n_rows, P / columns, columns);
-    const auto* const right = static_cast<const Operand*>(panels);
     in_row_blocks(share, [&](int64_t b, int64_t n) ELMO_INLINE_LAMBDA {
       multiply<Isa>(n, share.first_column, share.last_column,
-                    {{d_gates() + b * 4 * D, 4 * D, 4 * D, right}}, FromZero<Isa>(),
+                    {{d_gates() + b * 4 * D, 4 * D, 4 * D, panels}}, FromZero<Isa>(),
                     [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
                       copy_panel<Isa>(results, n, to + b * P + column, P, columns);
                     });
@@ -562,6 +557,7 @@ template <class AnyPass> struct TeamPass {
 };
 
 template <> constexpr bool kTakesInt8<TeamPass<Forward>> = true;
+template <> constexpr bool kTakesHalf<TeamPass<Forward>> = true;
 
 // Runs several LSTMs of one shape over the same steps. May throw std::bad_alloc, before any
 // thread has started.

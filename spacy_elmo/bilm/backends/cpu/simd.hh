@@ -36,6 +36,11 @@ ELMO_INLINE typename Isa::Float load_first(const float* from, int64_t n) {
   return load<Isa>(lanes);
 }
 
+// Packed weights as floats.
+template <class Isa> ELMO_INLINE typename Isa::Float load_weights(const float* from) {
+  return load<Isa>(from);
+}
+
 template <class Isa> ELMO_INLINE void store(float* to, typename Isa::Float vector) {
   __builtin_memcpy(to, &vector, sizeof vector);
 }
@@ -195,6 +200,11 @@ ELMO_INLINE void store_operands(float* to, typename Isa::Float x, bool rounds) {
 
 template <class Isa>
 ELMO_INLINE void store_operands(Bf16* to, typename Isa::Float x, bool) {
+  store<Isa>(to, x);
+}
+
+template <class Isa>
+ELMO_INLINE void store_operands(Half* to, typename Isa::Float x, bool) {
   store<Isa>(to, x);
 }
 

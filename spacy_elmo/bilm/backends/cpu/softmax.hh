@@ -30,8 +30,7 @@ struct Logits {
                              int64_t last_column, const Done& done) const {
     typedef typename Isa::Operand Operand;
     const auto* const rows = static_cast<const Operand*>(hidden) + first * depth;
-    const auto* const right = static_cast<const Operand*>(panels);
-    multiply<Isa>(n, first_column, last_column, {{rows, depth, depth, right}},
+    multiply<Isa>(n, first_column, last_column, {{rows, depth, depth, panels}},
                   FromBias<Isa>{bias}, done);
   }
 
@@ -199,10 +198,9 @@ struct LogitGradient : Logits {
           }
           copy_panel<Isa>(results, n, own + column, n_padded, kColumns<Isa>, rounds);
         });
-    const auto* const right = static_cast<const Operand*>(back_panels);
     float* const to = d_hidden + first * width;
     multiply<Isa>(n, 0, round_up(width, kColumns<Isa>),
-                  {{own, n_padded, back_depth, right}}, FromZero<Isa>(),
+                  {{own, n_padded, back_depth, back_panels}}, FromZero<Isa>(),
                   [&](int64_t column, const float* results) ELMO_INLINE_LAMBDA {
                     copy_panel<Isa>(results, n, to + column, width, width - column);
                   });

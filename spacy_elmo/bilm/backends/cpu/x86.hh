@@ -9,6 +9,10 @@ namespace spacy_elmo {
 struct Avx512 : Float32<16, 6> {};
 struct Avx2 : Float32<8, 3> {};
 struct Avx512Bf16 : Bfloat16<Avx512> {};
+struct Avx512Half : HalfWeights<Avx512> {};
+struct Avx2Half : HalfWeights<Avx2> {
+  static constexpr int rows = 2;
+};
 struct Avx512Vnni : Int8<Avx512, 128> {};
 struct AvxVnni : Int8<Avx2, 128> {};
 struct Avx2Int8 : Int8<Avx2, 0> {
@@ -44,6 +48,32 @@ template <class Isa> ELMO_INLINE void store(Bf16* to, typename Isa::Float number
   typedef int16_t Halves __attribute__((vector_size(32)));
   Halves rounded;
   asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(numbers));
+  __builtin_memcpy(to, &rounded, sizeof rounded);
+#endif
+}
+
+// So are the conversions from and to float16.
+
+template <class Isa> ELMO_INLINE typename Isa::Float load_weights(const Half* from) {
+  typename Isa::Float numbers{};
+#if defined(__clang__)
+  __builtin_trap();
+#else
+  typedef int16_t Halves
+      __attribute__((vector_size(2 * Isa::width), aligned(2), may_alias));
+  asm("vcvtph2ps %1, %0" : "=v"(numbers) : "m"(*reinterpret_cast<const Halves*>(from)));
+#endif
+  return numbers;
+}
+
+// Rounds to nearest even.
+template <class Isa> ELMO_INLINE void store(Half* to, typename Isa::Float numbers) {
+#if defined(__clang__)
+  __builtin_trap();
+#else
+  typedef int16_t Halves __attribute__((vector_size(2 * Isa::width)));
+  Halves rounded;
+  asm("vcvtps2ph $0, %1, %0" : "=v"(rounded) : "v"(numbers));
   __builtin_memcpy(to, &rounded, sizeof rounded);
 #endif
 }
@@ -92,6 +122,8 @@ enum InstructionSet {
   kAvx2Int8 = 4,
   kAvxVnni = 5,
   kAvx512Vnni = 6,
+  kAvx2Half = 11,
+  kAvx512Half = 12,
 };
 
 // Whether the processor has an instruction set, and this compiler could use it.
@@ -108,6 +140,8 @@ inline bool processor_has(int isa) {
     case kAvxVnni: return processor_has(kAvx2) && __builtin_cpu_supports("avxvnni");
     case kAvx512Vnni:
       return processor_has(kAvx512) && __builtin_cpu_supports("avx512vnni");
+    case kAvx2Half: return processor_has(kAvx2) && __builtin_cpu_supports("f16c");
+    case kAvx512Half: return processor_has(kAvx512);
 #endif
     default: return false;
   }
@@ -115,7 +149,8 @@ inline bool processor_has(int isa) {
 
 // Floats of a vector.
 inline int64_t vector_width(int isa) {
-  const bool is_avx2 = isa == kAvx2 || isa == kAvx2Int8 || isa == kAvxVnni;
+  const bool is_avx2 = isa == kAvx2 || isa == kAvx2Int8 || isa == kAvxVnni ||
+                       isa == kAvx2Half;
   return is_avx2 ? Avx2::width : Avx512::width;
 }
 
@@ -141,6 +176,10 @@ void run_part(const Kernel& kernel, int64_t first, int64_t last, int isa) {
     if (isa == kAvx512Vnni) return run_avx512<Avx512Vnni>(kernel, first, last);
     if (isa == kAvxVnni) return run_avx2<AvxVnni>(kernel, first, last);
     if (isa == kAvx2Int8) return run_avx2<Avx2Int8>(kernel, first, last);
+  }
+  if constexpr (kTakesHalf<Kernel>) {
+    if (isa == kAvx512Half) return run_avx512<Avx512Half>(kernel, first, last);
+    if (isa == kAvx2Half) return run_avx2<Avx2Half>(kernel, first, last);
   }
   if (isa == kAvx512Bf16)
     run_avx512<Avx512Bf16>(kernel, first, last);

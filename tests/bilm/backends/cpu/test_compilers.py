@@ -29,8 +29,8 @@ extern "C" int sysctlbyname(const char*, void*, size_t*, void*, size_t);
 """
 
 ARM = {
-    "cortex-a72": ["neon", "neon, int8"],
-    "max": ["neon", "neon, int8", "neon_dotprod", "neon_bf16"],
+    "cortex-a72": ["neon", "neon, int8", "neon, float16"],
+    "max": ["neon", "neon, int8", "neon_dotprod", "neon_bf16", "neon, float16"],
 }
 
 pytestmark = pytest.mark.slow

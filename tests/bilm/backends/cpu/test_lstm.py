@@ -13,7 +13,12 @@ from torch import Tensor
 
 from spacy_elmo.bilm.backends.backend import Clips, LSTMState, LSTMWeights
 from spacy_elmo.bilm.backends.cpu import lstm as kernels
-from spacy_elmo.bilm.backends.cpu.instructions import InstructionSet
+from spacy_elmo.bilm.backends.cpu.gemm import pack
+from spacy_elmo.bilm.backends.cpu.instructions import (
+    Arithmetic,
+    InstructionSet,
+    with_half_weights,
+)
 from spacy_elmo.bilm.backends.cpu.workspace import Workspace
 
 F32, BF16 = torch.float32, torch.bfloat16
@@ -201,6 +206,45 @@ def test_prepared_lstm_gives_the_same_bits(
         outputs, last = prepared(case.inputs, batch_sizes, state)
     assert all(map(torch.equal, (outputs, *last), case.by_kernels(dtype)))
     assert all(map(torch.equal, given, case.tensors()))
+
+
+@pytest.mark.parametrize(
+    "damage", [0.0, 1e-5, 70_000.0, -1e30], ids=["exact", "tiny", "large", "huge"]
+)
+@pytest.mark.parametrize("batch_sizes", [[1], [1, 1, 1], [4, 4, 3, 1], [9, 9, 2]])
+@SIZES
+def test_weights_that_float16_represents_give_the_same_bits(
+    dim: int,
+    width: int,
+    batch_sizes: list[int],
+    damage: float,
+    instruction_set: InstructionSet,
+) -> None:
+    """And a single weight that it does not represent is not rounded."""
+    case = make_case(batch_sizes, CLIPS[0], dim, width)
+    for own in case.weights:
+        for tensor in (own.input, own.hidden, own.projection):
+            if tensor is not None:
+                tensor.copy_(tensor.half().float())
+                tensor[0, 0] += damage
+    prepared = kernels.PreparedLSTM(case.weights, case.clips, F32)
+    outputs, last = prepared(
+        case.inputs, batch_sizes, LSTMState(case.hidden, case.cell)
+    )
+    assert all(map(torch.equal, (outputs, *last), case.by_kernels(F32)))
+
+
+def test_packing_in_float16(instruction_set: InstructionSet) -> None:
+    arithmetic = with_half_weights(Arithmetic(instruction_set, F32, False))
+    assert arithmetic is not None
+    weight = torch.randn(4 * instruction_set.panel_columns, 37).half().float()
+    weight[0, :3] = torch.tensor([2.0**-24, -65504.0, -0.0])
+    packed = pack(weight, arithmetic).panels
+    assert packed.dtype == torch.float16
+    exact = pack(weight, Arithmetic(instruction_set, F32, False)).panels
+    assert torch.equal(packed.float(), exact)
+    with pytest.raises(ValueError, match="float16 weights, found True"):
+        pack(weight, arithmetic, transposed=True)
 
 
 @BOTH
