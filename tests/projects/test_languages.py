@@ -227,6 +227,12 @@ def test_inputs_are_checked_before_the_first_training(project: Path) -> None:
     # The CNN comes first in the plan, and lacks nothing.
     assert "masakhaner vectors-all-all-0: expected training/vectors-all" in message
     assert not (project / "training").exists()
+    message = refused(project, "heads", *arguments, "--variants", "elmo")
+    assert "masakhaner elmo-all-all-0: expected weights/model.safetensors" in message
+    options = *arguments, "--variants", "elmo,bert"
+    message = " ".join(call(project, "heads", *options).output.split())
+    assert "--variants: expected cnn, vectors, pretrained" in message
+    assert "found bert" in message
     message = call(project, "heads", "rw", "0,b", *arguments[2:]).output
     assert "expected integers such as 0,1,2, found 0,b" in " ".join(message.split())
 

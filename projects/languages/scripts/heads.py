@@ -39,23 +39,32 @@ def main(
     sentences: Annotated[
         str, typer.Option(help="Numbers of training sentences for learning curves")
     ] = "",
+    variants: Annotated[
+        str, typer.Option(help=f"What is compared: {', '.join(VARIANTS)}")
+    ] = ",".join(VARIANTS),
     gpu_id: Annotated[int, typer.Option(help="-1: CPU")] = -1,
 ) -> None:
-    """Train all variants of all tasks, or, with sizes or sentences, the first task's
+    """Train the variants of all tasks, or, with sizes or sentences, the first task's
     learning curves. A training whose result was made with the same config and files is
     not repeated."""
     known = find_language(language)
     settings = Settings(known.code, configs, corpora, training, weights, max_steps)
+    chosen = names(variants)
+    if unknown := sorted({*chosen} - {*VARIANTS}):
+        raise typer.BadParameter(
+            f"--variants: expected {', '.join(VARIANTS)}, found {', '.join(unknown)}"
+        )
     if text_sizes or sentences:
         plan = plan_curves(
             known, integers(seeds), names(text_sizes), integers(sentences)
         )
+        plan = [run for run in plan if run.variant in chosen]
     else:
         plan = [
             Run(task, variant, seed=seed)
             for seed in integers(seeds)
             for task in known.tasks
-            for variant in VARIANTS
+            for variant in chosen
         ]
     check_inputs(plan, settings)
     for run in plan:

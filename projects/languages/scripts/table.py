@@ -21,7 +21,9 @@ steps. "Fewer errors": relative to spaCy's CNN. CPU minutes: one training, with 
 start and evaluations. Words/s: the whole pipeline on the test set, median over the
 seeds; other work was running, so only large differences count.
 
-The settings of the biLMs were chosen by [short runs](short_runs.md).
+The settings of the biLMs were chosen by [short runs](short_runs.md). The heads of
+LitBank read the English weights that ship, whose training text includes novels of its
+training part, but not of its test part.
 """
 
 CURVES = "\n## Learning curves\n\n![Learning curves](curves.png)\n"

@@ -136,7 +136,7 @@ Bytes operands(const Set& set, const Floats& rows, int64_t width) {
   const int64_t n = rows.size() / width, stride = operand_bytes(set, width);
   Bytes bytes(n * stride);
   if (set.per_unit == 4) {
-    quantize_rows({n, width, round_up(width, 4), rows.data(),
+    quantize_rows({n, width, round_up(width, 4), kQuantizedBlock, rows.data(),
                    reinterpret_cast<int8_t*>(bytes.data())},
                   set.code, 3);
     return bytes;
@@ -164,8 +164,9 @@ Bytes packed(const Set& set, const Floats& weight, int64_t n_in, bool is_transpo
   int64_t n_units = ceil_div(n_in, set.per_unit);
   if (set.per_unit == 4) n_units += 2 * ceil_div(n_in, 256);
   Bytes panels(ceil_div(n_out, columns) * columns * n_units * 4);
-  pack({n_in, n_out, weight.data(), is_transposed, gates, false, panels.data()}, set.code,
-       3);
+  pack({n_in, n_out, kQuantizedBlock, weight.data(), is_transposed, gates, false,
+        panels.data()},
+       set.code, 3);
   return panels;
 }
 
