@@ -313,6 +313,15 @@ def through_spacy(found: Results) -> Iterator[str]:
     )
 
 
+def pipelines(found: Results) -> Iterator[str]:
+    told = [
+        f"{one['pipe words_per_second']['median']:,.0f} words/s, "
+        f"{one['pipe share of encode']['median']:.0%} of its biLM's ({name})"
+        for name, one in found["pipelines"].items()
+    ]
+    yield f"Trained pipelines on new text, 1 thread: {'; '.join(told)}."
+
+
 def scaling(found: Results) -> Iterator[str]:
     gains, longest = [], []
     for size, one in found["sizes"].items():
@@ -375,6 +384,7 @@ FINDINGS = {
     "embedding": embedding,
     "explore": explore,
     "through_spacy": through_spacy,
+    "pipelines": pipelines,
     "scaling": scaling,
     "frozen_heads": frozen_heads,
 }
