@@ -185,6 +185,8 @@ class Parts(Generic[Item]):
                 f"{self._folder}: expected {len(n_items)} parts, found that some are "
                 f"missing. {self._advice}"
             )
+        if self.is_finished or not n_items:
+            return  # there is nothing to continue, so the settings may change
         ours = json.loads(json.dumps(self._settings))
         changes = [
             f"{name} = {settings.get(name)} (now {ours.get(name)})"
@@ -230,8 +232,8 @@ def open_parts(
                 parts.resume(output)
                 if output.exists() and not force:
                     raise FileExistsError(
-                        f"{output}: expected a path that does not exist, found one "
-                        "that does. Choose another, or overwrite it with --force."
+                        f"{output}: expected a new file, found one that exists. "
+                        "Choose another name, or overwrite it with --force."
                     )
                 yield parts
             finally:
@@ -264,7 +266,7 @@ def open_dataset(
         process writes it; ValueError if the earlier run had other settings,
         or its files are damaged.
     """
-    if folder.is_file():
+    if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder}: expected a folder, found a file. Rename one.")
     is_ours = (folder / DATASET_STATE).is_file()
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -284,8 +286,9 @@ def open_dataset(
         if parts.is_finished:
             if not force:
                 raise FileExistsError(
-                    f"{folder}: expected a dataset that is not complete, found one "
-                    "that is. Choose another folder, or overwrite it with --force."
+                    f"{folder}: expected a new or an unfinished dataset, found one "
+                    "that is complete. Choose another folder, or overwrite it with "
+                    "--force."
                 )
             parts.start_over()
         if not parts.n_items:

@@ -11,7 +11,7 @@ import pytest
 from helpers.kills import kill_everywhere
 
 from spacy_elmo.lock import lock_folder
-from spacy_elmo.parts import STATE, open_parts
+from spacy_elmo.parts import STATE, open_dataset, open_parts
 
 ITEMS = ["one", "two", "three", "four", "five"]
 
@@ -138,3 +138,31 @@ with open_parts(Path({str(output)!r}), {{}}, str.encode):
     assert "another process is using it" in second.stderr
     write(output)
     assert output.read_text() == "one two\nthree four\nfive"
+
+
+def test_settings_may_change_before_the_first_part(tmp_path: Path) -> None:
+    """As after a run that stopped at an input that it could not read."""
+    for model in "a", "b":
+        with open_dataset(
+            tmp_path / "out", {"model": model}, str.encode, ".txt"
+        ) as parts:
+            assert parts.n_items == 0
+
+
+def test_a_complete_dataset_is_not_resumed(tmp_path: Path) -> None:
+    """Whatever the settings: nothing says that repeating a command resumes it."""
+
+    def write_dataset(model: str, *, force: bool = False) -> None:
+        with open_dataset(
+            tmp_path / "out", {"model": model}, str.encode, ".txt", force=force
+        ) as parts:
+            with parts.add(ITEMS) as path:
+                path.write_text(model)
+            parts.finish()
+
+    write_dataset("a")
+    for model in "a", "b":
+        with pytest.raises(FileExistsError, match=r"complete.*--force"):
+            write_dataset(model)
+    write_dataset("b", force=True)
+    assert (tmp_path / "out" / "part-000000.txt").read_text() == "b"
