@@ -1,18 +1,21 @@
 """Options and helpers that commands share."""
 
 import io
+import signal
 import sys
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Callable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Callable, Iterator, List, Optional
 
 import typer
+from wasabi import msg
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
     from ..bilm import BiLM
+    from ..parts import Parts
     from ..text.tokenization import Tokenization
     from ..text.tokenizers import Tokenizer
 
@@ -88,6 +91,23 @@ def command() -> Iterator[None]:
         # wasabi would join the lines of a multi-line message.
         typer.echo(f"\u2718 {error}", err=True)
         raise typer.Exit(1) from error
+
+
+@contextmanager
+def resumable(parts: "Parts[Any]") -> Iterator[None]:
+    """Say where a run resumes, and after Ctrl-C, how to resume it. Ctrl-C ends the
+    command with status 130."""
+    if parts.n_items:
+        msg.info(f"Resuming after {parts.n_items:,} sentences")
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        typer.echo(
+            f"\u2718 Stopped after {parts.n_items:,} sentences. Run the same command "
+            "again to resume.",
+            err=True,
+        )
+        raise typer.Exit(128 + signal.SIGINT) from error
 
 
 def split_pair(argument: str) -> List[str]:

@@ -21,6 +21,7 @@ from ._util import (
     command,
     load_model,
     progress_bar,
+    resumable,
     weights_paths,
 )
 
@@ -118,9 +119,8 @@ def embed_cli(
         with (
             open_vectors(output, settings, force=force) as parts,
             progress_bar(source.unit) as progress,
+            resumable(parts),
         ):
-            if parts.n_items:
-                msg.info(f"Resuming after {parts.n_items:,} sentences")
             written = write_vectors(
                 parts,
                 output,

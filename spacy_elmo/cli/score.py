@@ -18,6 +18,7 @@ from ._util import (
     TokenizerOption,
     command,
     progress_bar,
+    resumable,
     weights_paths,
 )
 
@@ -80,9 +81,8 @@ def score_cli(
         with (
             open_parts(output, settings, identify, force=force) as parts,
             progress_bar(source.unit) as progress,
+            resumable(parts),
         ):
-            if parts.n_items:
-                msg.info(f"Resuming after {parts.n_items:,} sentences")
             n_sentences = write_scores(
                 output,
                 parts,

@@ -20,9 +20,15 @@ def select_columns(layers: str, mix: Optional[str], n: int) -> Columns:
     n (int): Number of layers, the context-free one included.
     RETURNS (Columns): A column layer_0, layer_1, ... for each of several layers, or
         "vectors" for one layer or mix.
-    RAISES: ValueError if there is no such layer, or another number of weights.
+    RAISES: ValueError if there is no such layer, or another number of weights, or if
+        both are given.
     """
     if mix is not None:
+        if layers != ALL:
+            raise ValueError(
+                f"--mix: expected it without --layers, found --layers {layers}: a mix "
+                "is computed from all layers. Remove one of the options."
+            )
         return {VECTORS: _parse_mix(mix, n)}
     if layers == MEAN:
         return {VECTORS: np.full(n, 1 / n, dtype=np.float32)}

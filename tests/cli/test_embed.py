@@ -74,10 +74,9 @@ def test_parquet(text: Path, weights: Path, tiny_bilm: BiLM, tmp_path: Path) -> 
     for i, name in enumerate(("layer_0", "layer_2")):
         for found, layers in zip(table[name].to_pylist(), expected):
             np.testing.assert_allclose(found, layers[i], rtol=1e-5, atol=1e-5)
-    again = embed(text, tmp_path / "v", "-m", weights)
-    assert_refused(again, "columns", "remove")
-    again = embed(text, tmp_path / "v", "-m", weights, "--layers", "0,2", "-c")
-    assert_refused(again, "one that is", "--force")
+    for options in ((), ("--layers", "0,2", "-c")):
+        again = embed(text, tmp_path / "v", "-m", weights, *options)
+        assert_refused(again, "one that is complete", "--force")
     complete("embed", text, tmp_path / "v", "-m", weights, "--force", "-l", "top")
     assert "vectors" in pq.read_table(tmp_path / "v").column_names
     (tmp_path / "mine").mkdir()
@@ -204,6 +203,7 @@ def test_invalid_arguments(
 
     check("layer: expected all, top, mean, 0, 1, 2, or", layers="both")
     check("mix: expected 3 weights", mix="1,2")
+    check("--mix: expected it without --layers", mix="1,2,3", layers="top")
     check("found none", text=tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n", encoding="utf8")
     check("no words", text=tmp_path / "empty.txt")
@@ -218,6 +218,20 @@ def test_invalid_arguments(
     )
     assert_refused(embed(text, target, "-m", tmp_path / "nowhere"), "nowhere")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.txt", "text.txt"]
+
+
+def test_an_interrupt_says_how_to_resume(
+    text: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spacy_elmo.embedding.output.write_vectors", interrupt)
+        result = embed(text, tmp_path / "v.npz", "-m", weights)
+    assert result.exit_code == 130
+    assert "Stopped after 0 sentences. Run the same command again" in result.stderr
+    complete("embed", text, tmp_path / "v.npz", "-m", weights)
 
 
 def test_output_without_utf8(text: Path, weights: Path, tmp_path: Path) -> None:
