@@ -13,7 +13,6 @@ from ..formats.bundled import bundled_folder
 from ..formats.hdf5 import import_h5py
 from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
-from .data.shards import Shards
 from .distillation import Teacher
 from .language_model import LanguageModel
 from .settings import InitializeSettings, PretrainSettings, SoftmaxSettings
@@ -44,21 +43,14 @@ def make_bilm(settings: PretrainSettings) -> BiLM:
     return bilm
 
 
-def load_teacher(
-    settings: InitializeSettings, shards: Shards, device: torch.device
-) -> Optional[Teacher]:
+def load_teacher(settings: InitializeSettings) -> Optional[BiLM]:
     """Load the teacher, or return None if there is none.
 
-    shards (Shards): The training text.
-    device (torch.device): Device of the teacher.
     RAISES: WeightsError if there are no such weights, or if they are damaged.
     """
     if settings.teacher is None:
         return None
-    # Loading may draw random numbers.
-    with torch.random.fork_rng(devices=[]):
-        bilm = load_bilm(*_teacher_paths(settings))
-    return Teacher(bilm.requires_grad_(False).to(device), shards.types())
+    return load_bilm(*_teacher_paths(settings)).requires_grad_(False)
 
 
 def hash_weights(settings: InitializeSettings) -> Dict[str, str]:

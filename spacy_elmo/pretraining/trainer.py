@@ -22,6 +22,7 @@ from .data.lanes import Lanes
 from .data.noise import Noise
 from .data.prefetch import stream_batches
 from .data.random_streams import DROPOUT, make_generator
+from .distillation import Teacher
 from .distributed import Group
 from .evaluation import evaluate
 from .initialize import add_output_layer, hash_weights, load_teacher, make_bilm
@@ -112,13 +113,16 @@ class Trainer:
         self.notes: List[str] = []
 
         # The random state must be the same whether or not text has to be tokenized, and
-        # loading a tokenizer may draw random numbers.
+        # loading a tokenizer or a teacher may draw random numbers. All weights are
+        # loaded first: tokenizing the text can take hours.
         bilm = make_bilm(settings)
         with torch.random.fork_rng(devices=[]):
+            teacher_bilm = load_teacher(settings.initialize)
             self.corpus = self.load_corpus(bilm)
-        teacher = load_teacher(
-            settings.initialize, self.corpus.train.shards, self.group.device
-        )
+        teacher = None
+        if teacher_bilm is not None:
+            types = self.corpus.train.shards.types()
+            teacher = Teacher(teacher_bilm.to(self.group.device), types)
         self.model = add_output_layer(
             bilm, self.corpus.vocabulary, settings.softmax, teacher
         ).to(self.group.device)

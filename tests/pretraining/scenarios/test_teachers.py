@@ -11,6 +11,7 @@ import torch
 from helpers import manylangs_folder, numpy_bilm, runs
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
+from spacy_elmo.formats import WeightsError
 from spacy_elmo.pretraining.config import ConfigError
 from spacy_elmo.pretraining.step import TrainingError
 
@@ -158,3 +159,11 @@ def test_the_weights_that_ship_as_a_teacher(texts: Path, tmp_path: Path) -> None
     training = {"max_steps": 2, "eval_frequency": 0}
     output = distill(texts, tmp_path, "bundled", training=training)
     assert len(teacher_losses(output)) == 2
+
+
+def test_a_missing_teacher_is_refused_before_text_is_tokenized(
+    texts: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match="nowhere: expected one of"):
+        distill(texts, tmp_path / "out", str(tmp_path / "nowhere"))
+    assert not (tmp_path / "out" / "corpus").exists()
