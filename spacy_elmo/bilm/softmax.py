@@ -119,8 +119,8 @@ class SampledSoftmax(FullSoftmax):
         if not 1 <= n_samples <= n_words:
             raise ValueError(
                 f"n_samples: expected at least 1 and at most the {n_words} words of "
-                f"the vocabulary, found {n_samples}. For a vocabulary this small the "
-                "full softmax is as fast."
+                f"the vocabulary, found {n_samples}. Lower n_samples, or use the "
+                "full softmax, which is as fast for a small vocabulary."
             )
         self.n_samples = n_samples
 
