@@ -10,7 +10,7 @@ from typing import Any, Iterator
 
 import pyarrow.parquet as pq
 import pytest
-from helpers.project_copies import import_from, script
+from helpers.project_copies import import_from, refused, script
 
 from spacy_elmo.embedding.row_groups import list_row_groups, open_output
 from spacy_elmo.text.tokenization import Tokenization
@@ -31,6 +31,31 @@ def test_text_becomes_row_groups_of_documents(tmp_path: Path) -> None:
     assert "3 documents" in output
     assert pq.read_table(target)["text"].to_pylist() == ["one line\nanother", "b", "c"]
     assert [group.n_documents for group in list_row_groups(target, "text")] == [2, 1]
+
+
+def test_missing_text_is_refused(tmp_path: Path) -> None:
+    arguments = (tmp_path / "none.txt", tmp_path / "a.parquet")
+    assert "found none" in refused(PROJECT, "corpus", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ray_only_starts_if_something_is_left(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'spacy-elmo[ray]'")
+    (tmp_path / "text.txt").write_text("one\n", encoding="utf8")
+    source, output = tmp_path / "a.parquet", tmp_path / "out"
+    script(PROJECT, "corpus", tmp_path / "text.txt", source)
+
+    def init(**_: object) -> None:
+        raise ValueError("Ray starts")
+
+    monkeypatch.setattr(ray, "init", init)
+    arguments = (source, output, "--model", weights)
+    assert "Ray starts" in refused(PROJECT, "embed", *arguments)
+    (group,) = list_row_groups(source.resolve(), "text")
+    group.output(output).touch()
+    assert "0 sentences" in script(PROJECT, "embed", *arguments)
 
 
 @pytest.fixture

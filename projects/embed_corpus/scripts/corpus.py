@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import typer
 from wasabi import msg
 
+from spacy_elmo.cli._util import command
 from spacy_elmo.files import replace_file
 from spacy_elmo.text.files import find_files, read_chunks
 
@@ -27,7 +28,11 @@ def main(
     schema = pa.schema([("text", pa.string())])
     n_documents = 0
     stream = read_texts(text)
-    with replace_file(target) as path, pq.ParquetWriter(path, schema) as writer:
+    with (
+        command(),
+        replace_file(target) as path,
+        pq.ParquetWriter(path, schema) as writer,
+    ):
         while texts := list(islice(stream, documents)):
             writer.write_table(pa.table([texts], schema=schema))
             n_documents += len(texts)

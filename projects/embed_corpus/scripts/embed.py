@@ -124,9 +124,10 @@ def main(
         }
         with open_output(output.resolve(), groups, identity) as remaining:
             msg.info(f"{len(remaining):,} of {len(groups):,} row groups to embed")
-            if len(remaining) < actors:
-                msg.warn(f"{actors} actors, of which some will have nothing to do")
-            ray.init(address=address)
+            if remaining:
+                if len(remaining) < actors:
+                    msg.warn(f"{actors} actors, of which some will have nothing to do")
+                ray.init(address=address)
             n_sentences = n_words = 0
             for row in embed(
                 remaining, actor_settings, actors, num_cpus=cpus, num_gpus=gpus
