@@ -100,8 +100,8 @@ def _check_free(outputs: List[Path], force: bool) -> None:
         is_empty_folder = path.is_dir() and not any(path.iterdir())
         if path.exists() and not is_empty_folder and not force:
             raise FileExistsError(
-                f"{path}: expected a path that does not exist, found one that does. "
-                "Choose another, or overwrite it with --force."
+                f"{path}: expected a new path, found one that exists. Choose "
+                "another, or overwrite it with --force."
             )
 
 

@@ -22,11 +22,13 @@ def bundled_folder(size: str = "md") -> Path:
         raise ValueError(f"size: expected {' or '.join(BUNDLED)}, found {size!r}.")
     folder = BUNDLED[size]
     if not folder.is_dir():
+        others = [name for name, other in BUNDLED.items() if other.is_dir()]
         raise WeightsError(
-            f"{folder}: expected the weights that ship with spacy-elmo, found no such "
-            "folder: this version ships none. Name your own: --model WEIGHTS on the "
-            "command line, spacy_elmo.PretrainedWeights.v1 in a config, --vars.weights "
-            "PATH in a project."
+            f"{folder}: expected weights that ship with spacy-elmo, found no such "
+            f"folder: this version ships {' and '.join(others) or 'none'}. Name your "
+            "own: --model WEIGHTS on the command line, load_bilm(PATH) in Python, "
+            "spacy_elmo.PretrainedWeights.v1 in a config, --vars.weights PATH in a "
+            "project."
         )
     return folder
 

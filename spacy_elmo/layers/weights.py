@@ -6,7 +6,6 @@ loads on machines without the files.
 """
 
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Literal, Optional, Tuple
@@ -71,14 +70,14 @@ class PretrainedWeights:
         return read_output_layer(weights_folder(self.path), width)
 
 
-@dataclass(frozen=True)
 class BundledWeights:
     """Loads the weights that ship with the package, as `PretrainedWeights` does.
 
     size (str): "md" or "sm".
     """
 
-    size: str = "md"
+    def __init__(self, size: str = "md") -> None:
+        self.size = size
 
     def __call__(self) -> BiLM:
         return load_bilm(bundled_folder(self.size))

@@ -176,7 +176,7 @@ def test_no_weights_ship(
 ) -> None:
     monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     result = embed(text, tmp_path / "v.h5")
-    assert_refused(result, "weights that ship", "ships none", "--model WEIGHTS")
+    assert_refused(result, "weights that ship", "this version ships", "--model WEIGHTS")
 
 
 def test_overwrite_only_with_force(text: Path, weights: Path, tmp_path: Path) -> None:

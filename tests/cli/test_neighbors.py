@@ -140,7 +140,7 @@ def test_invalid_arguments(
     check("bank", tmp_path / "none.txt", parts=("found none",))
     monkeypatch.setitem(BUNDLED, "md", tmp_path / "none")
     result = invoke("neighbors", "bank", text, "-a", AT)
-    assert_refused(result, "ships none", "--model WEIGHTS")
+    assert_refused(result, "this version ships", "--model WEIGHTS")
 
 
 def test_output_without_utf8(text: Path, weights: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import spacy
 from helpers.pipelines import blank
 
+from spacy_elmo import BiLM
 from spacy_elmo.formats import bundled
 from spacy_elmo.layers import weights as loaders
 
@@ -21,7 +22,9 @@ def test_bundled_weights(weights: Path) -> None:
     default = loaders.DefaultWeights(nlp, "elmo")
     for block in (None, NULL, BUNDLED):
         nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
-        assert default() == loaders.bundled_weights_v1()
+        found = default()
+        assert isinstance(found, loaders.BundledWeights)
+        assert found.size == "md"
     assert loaders.DefaultWeights(spacy.blank("de"), "elmo")() is None
 
 
@@ -33,9 +36,25 @@ def test_the_config_chooses_the_size(
     block = {"weights": {**BUNDLED, "size": "sm"}}
     nlp.config["initialize"]["components"]["elmo"] = block
     monkeypatch.setitem(bundled.BUNDLED, "sm", weights)
-    assert default() == loaders.bundled_weights_v1("sm")
+    found = default()
+    assert isinstance(found, loaders.BundledWeights)
+    assert found.size == "sm"
     monkeypatch.setitem(bundled.BUNDLED, "sm", weights / "none")
     assert default() is None
+
+
+@pytest.mark.parametrize("size", ["md", "sm"])
+def test_initialization_loads_the_size(
+    size: str, weights: Path, tiny_bilm: BiLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In German, which has no default."""
+    monkeypatch.setitem(bundled.BUNDLED, size, weights)
+    nlp = spacy.blank("de")
+    block = {"weights": {**BUNDLED, "size": size}}
+    nlp.config["initialize"]["components"]["elmo"] = block
+    elmo = nlp.add_pipe("elmo")
+    nlp.initialize()
+    assert elmo.bilm.config == tiny_bilm.config  # type: ignore[attr-defined]
 
 
 def test_no_default_if_the_config_names_weights(weights: Path) -> None:
