@@ -98,6 +98,21 @@ def test_corpora_are_converted(project: Path) -> None:
     assert (noun.pos_, str(noun.morph)) == ("NOUN", "Case=Nom|Number=Sing")
 
 
+@pytest.mark.parametrize(("language", "code"), [("en", "en"), ("rw", "xx")])
+def test_vectors_belong_to_the_language(
+    project: Path, tmp_path: Path, language: str, code: str
+) -> None:
+    """spaCy refuses vectors of another language."""
+    text, target = tmp_path / "text.txt", tmp_path / "vectors"
+    text.write_text("She sat on the river bank .\n" * 50, encoding="utf8")
+    sizes = ("--dim", 4, "--rows", 60, "--epochs", 1)
+    script(project, "vectors", language, text, target, *sizes)
+    nlp = spacy.load(target)
+    assert nlp.lang == code
+    assert nlp.vocab.vectors.shape == (60, 4)
+    assert nlp.vocab["unseen"].has_vector
+
+
 def test_only_the_assets_of_the_language_are_copied(project: Path) -> None:
     shutil.move(project / "assets", project / "local")
     arguments = ("local_assets", "local", "--below", "assets/rw")
