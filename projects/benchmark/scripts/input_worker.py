@@ -37,7 +37,7 @@ class ELMo:
 
     def forget(self) -> None:
         self.bilm.clear_cache()
-        self.bilm.encode([["a"]] * 8, precision=self.precision)  # packs the weights
+        self.bilm.encode([["a"]] * 9, precision=self.precision)  # packs the weights
 
 
 class MiniLM:

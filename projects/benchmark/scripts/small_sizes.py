@@ -45,7 +45,7 @@ def main(
     for number in range(n_rounds + 1):
         for name, (nlp, bilm) in pipelines.items():
             bilm.clear_cache()
-            pipe(nlp, [["a"]] * 8)  # packs the weights
+            pipe(nlp, [["a"]] * 9)  # packs the weights
             for kind in TEXTS:
                 found = sum(map(len, sentences)) / pipe(nlp, sentences)
                 if number:

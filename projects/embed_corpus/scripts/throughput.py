@@ -67,7 +67,7 @@ def embed_alone(groups: List[RowGroup], output: Path) -> Figures:
         .to_pylist()
     )
     bilm = load_bundled()
-    bilm.encode([["a"]] * 8)  # packs the weights
+    bilm.encode([["a"]] * 9)  # packs the weights
     columns = select_columns("top", None, bilm.config.n_layers + 1)
     tokenize = Tokenization("en").make_tokenizer()
     start, cpu_start = time.time(), time.process_time()

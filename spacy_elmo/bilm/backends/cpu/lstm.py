@@ -23,11 +23,11 @@ with suppress(ImportError):  # if they were not built, nothing here is called
     from . import _lstm
 
 
-FEW_SEQUENCES = 4
+FEW_SEQUENCES = 8
 """With more, a step computes longer than it reads its weights. Time with weights in
-float16, relative to float32, for 1, 2 and 4 sequences of 15 words through one LSTM of
-the weights that ship, on one thread of an AMD EPYC: 0.60, 0.67 and 0.92 with AVX-512,
-1.00, 0.84 and 0.69 with AVX2."""
+float16, relative to float32, for 1, 2, 4, 8 and 12 sentences of 15 words, with the
+weights that ship, on one thread of an AMD EPYC: 0.65, 0.70, 0.87, 0.84 and 0.92 with
+AVX-512, 0.81, 0.93, 0.77, 0.88 and 1.05 with AVX2."""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def test_prepared_lstm_gives_the_same_bits(
 @pytest.mark.parametrize(
     "damage", [0.0, 1e-5, 70_000.0, -1e30], ids=["exact", "tiny", "large", "huge"]
 )
-@pytest.mark.parametrize("batch_sizes", [[1], [1, 1, 1], [4, 4, 3, 1], [9, 9, 2]])
+@pytest.mark.parametrize("batch_sizes", [[1], [1, 1, 1], [8, 8, 3, 1], [9, 9, 2]])
 @SIZES
 def test_weights_that_float16_represents_give_the_same_bits(
     dim: int,
