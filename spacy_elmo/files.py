@@ -22,7 +22,9 @@ PathLike = Union[str, Path]
 
 _FREE = " Free some space, or choose a folder on another disk."
 _ALLOWED = " Choose a folder that you may write to."
+_FOLDER = " Choose a path whose parents are folders: one of these is a file."
 ADVICE = {
+    errno.ENOTDIR: _FOLDER,
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FREE),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _ALLOWED),
 }
@@ -39,8 +41,8 @@ class WriteError(OSError):
 
 @contextmanager
 def explain_write_errors(path: PathLike) -> Iterator[None]:
-    """Raise a WriteError for a full or read-only disk, whose own error often has no
-    path. Errors of files elsewhere, which the block reads, are raised as they are.
+    """Raise a WriteError for a path below a file, and for a full or read-only disk, whose
+    own error often has no path. Errors of files elsewhere, which the block reads, are raised as they are.
 
     path (PathLike): The file or folder that the block writes.
     """

@@ -15,7 +15,7 @@ from helpers.corpora import contents
 from helpers.kills import kill_everywhere
 from safetensors import SafetensorError
 
-from spacy_elmo import tensor_files
+from spacy_elmo import BiLM, save_bilm, tensor_files
 from spacy_elmo.files import (
     hash_files,
     part_path,
@@ -186,6 +186,17 @@ def test_errors_name_the_path_and_say_what_to_do(
     assert caught.value.errno == number
     assert f"{target}: expected" in str(caught.value)
     assert not target.exists()
+
+
+def test_a_path_below_a_file(tmp_path: Path, tiny_bilm: BiLM) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine", encoding="utf8")
+    for format in ("safetensors", "hdf5"):
+        for folder in (file, file / "below"):
+            with pytest.raises(OSError, match="whose parents are folders") as caught:
+                save_bilm(tiny_bilm, folder, format=format)
+            assert str(folder) in str(caught.value)
+    assert file.read_text(encoding="utf8") == "mine"
 
 
 def test_errors_of_files_that_are_read_are_not_changed(tmp_path: Path) -> None:
