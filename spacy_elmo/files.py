@@ -41,8 +41,9 @@ class WriteError(OSError):
 
 @contextmanager
 def explain_write_errors(path: PathLike) -> Iterator[None]:
-    """Raise a WriteError for a path below a file, and for a full or read-only disk, whose
-    own error often has no path. Errors of files elsewhere, which the block reads, are raised as they are.
+    """Raise a WriteError for a path below a file and for a full or read-only disk,
+    whose own error often has no path. Errors of files elsewhere, which the block reads,
+    are raised as they are.
 
     path (PathLike): The file or folder that the block writes.
     """
