@@ -33,6 +33,9 @@ def main(has_kernels: bool) -> None:
     doc = shipped(text)
     assert doc.vector.any()
     assert 1 < doc._.perplexity < 1000, doc._.perplexity
+    small = spacy.blank("en")
+    small.add_pipe("elmo").set_bilm(spacy_elmo.load_bundled("sm"))
+    assert small(text).vector.any()
     assert (kernels.why_absent() is None) == has_kernels, kernels.why_absent()
     assert (Path(spacy_elmo.__file__).parent / "py.typed").is_file()
     about = metadata("spacy-elmo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import mean, median
 
 import srsly
@@ -19,15 +20,16 @@ ROWS = {
 }
 
 
-def score(task: str, variant: str, metric: str) -> str:
+def score(task: str, variant: str, metric: str, folder: Path = NER_TAGGING) -> str:
     """Mean over the seeds, as the documents show it."""
-    runs = map(srsly.read_json, NER_TAGGING.glob(f"{task}-{variant}-*.json"))
+    runs = map(srsly.read_json, folder.glob(f"{task}-{variant}-*.json"))
     return f"{mean(run['test'][metric] for run in runs):.1f}"
 
 
-def tags(variant: str) -> list[str]:
+def tags(variant: str, folder: Path = NER_TAGGING) -> list[str]:
     return [
-        score("tagging", variant, f"{name}_acc") for name in ("tag", "pos", "morph")
+        score("tagging", variant, f"{name}_acc", folder)
+        for name in ("tag", "pos", "morph")
     ]
 
 
@@ -36,6 +38,9 @@ def test_scores_of_the_readme() -> None:
     for label, variant in ROWS.items():
         cells = [*tags(variant), score("ner", variant, "ents_f")]
         assert f"| {label} | {' | '.join(cells)} |" in lines
+    small = NER_TAGGING / "small"
+    cells = [*tags("c", small), score("ner", "c", "ents_f", small)]
+    assert f"| ELMo, frozen, the small biLM | {' | '.join(cells)} |" in lines
 
 
 def test_scores_of_heads() -> None:
@@ -73,3 +78,36 @@ def test_accuracy_on_minimal_pairs() -> None:
     scoring = (ROOT / "docs" / "scoring.md").read_text(encoding="utf8")
     for text in (README, scoring):
         assert f"{accuracy:.1%}".replace("%", " %") in text
+
+
+def test_sizes_of_the_weights_that_ship() -> None:
+    projects = ROOT / "projects"
+    figures = {
+        size: srsly.read_json(projects / "pretrain" / "results" / f"{name}.json")
+        for size, name in (("md", "english"), ("sm", "english_small"))
+    }
+    speeds = srsly.read_json(projects / "benchmark" / "results" / "small_sizes.json")
+    lstm = figures["sm"]["weights"]["options"]["lstm"]
+    own = f"{lstm['dim']}/{lstm['projection_dim']}/{lstm['n_layers']}"
+    ratio = speeds["sizes"][own]["new text"]["ratio"]["median"]
+    rows = {
+        "File, in float16": [
+            f"{each['weights']['bytes'] / 1e6:.1f} MB" for each in figures.values()
+        ],
+        "Speed of `nlp.pipe` on new text": ["1 ×", f"{ratio:.1f} ×"],
+        "Perplexity, Wikipedia": [
+            f"{each['perplexities']['wiki-en.test.txt.xz']['mean']:.1f}"
+            for each in figures.values()
+        ],
+        "UD English EWT: TAG, UPOS, MORPH": [
+            ", ".join(tags("c")),
+            ", ".join(tags("c", NER_TAGGING / "small")),
+        ],
+        "WNUT-17: F1": [
+            score("ner", "c", "ents_f"),
+            score("ner", "c", "ents_f", NER_TAGGING / "small"),
+        ],
+    }
+    text = (ROOT / "docs" / "weights.md").read_text(encoding="utf8")
+    for title, cells in rows.items():
+        assert f"| {title} | {' | '.join(cells)} |" in text

@@ -45,6 +45,26 @@ def test_size_and_loading_time() -> None:
     assert min(seconds) < 1
 
 
+def test_small_weights() -> None:
+    folder = BUNDLED["sm"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 6e6
+    assert read_tokenization(folder) == Tokenization("en", "lines")
+    nlp = spacy.blank("en")
+    block = {"@callbacks": "spacy_elmo.BundledWeights.v1", "size": "sm"}
+    nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
+    elmo = nlp.add_pipe("elmo", config={"mix": "top"})
+    nlp.initialize()
+    assert elmo.bilm.config == load_bundled("sm").config
+    vectors = {word: nlp(f"He {word} home .")[1] for word in ("walked", "talked", "to")}
+    walked, talked, to = vectors.values()
+    assert walked.similarity(talked) > walked.similarity(to)
+    nlp = spacy.blank("en")
+    nlp.config["initialize"]["components"]["elmo"] = {"weights": block}
+    nlp.add_pipe("elmo", config={"score": True})
+    with pytest.raises(ValueError, match=r"weights.sm: expected .* output layer"):
+        nlp.initialize()
+
+
 def test_blank_pipeline_with_default_weights() -> None:
     code = (
         "import spacy, sys; nlp = spacy.blank('en'); nlp.add_pipe('elmo'); "

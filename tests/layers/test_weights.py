@@ -64,9 +64,7 @@ def test_bundled_weights(
     assert all(same_numbers(load_bundled(size), tiny_bilm).values())
     monkeypatch.setitem(BUNDLED, size, tmp_path / "none")
     for refused in (load, lambda: load_bundled(size)):
-        with pytest.raises(
-            WeightsError, match=r"version ships.*PretrainedWeights"
-        ):
+        with pytest.raises(WeightsError, match=r"version ships.*PretrainedWeights"):
             refused()
 
 

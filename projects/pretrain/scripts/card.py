@@ -44,7 +44,8 @@ CARD = """{introduction}
 A bidirectional language model over characters (Peters et al. 2018): {filters} filters
 of widths 1 to {widest}, {n_highway} highway layer, {lstm_layers} of {dim}
 cells in each direction, projected to {projection}. Each layer of a token has {width}
-dimensions. {megabytes:.1f} MB in float16; computed in float32. {output_layer}
+dimensions. {megabytes:.1f} MB in float16; computed in float32.
+{output_layer}
 
 ## Training data
 
