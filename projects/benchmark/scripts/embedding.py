@@ -31,8 +31,8 @@ class Output(NamedTuple):
 
     def write(self, bilm: BiLM, text: List[DocumentSentence]) -> None:
         """Write the vectors of a text to a temporary folder."""
-        mix = MIX if self.layers == "mix" else None
-        columns = select_columns(self.layers, mix, bilm.config.n_layers + 1)
+        layers, mix = ("all", MIX) if self.layers == "mix" else (self.layers, None)
+        columns = select_columns(layers, mix, bilm.config.n_layers + 1)
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / self.name
             with open_vectors(output, {}) as parts:
