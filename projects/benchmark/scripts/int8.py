@@ -1,10 +1,9 @@
 """Compare int8 with bfloat16 and float32 on one thread: words per second by instruction
 set, the time of short calls, and cosines."""
 
-import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Annotated, Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from measuring import (
     Summary,
     our_versions,
     parse_models,
+    seconds,
     summarize,
     summarize_all,
     write_results,
@@ -178,12 +178,6 @@ def measure_widths(n_rounds: int) -> Dict[str, Dict[str, float]]:
         for name, ratios in zip(found, zip(*rounds)):
             found[name][precision] = summarize(ratios)["median"]
     return found
-
-
-def seconds(task: Callable[[], Any]) -> float:
-    start = time.thread_time()
-    task()
-    return time.thread_time() - start
 
 
 if __name__ == "__main__":

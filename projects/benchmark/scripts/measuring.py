@@ -6,8 +6,9 @@ import platform
 import shlex
 import statistics
 import sys
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import srsly
 from environments import MARK, python_of
@@ -119,6 +120,13 @@ def summarize(values: Sequence[float]) -> Summary:
         "max": max(values),
         "rounds": list(values),
     }
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Time that this thread spends on a task; other processes do not count."""
+    start = time.thread_time()
+    run()
+    return time.thread_time() - start
 
 
 def summarize_all(rounds: Sequence[Round]) -> Dict[str, Summary]:

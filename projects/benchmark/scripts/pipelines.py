@@ -1,13 +1,12 @@
 """Compare the speed of trained pipelines with that of their biLMs alone."""
 
-import time
 from pathlib import Path
-from typing import Annotated, Any, Callable, Dict, List, Tuple
+from typing import Annotated, Any, Dict, List, Tuple
 
 import spacy
 import torch
 import typer
-from measuring import our_versions, summarize_all, write_results
+from measuring import our_versions, seconds, summarize_all, write_results
 from spacy.language import Language
 from spacy.tokens import Doc
 from treebank import Sentence, read_sentences
@@ -89,12 +88,6 @@ def measure(nlp: Language, bilm: BiLM, sentences: List[Sentence]) -> Dict[str, f
         "pipe words_per_second": pipe,
         "pipe share of encode": pipe / encode,
     }
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.thread_time()
-    run()
-    return time.thread_time() - start
 
 
 if __name__ == "__main__":
