@@ -49,6 +49,8 @@ def pretrain_cli(
         settings = PretrainSettings.from_file(config, ctx.args)
         pretrain(settings, output, gpu_id=gpu_id, show=not quiet)
     except Interrupted as interrupted:
+        if quiet:
+            typer.echo(interrupted, err=True)
         raise typer.Exit(interrupted.exit_status) from interrupted
     except KeyboardInterrupt as error:  # before training began
         raise typer.Exit(128 + signal.SIGINT) from error

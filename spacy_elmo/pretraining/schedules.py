@@ -1,7 +1,7 @@
 """Learning rate schedules."""
 
 import math
-from typing import Any, List, Mapping
+from typing import Any, List, Mapping, Optional
 
 from .settings import ScheduleSettings
 
@@ -39,6 +39,33 @@ def learn_rate(
     else:
         share = min(1.0, max(0, total_steps - step) / schedule.decay_steps)
     return base * (schedule.final_factor + (1 - schedule.final_factor) * share)
+
+
+def check_length(
+    schedule: ScheduleSettings, total_steps: int, softmax_steps: int = 0
+) -> Optional[str]:
+    """Check that a run is long enough for its schedule.
+
+    schedule (ScheduleSettings): Shape of the schedule.
+    total_steps (int): Number of steps of the run.
+    softmax_steps (int): Number of steps at the start that train the output layer alone.
+    RETURNS (Optional[str]): A warning if the run would never reach, or never hold, the
+        configured learning rate.
+    """
+    parts = {
+        "[initialize] softmax_steps": softmax_steps,
+        "[training.schedule] warmup_steps": schedule.warmup_steps,
+        "[training.schedule] decay_steps": schedule.decay_steps,
+    }
+    needed = sum(parts.values())
+    if needed <= total_steps:
+        return None
+    names = [f"{name} = {steps}" for name, steps in parts.items() if steps]
+    return (
+        f"The schedule is longer than the run, so the learning rate stays too low: "
+        f"{' and '.join(names)}, but training ends after {total_steps} steps. Lower "
+        f"{'them' if len(names) > 1 else 'it'}, or train for longer."
+    )
 
 
 def total_steps(max_steps: int, max_epochs: int, steps_per_epoch: int) -> int:

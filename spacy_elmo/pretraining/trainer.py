@@ -32,7 +32,7 @@ from .output.log import LOG
 from .output.model_folder import write_model
 from .output.reporter import Reporter
 from .progress import Progress
-from .schedules import learn_rate, total_steps
+from .schedules import check_length, learn_rate, total_steps
 from .settings import PretrainSettings
 from .signals import Interrupted, StopSignals
 from .step import (
@@ -246,6 +246,13 @@ class Trainer:
             self.notes.append(
                 f"Training is slower without compiled kernels: {missing}."
             )
+        too_long = check_length(
+            self.training.schedule,
+            self.n_steps,
+            self.settings.initialize.softmax_steps,
+        )
+        if too_long:
+            self.notes.append(too_long)
         if self.is_finished():
             self.notes.append(f"Training already ended at step {self.progress.step}.")
         for note in self.notes:

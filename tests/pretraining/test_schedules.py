@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_elmo.pretraining.schedules import course, learn_rate, total_steps
+from spacy_elmo.pretraining.schedules import (
+    check_length,
+    course,
+    learn_rate,
+    total_steps,
+)
 from spacy_elmo.pretraining.settings import PretrainSettings, ScheduleSettings
 
 
@@ -104,6 +109,30 @@ def test_the_first_bound_ends_a_run() -> None:
     assert total_steps(0, 3, 4) == 12
     assert total_steps(10, 3, 4) == 10
     assert total_steps(13, 3, 4) == 12
+
+
+@pytest.mark.parametrize(
+    ("total", "softmax", "reported"),
+    [(30, 0, ""), (31, 1, ""), (30, 1, "softmax_steps = 1 and"), (29, 0, "29 steps")],
+)
+def test_a_run_shorter_than_its_schedule(
+    total: int, softmax: int, reported: str
+) -> None:
+    schedule = ScheduleSettings(
+        name="warmup_stable_decay", warmup_steps=20, decay_steps=10
+    )
+    warning = check_length(schedule, total, softmax)
+    if reported:
+        assert reported in warning
+        assert "warmup_steps = 20 and [training.schedule] decay_steps = 10" in warning
+    else:
+        assert warning is None
+
+
+def test_a_run_that_ends_in_the_warm_up() -> None:
+    schedule = ScheduleSettings(name="linear", warmup_steps=20)
+    assert "warmup_steps = 20, but" in check_length(schedule, 19)
+    assert check_length(schedule, 20) is None
 
 
 def test_the_course_of_a_run() -> None:

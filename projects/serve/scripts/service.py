@@ -12,7 +12,9 @@ from typing import Annotated, AsyncIterator, Dict, List
 
 import spacy
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -54,7 +56,7 @@ def annotate(doc: Doc) -> Annotation:
 
 
 @dataclass
-class Request:
+class Job:
     """Texts of one client, and the future that receives their annotations."""
 
     texts: List[str]
@@ -74,37 +76,37 @@ class Batcher:
 
     def __init__(self, nlp: Language) -> None:
         self.nlp = nlp
-        self.requests: asyncio.Queue[Request] = asyncio.Queue()
+        self.jobs: asyncio.Queue[Job] = asyncio.Queue()
 
     async def annotate(self, texts: List[str]) -> List[Annotation]:
         """Annotate the texts of one request, in order."""
         answer = asyncio.get_running_loop().create_future()
-        await self.requests.put(Request(texts, answer))
+        await self.jobs.put(Job(texts, answer))
         return await answer
 
     async def run(self) -> None:
         """Process batches until cancelled."""
         while True:
-            batch = [await self.requests.get()]
+            batch = [await self.jobs.get()]
             n_texts = len(batch[0].texts)
-            while n_texts < MAX_TEXTS and not self.requests.empty():
-                batch.append(self.requests.get_nowait())
+            while n_texts < MAX_TEXTS and not self.jobs.empty():
+                batch.append(self.jobs.get_nowait())
                 n_texts += len(batch[-1].texts)
             await self._process([item for item in batch if not item.answer.cancelled()])
 
-    async def _process(self, batch: List[Request]) -> None:
-        texts = [text for request in batch for text in request.texts]
+    async def _process(self, batch: List[Job]) -> None:
+        texts = [text for job in batch for text in job.texts]
         try:
             annotations = iter(await asyncio.to_thread(self._annotate, texts))
         except Exception as error:
-            for request in batch:
-                if not request.answer.done():
-                    request.answer.set_exception(error)
+            for job in batch:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
             return
-        for request in batch:
-            part = [next(annotations) for _ in request.texts]
-            if not request.answer.done():
-                request.answer.set_result(part)
+        for job in batch:
+            part = [next(annotations) for _ in job.texts]
+            if not job.answer.done():
+                job.answer.set_result(part)
 
     def _annotate(self, texts: List[str]) -> List[Annotation]:
         with self.nlp.memory_zone():
@@ -131,6 +133,15 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="ELMo vectors", lifespan=lifespan)
+
+
+@app.exception_handler(RequestValidationError)
+async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Say what is wrong with a request, without its texts: FastAPI's own answer repeats
+    them, and fails if they contain a character that UTF-8 cannot encode."""
+    fields = ("type", "loc", "msg")
+    details = [{key: item[key] for key in fields} for item in error.errors()]
+    return JSONResponse({"detail": details}, status_code=422)
 
 
 @app.post("/annotate")

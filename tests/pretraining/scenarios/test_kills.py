@@ -46,10 +46,10 @@ def test_killed_at_every_file_operation(
 
 
 @pytest.mark.parametrize(
-    ("program", "number", "status"),
+    ("program", "options", "number", "status"),
     [
-        (runs.COMMAND, signal.SIGTERM, 143),
-        (runs.PROGRAM, signal.SIGINT, 130),
+        (runs.COMMAND, (), signal.SIGTERM, 143),
+        (runs.PROGRAM, ("--quiet",), signal.SIGINT, 130),
     ],
 )
 def test_a_signal_stops_a_process(
@@ -58,17 +58,18 @@ def test_a_signal_stops_a_process(
     whole: Path,
     tmp_path: Path,
     program: tuple[str, ...],
+    options: tuple[str, ...],
     number: int,
     status: int,
 ) -> None:
     output = tmp_path / "out"
-    process = runs.start(*program, config, output)
+    process = runs.start(*program, config, output, *options)
     runs.wait_for_step(process, output, 23)
     process.send_signal(number)
     found, printed = runs.finish(process)
     assert found == status, printed
     assert "Traceback" not in printed
-    assert "run the same command again to resume" in printed
+    assert printed.count("run the same command again to resume") == 1
     step = runs.log(output, "train")[-1]["step"]
     assert 23 < step < 300
     assert runs.checkpoints(output)[-1] == step
