@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, TypeVar, Union
 import torch
 
 from ..bilm import BiLM
-from ..bilm.model import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.precision import resolve_precision
+from ..bilm.sentences import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.softmax import OutputLayer
 from ..formats import load_bilm
 from ..formats.bundled import bundled_folder

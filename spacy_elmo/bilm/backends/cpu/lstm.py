@@ -5,9 +5,9 @@ Shapes: G LSTMs side by side, R packed rows, N sequences, D = dim, P = projectio
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Any, List, Optional, Sequence, Tuple, cast
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..backend import Clips, LSTMState, LSTMWeights
-from .gemm import Left, as_operands, outer_products, pack
-from .instructions import Arithmetic, arithmetic, with_half_weights
+from .gemm import Left, as_operands, outer_products
+from .instructions import arithmetic, with_half_weights
+from .lstm_weights import PackedLSTM, Panels, Sizes, fit_in_half, padded_bias
 from .workspace import Workspace, empty
 
 with suppress(ImportError):  # if they were not built, nothing here is called
@@ -28,107 +29,6 @@ FEW_SEQUENCES = 8
 float16, relative to float32, for 1, 2, 4, 8 and 12 sentences of 15 words, with the
 weights that ship, on one thread of an AMD EPYC: 0.65, 0.70, 0.87, 0.84 and 0.92 with
 AVX-512, 0.81, 0.93, 0.77, 0.88 and 1.05 with AVX2."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of an LSTM, and their padded counterparts in the kernels.
-
-    dim, projection_dim (int): The true sizes.
-    arithmetic (Arithmetic): Arithmetic of the products.
-    """
-
-    dim: int
-    projection_dim: int
-    arithmetic: Arithmetic
-
-    @classmethod
-    def of(cls, weights: LSTMWeights, arithmetic: Arithmetic) -> "Sizes":
-        n_gates, projection_dim = weights.hidden.shape
-        return cls(n_gates // 4, projection_dim, arithmetic)
-
-    @cached_property
-    def padded(self) -> Tuple[int, int]:
-        """dim and projection_dim in whole panels: the widths of the kernels' rows."""
-        columns = self.arithmetic.instructions.panel_columns
-        return _round_up(self.dim, columns), _round_up(self.projection_dim, columns)
-
-    @cached_property
-    def of_kernels(self) -> Tuple[int, int, int, int]:
-        """The padded sizes, and those that are multiplied."""
-        per_unit = self.arithmetic.per_unit
-        depths = (_round_up(n, per_unit) for n in (self.dim, self.projection_dim))
-        return (*self.padded, *depths)  # type: ignore[return-value]
-
-    def pad_gates(self, weight: Tensor) -> Tensor:
-        """Pad each gate's rows, (4 D, ...)."""
-        missing = self.padded[0] - self.dim
-        if not missing:
-            return weight
-        gates = weight.detach().unflatten(0, (4, self.dim))
-        padding = [0, 0] * (gates.dim() - 2) + [0, missing]
-        return F.pad(gates, padding).flatten(0, 1)
-
-    def unpad_gates(self, gradient: Tensor) -> Tensor:
-        """Undo `pad_gates`, and drop the columns of padding."""
-        gates = gradient.unflatten(0, (4, self.padded[0]))[:, : self.dim]
-        if gates.dim() > 2:
-            gates = gates[..., : self.projection_dim]
-        return gates.flatten(0, 1)
-
-
-class Panels(NamedTuple):
-    """Weights of one LSTM, packed for the products of one direction of time.
-
-    input, hidden, projection (Optional[Tensor]): Panels; None without a projection.
-    """
-
-    input: Tensor
-    hidden: Tensor
-    projection: Optional[Tensor]
-
-    @classmethod
-    def forward(
-        cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
-    ) -> "Panels":
-        """Pack weights for the forward pass."""
-        arithmetic, projection = sizes.arithmetic, None
-
-        def gates(weight: Tensor) -> Tensor:
-            padded = sizes.pad_gates(weight)
-            return pack(padded, arithmetic, gates=True, workspace=workspace).panels
-
-        if weights.projection is not None:
-            projection = pack(
-                weights.projection, arithmetic, workspace=workspace
-            ).panels
-        return cls(gates(weights.input), gates(weights.hidden), projection)
-
-    @classmethod
-    def backward(
-        cls, weights: LSTMWeights, sizes: Sizes, workspace: Optional[Workspace] = None
-    ) -> "Panels":
-        """Pack weights for the backward pass."""
-        arithmetic, projection = sizes.arithmetic, None
-
-        def transposed(weight: Tensor) -> Tensor:
-            return pack(weight, arithmetic, transposed=True, workspace=workspace).panels
-
-        if weights.projection is not None:
-            projection = transposed(weights.projection)
-        gates = sizes.pad_gates(weights.input), sizes.pad_gates(weights.hidden)
-        return cls(transposed(gates[0]), transposed(gates[1]), projection)
-
-
-class PackedLSTM(NamedTuple):
-    """Packed weights of LSTMs side by side.
-
-    sizes (Sizes): Their sizes and arithmetic.
-    panels (List[Panels]): Weights of each LSTM.
-    """
-
-    sizes: Sizes
-    panels: List[Panels]
 
 
 class PreparedLSTM:
@@ -148,7 +48,7 @@ class PreparedLSTM:
     ) -> None:
         self._weights = weights
         self._sizes = Sizes.of(weights[0], arithmetic(dtype))
-        self._bias = _padded_bias(weights, self._sizes)
+        self._bias = padded_bias(weights, self._sizes)
         self._clips = clips
 
     def __call__(
@@ -167,20 +67,16 @@ class PreparedLSTM:
 
     @cached_property
     def _packed(self) -> PackedLSTM:
-        return self._pack(self._sizes)
+        return PackedLSTM.forward(self._weights, self._sizes)
 
     @cached_property
     def _packed_in_half(self) -> Optional[PackedLSTM]:
         """The weights in float16. None if that is not exact."""
         arithmetic = with_half_weights(self._sizes.arithmetic)
-        if arithmetic is None or not all(map(_fit_in_half, self._weights)):
+        if arithmetic is None or not all(map(fit_in_half, self._weights)):
             return None
-        return self._pack(replace(self._sizes, arithmetic=arithmetic))
-
-    def _pack(self, sizes: Sizes) -> PackedLSTM:
-        return PackedLSTM(
-            sizes, [Panels.forward(each, sizes) for each in self._weights]
-        )
+        sizes = replace(self._sizes, arithmetic=arithmetic)
+        return PackedLSTM.forward(self._weights, sizes)
 
 
 def lstm(
@@ -297,12 +193,8 @@ class _Run:
                 ),
             )
         if keep:
-            self.inputs, self.gates, self.cells, self.rows = (
-                operands,
-                gates,
-                cells,
-                rows,
-            )
+            self.inputs, self.rows = operands, rows
+            self.gates, self.cells = gates, cells
         return self._unpad(outputs, hidden, cell)
 
     def backward(
@@ -438,7 +330,7 @@ class _LSTM(torch.autograd.Function):
         # Packed now: the weights may change before the backward pass.
         run.panels = [Panels.backward(each, sizes, workspace) for each in weights]
         outputs, *last = run.forward(
-            inputs, hidden, cell, panels, _padded_bias(weights, sizes), keep=True
+            inputs, hidden, cell, panels, padded_bias(weights, sizes), keep=True
         )
         ctx.run = run
         ctx.save_for_backward(hidden, cell, outputs)
@@ -448,23 +340,3 @@ class _LSTM(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tuple[Optional[Tensor], ...]:
         return (None, *ctx.run.backward(*ctx.saved_tensors, *gradients))
-
-
-def _fit_in_half(weights: LSTMWeights) -> bool:
-    """Whether float16 represents all weights of the products exactly."""
-    matrices = weights.input, weights.hidden, weights.projection
-    return all(
-        torch.equal(weight.detach().half().float(), weight.detach())
-        for weight in matrices
-        if weight is not None
-    )
-
-
-def _padded_bias(weights: Sequence[LSTMWeights], sizes: Sizes) -> Tensor:
-    """Biases of each LSTM, (G, 4 D)."""
-    biases = [sizes.pad_gates(each.bias.detach()) for each in weights]
-    return torch.stack(biases).contiguous()
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
