@@ -7,6 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from .backends import Backend, LSTMState, select_backend
+from .batching import (
+    DEFAULT_BATCH_TOKENS,
+    Sentence,
+    group_by_length,
+    list_sentences,
+)
 from .char_cnn import CharacterEncoder
 from .characters import ByteCharacters, Characters, count_characters
 from .config import BiLMConfig
@@ -14,12 +20,6 @@ from .lstm import Packing, ProjectedLSTM
 from .operations import LayerPair, Operations, bind
 from .precision import resolve_precision
 from .prepared_weights import Fingerprint, Prepared, fingerprint, new_stamp
-from .sentences import (
-    DEFAULT_BATCH_TOKENS,
-    Sentence,
-    group_by_length,
-    list_sentences,
-)
 from .stack import run_stack
 
 NOT_FINITE = (

@@ -85,8 +85,8 @@ def _read_docs(
     import spacy
     from spacy.tokens import DocBin
 
+    from ..layers.doc_sentences import split_sentences
     from ..layers.elmo_model import DEFAULT_WINDOW
-    from ..layers.sentences import split_sentences
     from ..text.documents import DocumentSentence
 
     vocab = spacy.blank("xx").vocab

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
     from ..bilm import BiLM
-    from ..parts import Parts
+    from ..resumable_output import Parts
     from ..text.tokenization import Tokenization
     from ..text.tokenizers import Tokenizer
 

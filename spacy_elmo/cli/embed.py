@@ -93,7 +93,7 @@ def embed_cli(
     """
     from ..embedding.columns import select_columns
     from ..embedding.output import open_vectors, write_vectors
-    from ..embedding.vector_file import is_dataset
+    from ..embedding.vector_formats import is_dataset
     from ..files import hash_files
 
     with command():

@@ -60,8 +60,8 @@ def score_cli(
     If the command is interrupted, run it again to resume.
     """
     from ..formats.output_layer import hash_model
-    from ..parts import open_parts
     from ..pretraining.distributed import Group
+    from ..resumable_output import open_parts
     from ..scoring.score_file import select_format, write_scores
     from ..scoring.scorer import Scorer
     from ..text.documents import identify

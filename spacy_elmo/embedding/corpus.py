@@ -16,12 +16,12 @@ from typing import (
 import numpy as np
 
 from ..bilm import BiLM
-from ..parts import Parts
+from ..resumable_output import Parts
 from ..text.documents import DocumentSentence
 from .columns import Columns, mix_layers
 from .encoding import encode_stream
 from .threads import write_behind
-from .vector_file import Block, write_block, write_parquet
+from .vector_formats import Block, write_block, write_parquet
 
 PART_BYTES = 1 << 26
 """Approximate size of the vectors in a part. Two parts are in memory at a time: one is

@@ -5,7 +5,7 @@ from typing import Iterable, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from ..bilm import BiLM
-from ..bilm.sentences import DEFAULT_BATCH_TOKENS
+from ..bilm.batching import DEFAULT_BATCH_TOKENS
 from .threads import prefetch
 
 ALL, TOP, MEAN = "all", "top", "mean"

@@ -20,7 +20,7 @@ from typing import (
 import numpy as np
 
 from ..bilm import BiLM
-from ..bilm.sentences import DEFAULT_BATCH_TOKENS
+from ..bilm.batching import DEFAULT_BATCH_TOKENS
 from .encoding import MEAN, TOP, check_layer, encode_stream, select_layer
 
 ALL, SAME, OTHER = "all", "same", "other"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator
 
 from ..bilm import BiLM
-from ..parts import Parts, open_dataset, open_parts
+from ..resumable_output import Parts, open_dataset, open_parts
 from ..text.documents import DocumentSentence, identify
 from .columns import Columns
 from .corpus import Written, write_parts
-from .vector_file import (
+from .vector_formats import (
     NUMPY_SUFFIX,
     PARQUET_SUFFIX,
     is_dataset,

@@ -9,12 +9,12 @@ from thinc.api import Model
 from thinc.types import Floats3d
 
 from ..bilm import BiLM
+from ..bilm.batching import DEFAULT_BATCH_TOKENS
 from ..bilm.model import DEFAULT_WORD_CACHE_MB
 from ..bilm.precision import PRECISIONS
-from ..bilm.sentences import DEFAULT_BATCH_TOKENS
 from .bilm_layer import NO_WEIGHTS, BiLMShim, build_torch_bilm
+from .doc_sentences import group_docs, split_sentences
 from .layer_cache import LayerCache, key_of, narrow
-from .sentences import group_docs, split_sentences
 
 DocLayers = List[Floats3d]
 

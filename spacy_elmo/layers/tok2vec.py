@@ -9,7 +9,7 @@ from thinc.types import Floats2d
 
 from .elmo_model import DocLayers, frozen_layers, set_bilm
 from .mix import LEARNED, Mix, elmo_mix
-from .weights import Loader
+from .weight_loaders import Loader
 
 ARCHITECTURE = "spacy_elmo.ElmoTok2Vec.v1"
 LISTENER_ARCHITECTURE = "spacy_elmo.ElmoListener.v1"

@@ -12,10 +12,10 @@ from ..bilm import BiLM
 from ..bilm.precision import resolve_precision
 from ..bilm.prepared_weights import Fingerprint
 from ..formats import output_layer
+from ..layers.doc_sentences import split_sentences
 from ..layers.elmo_model import DocLayers, get_bilm, get_source
-from ..layers.sentences import split_sentences
 from ..scoring.sentence_scores import SentenceScores
-from ..scoring.top_layer import Boundaries, TopLayerScorer, compute_boundaries
+from ..scoring.word_scores import Boundaries, TopLayerScorer, compute_boundaries
 from .scores import set_scores
 
 NO_OUTPUT_LAYER = (

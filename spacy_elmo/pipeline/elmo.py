@@ -17,12 +17,12 @@ from thinc.types import Floats3d
 
 from ..bilm import BiLM
 from ..files import write_bytes
+from ..layers.doc_sentences import SegmentationCheck
 from ..layers.elmo_model import DocLayers, find_bilm, frozen_layers, get_bilm, set_bilm
 from ..layers.listener import ReceivedBatch
 from ..layers.mix import NAMED_MIXES, Mix
-from ..layers.sentences import SegmentationCheck
 from ..layers.tok2vec import replace_listener, replace_listener_config
-from ..layers.weights import DefaultWeights, Loader
+from ..layers.weight_loaders import DefaultWeights, Loader
 from ..scoring.scorer import Scorer
 from . import scores
 from .annotations import annotate, check_extension, install

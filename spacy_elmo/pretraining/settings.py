@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from ..bilm.config import BiLMConfig
-from .config import read_config
+from .config_file import read_config
 from .settings_base import Section, invalid
 
 

@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from .config import ConfigError, suggest
+from .config_file import ConfigError, suggest
 
 SectionT = TypeVar("SectionT", bound="Section")
 Problem = Tuple[Sequence[Union[int, str]], Any, str]

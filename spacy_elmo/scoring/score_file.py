@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Se
 import numpy as np
 
 from ..files import check_pyarrow
-from ..parts import Parts
+from ..resumable_output import Parts
 from ..text.documents import DocumentSentence
 from .scorer import Scorer
 from .sentence_scores import SentenceScores

@@ -7,8 +7,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, TypeVar, Union
 import torch
 
 from ..bilm import BiLM
+from ..bilm.batching import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.precision import resolve_precision
-from ..bilm.sentences import DEFAULT_BATCH_TOKENS, group_by_length, list_sentences
 from ..bilm.softmax import OutputLayer
 from ..formats import load_bilm
 from ..formats.bundled import bundled_folder
@@ -16,7 +16,7 @@ from ..formats.output_layer import check_output_layer, read_output_layer
 from ..text.tokenization import weights_folder
 from .perplexity import perplexity
 from .sentence_scores import SentenceScores
-from .top_layer import TopLayerScorer, compute_boundaries
+from .word_scores import TopLayerScorer, compute_boundaries
 
 __all__ = ["Scorer", "SentenceScores", "perplexity", "portions"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm import VocabularyCharacters
-from spacy_elmo.bilm.sentences import group_by_length
+from spacy_elmo.bilm.batching import group_by_length
 
 SENTENCES = [
     ["She", "sat", "on", "the", "river", "bank", "."],

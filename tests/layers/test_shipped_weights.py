@@ -13,8 +13,8 @@ import torch
 
 from spacy_elmo import load_bundled
 from spacy_elmo.formats.bundled import BUNDLED
-from spacy_elmo.layers import weights
-from spacy_elmo.layers.weights import bundled_weights_v1
+from spacy_elmo.layers import weight_loaders
+from spacy_elmo.layers.weight_loaders import bundled_weights_v1
 from spacy_elmo.scoring.scorer import Scorer
 from spacy_elmo.text.tokenization import Tokenization, read_tokenization
 
@@ -110,7 +110,7 @@ def test_the_output_layer_is_read_on_demand(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(weights, "read_output_layer", fail)
+    monkeypatch.setattr(weight_loaders, "read_output_layer", fail)
     nlp = spacy.blank("en")
     elmo = nlp.add_pipe("elmo")
     assert nlp(RIVERS[0]).vector.any()

@@ -29,7 +29,7 @@ from thinc.api import Model
 from spacy_elmo import BiLM
 from spacy_elmo.layers.elmo_model import build_elmo_model_v1, get_bilm
 from spacy_elmo.layers.tok2vec import build_elmo_tok2vec_v1, replace_listener_config
-from spacy_elmo.layers.weights import pretrained_weights_v1
+from spacy_elmo.layers.weight_loaders import pretrained_weights_v1
 
 
 def _tagger(weights: Path | None, **settings: Any) -> Language:

@@ -11,7 +11,7 @@ from helpers.pipelines import blank
 
 from spacy_elmo import BiLM
 from spacy_elmo.formats import bundled
-from spacy_elmo.layers import weights as loaders
+from spacy_elmo.layers import weight_loaders as loaders
 
 BUNDLED = {"@callbacks": "spacy_elmo.BundledWeights.v1"}
 NULL = {"@callbacks": "spacy_elmo.PretrainedWeights.v1", "path": None}

@@ -12,7 +12,7 @@ from spacy.util import load_config
 
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.config import ORIGINAL_FILTERS
-from spacy_elmo.pretraining.config import ConfigError, read_config
+from spacy_elmo.pretraining.config_file import ConfigError, read_config
 from spacy_elmo.pretraining.settings import (
     OptimizerSettings,
     PretrainSettings,

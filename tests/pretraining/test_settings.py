@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from spacy_elmo import BiLMConfig
 from spacy_elmo.pretraining import settings as settings_module
-from spacy_elmo.pretraining.config import ConfigError
+from spacy_elmo.pretraining.config_file import ConfigError
 from spacy_elmo.pretraining.settings import (
     CorpusSettings,
     InitializeSettings,

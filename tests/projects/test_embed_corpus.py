@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.project_copies import import_from, refused, script
 
-from spacy_elmo.embedding.row_groups import list_row_groups, open_output
+from spacy_elmo.embedding.parquet_corpus import list_row_groups, open_output
 from spacy_elmo.text.tokenization import Tokenization
 
 PROJECT = Path(__file__).parents[2] / "projects" / "embed_corpus"

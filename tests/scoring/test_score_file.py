@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from spacy_elmo.parts import open_parts
+from spacy_elmo.resumable_output import open_parts
 from spacy_elmo.scoring import score_file
 from spacy_elmo.scoring.score_file import COLUMNS, write_scores
 from spacy_elmo.text.documents import SentenceCounter, identify

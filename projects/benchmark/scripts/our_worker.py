@@ -18,8 +18,8 @@ from treebank import Sentence, count_words, in_batches, read_sentences, warming
 
 from spacy_elmo import BiLM, load_bilm
 from spacy_elmo.bilm.backends import CPUBackend, select_backend
+from spacy_elmo.bilm.batching import DEFAULT_BATCH_TOKENS, group_by_length
 from spacy_elmo.bilm.precision import has_native_bfloat16
-from spacy_elmo.bilm.sentences import DEFAULT_BATCH_TOKENS, group_by_length
 
 torch.set_num_threads(int(option("--threads")))
 

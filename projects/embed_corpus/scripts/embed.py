@@ -18,7 +18,7 @@ from spacy_elmo.cli._util import (
     weights_paths,
 )
 from spacy_elmo.embedding.columns import select_columns
-from spacy_elmo.embedding.row_groups import (
+from spacy_elmo.embedding.parquet_corpus import (
     RowGroup,
     RowGroupEmbedder,
     list_row_groups,

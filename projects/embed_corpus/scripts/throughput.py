@@ -19,7 +19,7 @@ from spacy_elmo import load_bundled
 from spacy_elmo.bilm.backends import cpu as kernels
 from spacy_elmo.embedding.columns import select_columns
 from spacy_elmo.embedding.output import open_vectors, write_vectors
-from spacy_elmo.embedding.row_groups import RowGroup, list_row_groups
+from spacy_elmo.embedding.parquet_corpus import RowGroup, list_row_groups
 from spacy_elmo.formats.bundled import bundled_folder
 from spacy_elmo.text.documents import MAX_WORDS, split_texts
 from spacy_elmo.text.tokenization import Tokenization

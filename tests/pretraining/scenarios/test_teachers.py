@@ -12,7 +12,7 @@ from helpers import manylangs_folder, numpy_bilm, runs
 
 from spacy_elmo import BiLM, BiLMConfig, load_bilm, save_bilm
 from spacy_elmo.formats import WeightsError
-from spacy_elmo.pretraining.config import ConfigError
+from spacy_elmo.pretraining.config_file import ConfigError
 from spacy_elmo.pretraining.step import TrainingError
 
 CONFIG = BiLMConfig(

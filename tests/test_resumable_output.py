@@ -11,7 +11,7 @@ import pytest
 from helpers.kills import kill_everywhere
 
 from spacy_elmo.lock import lock_folder
-from spacy_elmo.parts import STATE, open_dataset, open_parts
+from spacy_elmo.resumable_output import STATE, open_dataset, open_parts
 
 ITEMS = ["one", "two", "three", "four", "five"]
 
@@ -128,7 +128,7 @@ def test_second_writer_is_refused(tmp_path: Path) -> None:
     with lock_folder(folder):
         code = f"""
 from pathlib import Path
-from spacy_elmo.parts import open_parts
+from spacy_elmo.resumable_output import open_parts
 with open_parts(Path({str(output)!r}), {{}}, str.encode):
     pass
 """

@@ -8,7 +8,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_elmo.layers.sentences import split_sentences
+from spacy_elmo.layers.doc_sentences import split_sentences
 
 
 @pytest.fixture(scope="module")

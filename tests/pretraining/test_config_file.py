@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacy.cli._util import parse_config_overrides
 from spacy.util import load_config
 
-from spacy_elmo.pretraining.config import ConfigError, read_config
+from spacy_elmo.pretraining.config_file import ConfigError, read_config
 
 
 def write(folder: Path, text: str) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from spacy_elmo.embedding.vector_file import (
+from spacy_elmo.embedding.vector_formats import (
     Block,
     is_dataset,
     join_numpy,

@@ -17,13 +17,13 @@ import numpy as np
 from ..bilm import BiLM
 from ..files import replace_file, write_json
 from ..lock import lock_folder
-from ..parts import DATASET_STATE
+from ..resumable_output import DATASET_STATE
 from ..text.documents import MAX_WORDS, split_texts
 from ..text.tokenization import Tokenization
 from .columns import Columns
 from .corpus import EncodedGroup, Written, encode_groups
 from .threads import write_behind
-from .vector_file import PARQUET_SUFFIX, Block, ParquetBlocks
+from .vector_formats import PARQUET_SUFFIX, Block, ParquetBlocks
 
 READ_ROWS = 256
 """Documents to read at a time."""

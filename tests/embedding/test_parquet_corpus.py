@@ -15,7 +15,7 @@ from helpers.kills import kill_everywhere
 
 from spacy_elmo import BiLM
 from spacy_elmo.embedding.columns import select_columns
-from spacy_elmo.embedding.row_groups import (
+from spacy_elmo.embedding.parquet_corpus import (
     RowGroup,
     RowGroupEmbedder,
     list_row_groups,
