@@ -103,7 +103,7 @@ def test_vectors_belong_to_the_language(
     project: Path, tmp_path: Path, language: str, code: str
 ) -> None:
     """spaCy refuses vectors of another language."""
-    text, target = tmp_path / "text.txt", tmp_path / "vectors"
+    text, target = tmp_path / "text.txt", tmp_path / "new" / "vectors"
     text.write_text("She sat on the river bank .\n" * 50, encoding="utf8")
     sizes = ("--dim", 4, "--rows", 60, "--epochs", 1)
     script(project, "vectors", language, text, target, *sizes)

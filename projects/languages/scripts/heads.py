@@ -69,16 +69,24 @@ def main(
     check_inputs(plan, settings)
     for run in plan:
         path = results / f"{run.task}.json"
-        done = json.loads(path.read_text("utf8")) if path.is_file() else {}
         config = make_config(known.tasks[run.task], run, settings)
         inputs = hash_inputs(config, run, settings)
-        if done.get(run.name, {}).get("inputs") == inputs:
+        if read_results(path).get(run.name, {}).get("inputs") == inputs:
             continue
         result = train_head(known.tasks[run.task], run, config, settings, gpu_id)
-        done[run.name] = {**run._asdict(), "inputs": inputs, **result}
-        write_json(path, done)
+        result = {**run._asdict(), "inputs": inputs, **result}
+        # Read again: another process may train other variants.
+        write_json(path, {**read_results(path), run.name: result})
         msg.good(f"{run.task} {run.name}", json.dumps(result["test"]))
     msg.good(f"{len(plan)} trainings are done")
+
+
+def read_results(path: Path) -> Dict[str, Any]:
+    """Read the results of a task by the name of the run, if there are any."""
+    results: Dict[str, Any] = {}
+    if path.is_file():
+        results = json.loads(path.read_text("utf8"))
+    return results
 
 
 def names(text: str) -> List[str]:

@@ -36,6 +36,7 @@ def main(
     nlp.meta["description"] = f"ELMo for {language.title}"
     nlp.meta["license"] = sources[-1]["license"]
     nlp.meta["sources"] = sources
+    target.mkdir(parents=True, exist_ok=True)
     nlp.to_disk(target)
     msg.good(f"{target}: {', '.join(nlp.pipe_names)}")
 

@@ -23,6 +23,7 @@ def main(
     """Train skip-gram vectors, which suit small corpora better than CBOW, over words
     and their parts of 3 to 5 characters, and store them in an empty pipeline."""
     nlp = spacy.blank(find_language(language).code)
+    target.mkdir(parents=True, exist_ok=True)  # before hours of training
     model = floret.train_unsupervised(
         str(text),
         model="skipgram",
