@@ -10,6 +10,7 @@ from helpers.documentation import ROOT
 
 NER_TAGGING = ROOT / "projects" / "ner_tagging" / "results"
 README = (ROOT / "README.md").read_text(encoding="utf8")
+LANGUAGES = ROOT / "projects" / "languages" / "results"
 HEADS = (ROOT / "docs" / "heads.md").read_text(encoding="utf8")
 
 ROWS = {
@@ -41,6 +42,31 @@ def test_scores_of_the_readme() -> None:
     small = NER_TAGGING / "small"
     cells = [*tags("c", small), score("ner", "c", "ents_f", small)]
     assert f"| ELMo, frozen, the small biLM | {' | '.join(cells)} |" in lines
+
+
+def test_scores_of_the_languages() -> None:
+    lines = README.replace("**", "").splitlines()
+    for label, task, metric in (
+        ("North Sami, UPOS", "giella", "pos_acc"),
+        ("North Sami, MORPH", "giella", "morph_acc"),
+        ("Kinyarwanda, UPOS", "masakhapos", "pos_acc"),
+        ("Kinyarwanda, entities", "masakhaner", "ents_f"),
+        ("English fiction, entities", "litbank", "ents_f"),
+    ):
+        runs = list(srsly.read_json(LANGUAGES / f"{task}.json").values())
+        cells = [
+            f"{mean(scores):.1f}"
+            for variant in ("cnn", "vectors", "elmo", "elmo-embed")
+            if (
+                scores := [
+                    run["test"][metric]
+                    for run in runs
+                    if (run["variant"], run["text"], run["sentences"])
+                    == (variant, "all", 0)
+                ]
+            )
+        ]
+        assert f"| {label} | {' | '.join(cells)} |" in lines
 
 
 def test_scores_of_heads() -> None:

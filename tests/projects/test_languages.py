@@ -374,6 +374,18 @@ def test_card_before_any_head_is_scored(project: Path, tmp_path: Path) -> None:
     assert card.endswith("Not measured yet.\n")
 
 
+def test_card_before_all_heads_are_scored(project: Path, results: Path) -> None:
+    for name in ("weights", "training"):
+        shutil.copy(PROJECT / "results" / f"se-{name}.json", results)
+    path = results / "giella.json"
+    runs = srsly.read_json(path)
+    left = {name: run for name, run in runs.items() if run["variant"] != "elmo-embed"}
+    srsly.write_json(path, left)
+    script(project, "card", "se", results, results / "card.md")
+    card = (results / "card.md").read_text("utf8")
+    assert "| UD North Sami-Giella (CC BY-SA 4.0): UPOS | 80.5 | 89.5 |  |" in card
+
+
 def test_committed_weights_have_cards_and_are_small() -> None:
     from languages import LANGUAGES
 

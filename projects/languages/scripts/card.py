@@ -111,8 +111,9 @@ def render_scores(language: Language, tasks: Dict[str, Results]) -> str:
     for name, results in tasks.items():
         task = language.tasks[name]
         for metric, title in task.metrics.items():
-            means = [spread(select(results, v), metric).mean for v in variants]
-            cells = " | ".join(f"{mean:.1f}" for mean in means)
+            runs = [select(results, variant) for variant in variants]
+            means = [f"{spread(r, metric).mean:.1f}" if r else "" for r in runs]
+            cells = " | ".join(means)
             lines.append(f"| {task.title} ({task.license}): {title} | {cells} |")
     return SCORES + "\n".join(lines) + "\n"
 
