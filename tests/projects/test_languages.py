@@ -356,6 +356,19 @@ def test_plot(project: Path, results: Path) -> None:
     assert [len(runs) for _, runs in by_sentences(found, "elmo")] == [1, 2]
 
 
+def test_plot_without_sizes_of_text(results: Path) -> None:
+    from matplotlib.figure import Figure
+    from plots import draw_row
+    from results import read_tasks
+
+    ((language, _, task, runs),) = read_tasks(results)
+    axes = Figure().subplots(1, 2)
+    draw_row(axes, language, task, [run for run in runs if run["text"] == "all"])
+    assert not axes[0].axison
+    assert "North Sami" in axes[1].get_title()
+    assert "UPOS" in axes[1].get_ylabel()
+
+
 def test_missing_results_are_refused(project: Path) -> None:
     (project / "results").mkdir()
     message = refused(project, "table", "results", "results/README.md")

@@ -45,12 +45,17 @@ def main(
 
 def draw_row(axes: Any, language: Language, task: Task, results: Results) -> None:
     metric, title = next(iter(task.metrics.items()))
-    draw(axes[0], READ_TEXT, lambda variant: by_text(results, variant), metric)
+    first = axes[0]
+    if any(result["text"] != ALL for result in results):
+        draw(first, READ_TEXT, lambda variant: by_text(results, variant), metric)
+        first.set_xlabel("million words of raw text")
+    else:
+        first.set_axis_off()
+        first = axes[1]
     draw(axes[1], VARIANTS, lambda variant: by_sentences(results, variant), metric)
-    axes[0].set_title(f"{language.title}: {task.title}")
-    axes[0].set_ylabel(f"{title}, test set (%)")
-    axes[0].set_xlabel("million words of raw text")
     axes[1].set_xlabel("training sentences")
+    first.set_title(f"{language.title}: {task.title}")
+    first.set_ylabel(f"{title}, test set (%)")
 
 
 def draw(
