@@ -37,7 +37,7 @@ def main(
     for axes, (language, task, results) in zip(rows, shown):
         draw_row(axes, language, task, results)
     handles, labels = rows[0][1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     with replace_file(target) as path:
         figure.savefig(path, format="png", dpi=110)
     msg.good(str(target))
@@ -52,6 +52,7 @@ def draw_row(axes: Any, language: Language, task: Task, results: Results) -> Non
     else:
         first.set_axis_off()
         first = axes[1]
+        first.tick_params(labelleft=True)
     draw(axes[1], VARIANTS, lambda variant: by_sentences(results, variant), metric)
     axes[1].set_xlabel("training sentences")
     first.set_title(f"{language.title}: {task.title}")

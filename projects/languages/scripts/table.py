@@ -27,7 +27,14 @@ training part, but not of its test part. `spacy pretrain` read the text of Kinya
 three times, and that of North Sami once.
 """
 
-CURVES = "\n## Learning curves\n\n![Learning curves](curves.png)\n"
+CURVES = """
+## Learning curves
+
+Means over the seeds. With fewer sentences than all, North Sami has one or two seeds,
+and two variants were not trained.
+
+![Learning curves](curves.png)
+"""
 
 
 def main(
