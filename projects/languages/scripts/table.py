@@ -23,15 +23,15 @@ seeds; other work was running, so only large differences count.
 
 The settings of the biLMs were chosen by [short runs](short_runs.md). The heads of
 LitBank read the English weights that ship, whose training text includes novels of its
-training part, but not of its test part. `spacy pretrain` read the text of Kinyarwanda
-three times, and that of North Sami once.
+training part, but not of its test part. `spacy pretrain` made three passes over the
+text of Kinyarwanda, and one over the text of North Sami.
 """
 
 CURVES = """
 ## Learning curves
 
-Means over the seeds. With fewer sentences than all, North Sami has one or two seeds,
-and two variants were not trained.
+Points are means over the seeds that were trained. With part of the text or of the
+sentences, there may be fewer seeds than in the tables.
 
 ![Learning curves](curves.png)
 """
