@@ -137,8 +137,8 @@ app = FastAPI(title="ELMo vectors", lifespan=lifespan)
 
 @app.exception_handler(RequestValidationError)
 async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Report what is wrong with a request, but not its texts: FastAPI's default response
-    repeats them, and fails on characters that UTF-8 cannot encode."""
+    """Report what is wrong with a request, but not its texts: FastAPI's default
+    response repeats them, and fails on characters that UTF-8 cannot encode."""
     fields = ("type", "loc", "msg")
     details = [{key: item[key] for key in fields} for item in error.errors()]
     return JSONResponse({"detail": details}, status_code=422)
