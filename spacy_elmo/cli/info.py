@@ -1,11 +1,11 @@
 """python -m spacy elmo info."""
 
-from typing import TYPE_CHECKING, Annotated, Any, List, Tuple
+from typing import TYPE_CHECKING, Annotated, Any, List, Optional, Tuple
 
 import typer
 from wasabi import msg
 
-from ._util import WEIGHTS_HELP, command, load_pipeline, split_pair
+from ._util import WEIGHTS_HELP, command, load_pipeline, weights_paths
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 def info_cli(
     model: Annotated[
-        str,
+        Optional[str],
         typer.Argument(
             metavar="MODEL",
-            help=f"{WEIGHTS_HELP}. Or a spaCy pipeline: a folder or a package name",
+            help=f"{WEIGHTS_HELP}. Or a spaCy pipeline: a folder or a package name. "
+            "Default: the English weights that ship with spacy-elmo",
         ),
-    ],
+    ] = None,
 ) -> None:
     """
     Describe weights or a pipeline.
@@ -30,11 +31,11 @@ def info_cli(
     has learned.
     """
     with command():
-        nlp = load_pipeline(model)
+        nlp = None if model is None else load_pipeline(model)
         if nlp is not None:
             _print_pipeline(nlp)
         else:
-            _print_weights(split_pair(model))
+            _print_weights(weights_paths(model))
 
 
 def _print_weights(paths: List[str]) -> None:

@@ -70,7 +70,7 @@ def test_scores_of_the_languages() -> None:
         for variant in ("elmo", "cnn")
     )
     text = " ".join(page.split())
-    assert "{} % of the universal tags and {} % of the features".format(*elmo) in text
+    assert "give {} % UPOS and {} % MORPH".format(*elmo) in text
     assert "spaCy's CNN reaches {} and {} %".format(*cnn) in text
 
 

@@ -60,9 +60,10 @@ def write_examples(folder: Path, bilm: BiLM) -> Path:
         file.write(SENTENCES * 20)
     for name in ("text.txt", "held_out.txt", "other.txt"):
         (folder / name).write_text(SENTENCES, encoding="utf8")
-    for name in ("train.spacy", "dev.spacy", "test.spacy"):
-        write_corpus(folder / name)
-    (folder / "treebank.conllu").write_text(TREE, encoding="utf8")
+    for name in ("train", "dev", "test"):
+        (folder / f"{name}.conllu").write_text(TREE, encoding="utf8")
+        write_corpus(folder / f"{name}.spacy")
+        write_corpus(folder / f"entities_{name}.spacy")
     (folder / "eng.testb").write_text(CONLL, encoding="utf8")
     pair = {"sentence_good": "He robbed the bank .", "sentence_bad": "Robbed he bank ."}
     (folder / "pairs.jsonl").write_text(json.dumps(pair), encoding="utf8")

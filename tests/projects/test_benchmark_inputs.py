@@ -311,7 +311,7 @@ def test_report_tells_where_ours_loses(tmp_path: Path) -> None:
     assert losses.count("* ") == 1
     text = " ".join(readme.read_text(encoding="utf8").split())
     assert "4.0 × as many words per CPU second" in text
-    assert "It scores lower in definitions (60.0 and 65.0)." in text
+    assert "; lower in definitions 60.0 (65.0)." in text
     assert (tmp_path / "inputs.png").is_file()
     good(call("input_table", tmp_path, readme, "--check"))
     readme.write_text("<!-- inputs -->\n<!-- /inputs -->\n", encoding="utf8")

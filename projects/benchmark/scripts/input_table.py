@@ -42,9 +42,9 @@ SAME = 0.3
 """Percent. Scores that differ by less are about the same."""
 
 OTHER_FORMS = {
-    "lower case": "lower case",
-    "capitals": "capitals",
-    "misspelt": "one word in ten misspelled",
+    "lower case": "in lower case",
+    "capitals": "in capitals",
+    "misspelt": "with one word in ten misspelled",
 }
 """Forms of the test set, as the short form of the comparison calls them."""
 
@@ -203,7 +203,7 @@ def summary(found: Results) -> str:
     sentences = [
         "Compared with MiniLM-L6, a small transformer, frozen as well and under the "
         f"same heads and probes, ELMo encodes {ratio:.1f} × as many words per CPU "
-        "second."
+        "second. Scores of ELMo, and of MiniLM in parentheses:"
     ]
     compared: Dict[str, List[str]] = {"higher": [], "about the same": [], "lower": []}
     for title, part in measured(found).items():
@@ -211,13 +211,12 @@ def summary(found: Results) -> str:
         how = "higher" if ours > theirs else "lower"
         if abs(ours - theirs) < SAME:
             how = "about the same"
-        compared[how].append(f"{title} ({ours:.1f} and {theirs:.1f})")
-    for how, texts in compared.items():
-        if texts:
-            sentences.append(f"It scores {how} in {', '.join(texts)}.")
+        compared[how].append(f"{title} {ours:.1f} ({theirs:.1f})")
+    told = [f"{how} in {', '.join(texts)}" for how, texts in compared.items() if texts]
+    sentences.append(f"{'; '.join(told)}.")
     forms = [
-        f"{name} ({mean(found, 'upos', OURS, form):.1f} and "
-        f"{mean(found, 'upos', PEER, form):.1f})"
+        f"{mean(found, 'upos', OURS, form):.1f} "
+        f"({mean(found, 'upos', PEER, form):.1f}) {name}"
         for form, name in OTHER_FORMS.items()
     ]
     sentences.append(

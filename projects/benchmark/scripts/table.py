@@ -268,8 +268,9 @@ def scoring(found: Results) -> Iterator[str]:
             f"{ratios[0]} and {ratios[1]} ({ratios[2]} and {ratios[3]}), {size}"
         )
     yield (
-        f"Scoring by a softmax of {found['n_words']:,} words relative to encoding "
-        "alone, on new text and with all words cached, in float32 (in bfloat16): "
+        f"Speed of scoring words by a softmax of {found['n_words']:,} words, as a "
+        "share of the speed of encoding alone, on new text and with all words cached, "
+        "in float32 (in bfloat16): "
         f"{'; '.join(told)}; {count(found['threads'], 'thread')}."
     )
 
@@ -351,25 +352,23 @@ def frozen_heads(found: Results) -> Iterator[str]:
             seconds[key]["median"] for key in ("first epoch", "later epochs")
         )
         yield (
-            f"Training a head on a frozen biLM ({name}, {found['weights']}, "
-            f"{found['words']:,} words): {first:.1f} s for the first epoch and "
-            f"{later:.1f} s for each later one, "
-            f"{ratios['later epochs']['median']:.2f} × the time of "
-            f"{found['baseline']}."
+            f"Training a tagger (`{name}`, {found['words']:,} words) on a frozen "
+            f"`{found['weights'].partition('-')[0]}` biLM with random weights: "
+            f"{first:.1f} s for the first epoch and {later:.1f} s for each later one, "
+            f"{ratios['later epochs']['median']:.2f} × the time of one on spaCy's CNN "
+            f"(`{found['baseline']}`)."
         )
         new, other = (
             found["new_words"] / found["seconds"][kind]["new text"]["median"]
             for kind in (name, found["baseline"])
         )
         yield (
-            f"The trained pipelines on new text: {rounded(new)} words/s, and "
-            f"{rounded(other)} for {found['baseline']} "
-            f"({ratios['new text']['median']:.1f} × its time)."
+            f"These two taggers on new text: {rounded(new)} words/s with ELMo, "
+            f"{rounded(other)} without ({ratios['new text']['median']:.1f} × the time)."
         )
         scores = [f"{score:.2%} in {p}" for p, score in found["scores"][name].items()]
         yield (
-            f"Its score with these random weights, to compare precisions: "
-            f"{', '.join(scores)}."
+            f"Tags that the one with ELMo gets right: {', '.join(scores)}."
         )
 
 
