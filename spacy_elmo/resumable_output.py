@@ -60,6 +60,8 @@ class Parts(Generic[Item]):
         self._stored_hash = ""
         self._inode = 0  # of the joined output
         self._suffix = suffix
+        self._is_replacing = False
+        self._has_leftovers = True  # or may have
         self.is_finished = False  # a dataset
         self._advice = f"To start over, remove {folder}."
 
@@ -85,9 +87,9 @@ class Parts(Generic[Item]):
             self._update_hash(item)
         if self._n_items and self._hash.hexdigest() != self._stored_hash:
             raise ValueError(
-                f"{self._folder}: expected parts of the same input, found that the "
-                f"first {self.n_items:,} items of this input are not those that the "
-                f"parts were made from. Restore the input. {self._advice}"
+                f"{self._folder}: expected the input of the interrupted run, found "
+                f"that its first {self.n_items:,} items have changed. Restore it. "
+                f"{self._advice}"
             )
         yield from iterator
 
@@ -98,6 +100,7 @@ class Parts(Generic[Item]):
         items (Sequence[Item]): The items of the input that the part contains.
         YIELDS (Path): Where to write the part. If the block raises, there is no part.
         """
+        self._remove_leftovers()
         with replace_file(self._path(len(self._n_items))) as path:
             yield path
         for item in items:
@@ -119,15 +122,25 @@ class Parts(Generic[Item]):
 
     def finish(self) -> None:
         """Mark a dataset as complete."""
+        self._remove_leftovers()
         self.is_finished = True
         self.write_state()
 
     def start_over(self) -> None:
-        """Remove the parts of a dataset."""
-        self._state_path.unlink(missing_ok=True)
-        for path in self._folder.glob(f"part-*{self._suffix}"):
-            path.unlink()
+        """Replace the parts of earlier runs. They are kept until there is a new part,
+        in case the input cannot be read."""
         self._n_items, self.is_finished, self._stored_hash = [], False, ""
+        self._is_replacing = True
+
+    def _remove_leftovers(self) -> None:
+        """Remove replaced parts, and parts that killed runs have not noted."""
+        if self._is_replacing:
+            self.write_state()  # first, so that no removed part counts as complete
+        if self._has_leftovers:
+            pattern = "[0-9]*" if self._suffix is None else f"part-*{self._suffix}"
+            for path in {*self._folder.glob(pattern)} - {*self.paths}:
+                path.unlink()
+        self._is_replacing = self._has_leftovers = False
 
     def is_joined(self, output: Path) -> bool:
         """Whether the output was written from these parts."""
@@ -188,18 +201,22 @@ class Parts(Generic[Item]):
         if self.is_finished or not n_items:
             return  # there is nothing to continue, so the settings may change
         ours = json.loads(json.dumps(self._settings))
-        changes = [
-            f"{name} = {settings.get(name)} (now {ours.get(name)})"
-            for name in {**settings, **ours}
-            if settings.get(name) != ours.get(name)
-        ]
-        if changes:
+        if changes := list_changes(settings, ours):
             raise ValueError(
                 f"{self._folder}: expected parts of a run with the same settings, "
-                f"found {', '.join(changes)}. Repeat the earlier command to resume it. "
+                f"found {changes}. Repeat the earlier command to resume it. "
                 f"{self._advice}"
             )
         self._n_items = n_items
+
+
+def list_changes(earlier: Dict[str, Any], now: Dict[str, Any]) -> str:
+    """List the settings that differ, with both values. Empty if none does."""
+    return ", ".join(
+        f"{name} = {earlier.get(name)} (now {now.get(name)})"
+        for name in {**earlier, **now}
+        if earlier.get(name) != now.get(name)
+    )
 
 
 @contextmanager
@@ -216,7 +233,8 @@ def open_parts(
     settings (Dict[str, Any]): Settings that the output depends on, as JSON can
         represent it.
     key (Callable[[Item], bytes]): Identifies an item of the input.
-    force (bool): Whether an existing output file may be replaced.
+    force (bool): Whether to replace an existing output file, and the parts of a run
+        with other settings.
     YIELDS (Parts): The parts. Their folder is removed if they are joined in the block.
     RAISES: OSError if the output exists, or another process writes it; ValueError if
         the earlier run had other settings, or its files are damaged.
@@ -229,7 +247,7 @@ def open_parts(
         with lock_folder(folder):
             parts = Parts(folder, settings, key)
             try:
-                parts.resume(output)
+                _resume(parts, output, force)
                 if output.exists() and not force:
                     raise FileExistsError(
                         f"{output}: expected a new file, found one that exists. "
@@ -277,12 +295,7 @@ def open_dataset(
         )
     with lock_folder(folder):
         parts = Parts(folder, settings, key, suffix)
-        try:
-            parts.resume(folder)
-        except ValueError:
-            if not force:
-                raise
-            parts.start_over()
+        _resume(parts, folder, force)
         if parts.is_finished:
             if not force:
                 raise FileExistsError(
@@ -291,6 +304,19 @@ def open_dataset(
                     "--force."
                 )
             parts.start_over()
-        if not parts.n_items:
-            parts.write_state()  # from now on, the folder is ours
+        if not is_ours:
+            parts.write_state()  # from now on, it is
         yield parts
+
+
+def _resume(parts: Parts[Any], output: Path, force: bool) -> None:
+    """Continue an earlier run, or replace it if that is impossible and `force` is set.
+
+    RAISES: ValueError as `Parts.resume` does, without `force`.
+    """
+    try:
+        parts.resume(output)
+    except ValueError:
+        if not force:
+            raise
+        parts.start_over()

@@ -76,7 +76,7 @@ def test_other_settings_or_input_are_refused(tmp_path: Path) -> None:
     folder = interrupt(output, model="a")
     with pytest.raises(ValueError, match=re.escape("model = a (now b)")):
         write(output, model="b")
-    with pytest.raises(ValueError, match="first 2 items of this input are not"):
+    with pytest.raises(ValueError, match="its first 2 items have changed"):
         write(output, ["one", "TWO", "three"], model="a")
     with pytest.raises(ValueError, match=r"remove .*out\.parts"):
         write(output, ["one"], model="a")
@@ -166,3 +166,47 @@ def test_a_complete_dataset_is_not_resumed(tmp_path: Path) -> None:
             write_dataset(model)
     write_dataset("b", force=True)
     assert (tmp_path / "out" / "part-000000.txt").read_text() == "b"
+
+
+def read_dataset(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("part-*.txt"))]
+
+
+def write_two_parts(folder: Path, word: str, *, force: bool = False) -> None:
+    with open_dataset(folder, {"word": word}, str.encode, ".txt", force=force) as parts:
+        for number in parts.remaining(["0", "1"]):
+            with parts.add([number]) as path:
+                path.write_text(f"{word}{number}")
+        parts.finish()
+
+
+def test_a_dataset_is_kept_until_its_replacement_has_a_part(tmp_path: Path) -> None:
+    """The input of the replacement may be missing."""
+    write_two_parts(tmp_path, "a")
+    with (
+        pytest.raises(FileNotFoundError),
+        open_dataset(tmp_path, {}, str.encode, ".txt", force=True),
+    ):
+        raise FileNotFoundError
+    assert read_dataset(tmp_path) == ["a0", "a1"]
+    with pytest.raises(FileExistsError, match="complete"):
+        write_two_parts(tmp_path, "b")
+    with open_dataset(tmp_path, {}, str.encode, ".txt", force=True) as parts:
+        parts.finish()  # an input without items
+    assert read_dataset(tmp_path) == []
+
+
+def test_a_replacement_killed_anywhere_can_be_repeated(tmp_path: Path) -> None:
+    write_two_parts(tmp_path, "a")
+    for _ in kill_everywhere(lambda: write_two_parts(tmp_path, "b", force=True)):
+        assert read_dataset(tmp_path) in (["a0", "a1"], [], ["b0"], ["b0", "b1"])
+    assert read_dataset(tmp_path) == ["b0", "b1"]
+
+
+def test_force_replaces_parts_of_other_settings(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    interrupt(output, model="a")
+    with pytest.raises(ValueError, match="model = a"):
+        write(output, model="b")
+    write(output, model="b", force=True)
+    assert output.read_text() == "one two\nthree four\nfive"

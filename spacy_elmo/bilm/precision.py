@@ -26,7 +26,8 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
         )
     if precision == "fastest":
         has_int8 = device.type == "cpu" and CPUBackend.why_no_int8() is None
-        if has_int8 and not torch.is_grad_enabled():
+        applies = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+        if has_int8 and applies:
             return torch.int8
     if precision in ("auto", "fastest"):
         return torch.bfloat16 if has_native_bfloat16(device) else torch.float32

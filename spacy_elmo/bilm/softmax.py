@@ -21,8 +21,8 @@ _MAX_LOGITS = 1 << 24
 """Logits of an adaptive softmax in memory at a time: 64 MiB in float32."""
 
 _MAX_TRIES = 64
-"""Samples drawn per word that is wanted, after which the rarest words are no longer
-waited for."""
+"""Maximum number of tries per requested sample. After that, the remaining samples are
+the most frequent words not drawn yet."""
 
 
 class FullSoftmax(nn.Module):
@@ -59,17 +59,24 @@ class FullSoftmax(nn.Module):
         smoothed = torch.as_tensor(counts, dtype=torch.float64) + 1
         self.bias.copy_(torch.log(smoothed / smoothed.sum())[:, None])
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Compute the loss.
+    def forward(
+        self, hidden: Tensor, targets: Tensor, backend: Optional[Backend] = None
+    ) -> Tensor:
+        """Compute the loss: that of a sampled softmax which has sampled all words.
 
         hidden (Tensor): (n, width).
         targets (Tensor): Word ids, (n,).
-        RETURNS (Tensor): -log p of each target, (n,) float32.
+        backend (Optional[Backend]): Computes the logits. By default in the dtype of the
+            weights.
+        RETURNS (Tensor): -log p of each target, (n,).
         """
-        dtype = self.weight.dtype
-        backend = select_backend(hidden.device, hidden.dtype, state_dtype=dtype)
-        logits = backend.linear(hidden, self.weight, self.bias[:, 0])
-        return F.cross_entropy(logits.float(), targets, reduction="none")
+        if backend is None:
+            dtype = self.weight.dtype
+            backend = select_backend(hidden.device, dtype, state_dtype=dtype)
+        no_logits = hidden.new_zeros(len(hidden))
+        return backend.sampled_loss(
+            hidden, no_logits, self.weight, self.bias[:, 0], targets + 1
+        )
 
     def prepare(self, dtype: Optional[torch.dtype] = None) -> PreparedSoftmax:
         """Pack the present weights for exact scores.
@@ -156,7 +163,7 @@ class SampledSoftmax(FullSoftmax):
             if len(words) >= self.n_samples:
                 break
             if len(tries) > _MAX_TRIES * self.n_samples:
-                # The rarest ranks would take forever: add the most frequent of them.
+                # The rarest ranks would take forever.
                 rest = np.setdiff1d(np.arange(self.n_words), words)
                 added = rest[: self.n_samples - len(words)]
                 words = np.sort(np.append(words, added))
@@ -243,8 +250,11 @@ class AdaptiveSoftmax(nn.Module):
     def width(self) -> int:
         return self.softmax.in_features
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Compute -log p of each target, (n,), from hidden (n, width)."""
+    def forward(
+        self, hidden: Tensor, targets: Tensor, backend: Optional[Backend] = None
+    ) -> Tensor:
+        """Compute -log p of each target, (n,), from hidden (n, width). PyTorch computes
+        it, whatever the backend."""
         return -self.softmax(hidden, targets).output
 
     def prepare(self, dtype: Optional[torch.dtype] = None) -> "PreparedAdaptive":

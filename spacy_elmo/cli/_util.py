@@ -142,7 +142,7 @@ def choose_tokenization(
     sentences: Optional[str],
     text_field: str = "text",
 ) -> "Tokenization":
-    """Complete the --tokenizer and --sentences options by what the weights store."""
+    """Fill in --tokenizer and --sentences by what is stored with the weights."""
     from ..text.tokenization import Tokenization, read_tokenization
 
     default = read_tokenization(paths[0]) or Tokenization()
@@ -157,10 +157,10 @@ def choose_tokenization(
 
 def load_model(paths: List[str], gpu_id: int) -> "BiLM":
     """Load a biLM onto its device. RAISES: ValueError if there is no such GPU."""
+    from ..bilm.device import select_device
     from ..formats import load_bilm
-    from ..pretraining.distributed import Group
 
-    return load_bilm(*paths).to(Group.join(gpu_id).device)
+    return load_bilm(*paths).to(select_device(gpu_id))
 
 
 def load_pipeline(model: str) -> "Optional[Language]":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, List, Optional, Tuple
 import typer
 from wasabi import msg
 
-from ._util import WEIGHTS_HELP, ForceOption, command, split_pair
+from ._util import WEIGHTS_HELP, ForceOption, command, load_pipeline, split_pair
 
 if TYPE_CHECKING:
     from ..bilm import BiLM
@@ -53,7 +53,7 @@ def convert_cli(
     Convert weights between formats.
 
     Reads HDF5 weights as published (bilm-tf, AllenNLP), NLPL archives, ELMoForManyLangs
-    folders, spacy-elmo's own folders, and spaCy pipelines with an elmo component.
+    folders, spacy-elmo's own folders, and spaCy pipelines with a biLM.
     Writes spacy-elmo's own format (safetensors) or HDF5 with options.json. A folder in
     spacy-elmo's format also stores how the training text was tokenized, if known.
     Writing HDF5 needs h5py: pip install 'spacy-elmo[hdf5]'.
@@ -146,25 +146,23 @@ def _write_language_model(
 
 
 def _bilm_of_pipeline(source: str) -> Optional["BiLM"]:
-    """The biLM of a spaCy pipeline's elmo component. None if no pipeline is there.
+    """The biLM of a spaCy pipeline, a folder or a package. None if it is neither.
 
-    RAISES: ValueError if the pipeline has no such component.
+    RAISES: ValueError if the pipeline has none, or several.
     """
-    folder = Path(source)
-    if not all((folder / name).is_file() for name in ("config.cfg", "meta.json")):
+    nlp = load_pipeline(source)
+    if nlp is None:
         return None
-    import spacy
+    from ..pipeline.head_mixes import find_bilms
 
-    from ..pipeline.elmo import Elmo
-
-    nlp = spacy.load(folder)
-    for _, component in nlp.components:
-        if isinstance(component, Elmo):
-            return component.bilm
-    raise ValueError(
-        f"{folder}: expected a pipeline with an elmo component, found "
-        f"{', '.join(nlp.component_names) or 'no components'}."
-    )
+    bilms = dict(find_bilms(nlp))
+    if len(bilms) != 1:
+        raise ValueError(
+            f"{source}: expected a pipeline with one biLM, as an elmo component has, "
+            f"found {' and '.join(bilms) or 'none'} among its components "
+            f"({', '.join(nlp.component_names)})."
+        )
+    return bilms.popitem()[1]
 
 
 def _output_paths(target: str, to: Format) -> Tuple[List[Path], Optional[Path]]:

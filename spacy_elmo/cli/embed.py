@@ -34,7 +34,7 @@ LayersOption = Annotated[
 MixOption = Annotated[
     Optional[str],
     typer.Option(
-        "--mix", help="Weights of the layers, as in 0.2,0.3,0.5, for their sum"
+        "--mix", help="Write the weighted sum of the layers: weights as in 0.2,0.3,0.5"
     ),
 ]
 HalfOption = Annotated[
@@ -133,7 +133,9 @@ def embed_cli(
                 batch_tokens=batch_tokens,
                 precision=precision.value,
             )
+        is_rest = written.n_sentences < parts.n_items
         msg.good(
+            f"{'In this run: ' if is_rest else ''}"
             f"{written.n_sentences:,} sentences, {written.n_words:,} words "
             f"({source.tokenization.describe()})",
             str(output),

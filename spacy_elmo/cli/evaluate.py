@@ -64,13 +64,14 @@ def evaluate_cli(
     Prints the forward, backward and mean perplexity over the whole vocabulary, and the
     share of words outside of it.
     """
+    from ..bilm.device import select_device
     from ..files import write_json
     from ..pretraining.distributed import Group
     from ..pretraining.output.model_folder import read_model
 
     with command():
         trained = read_model(model)
-        group = Group.join(gpu_id)
+        group = Group(0, 1, select_device(gpu_id))
         trained.model.to(group.device)
         tokenization = choose_tokenization(
             [str(model)], tokenizer, sentences, text_field

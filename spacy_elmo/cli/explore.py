@@ -88,7 +88,7 @@ def explore_cli(
     """
     with command():
         _check_extra()
-        from ..pretraining.distributed import Group
+        from ..bilm.device import select_device
         from ..visual.explore import server
         from ..visual.explore.app import create_app
         from ..visual.explore.corpus import SHIPPED, Corpus
@@ -98,7 +98,7 @@ def explore_cli(
         with server.listen(host, port) as listener:
             loaded, tokenization, nlp = _load(model, tokenizer, sentences, text_field)
             tokenize = tokenization.make_tokenizer(nlp)
-            (loaded.scorer or loaded.bilm).to(Group.join(gpu_id).device)
+            (loaded.scorer or loaded.bilm).to(select_device(gpu_id))
             with read_text(text or [str(SHIPPED)], tokenization, tokenize) as stream:
                 name = " ".join(text) if text else "ambiguous words"
                 corpus = Corpus(stream, name, max_words, is_shipped=not text)

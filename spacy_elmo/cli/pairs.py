@@ -51,14 +51,14 @@ def pairs_cli(
     Test which sentence of a minimal pair is more probable, as in BLiMP: accuracy by the
     forward model, the backward model, and the sum of both. Ties count as wrong.
     """
+    from ..bilm.device import select_device
     from ..files import write_json
-    from ..pretraining.distributed import Group
     from ..scoring.minimal_pairs import DIRECTIONS, read_pairs, score_pairs, table_rows
     from ..scoring.scorer import Scorer
 
     with command():
         scorer = Scorer.load(model)
-        scorer.to(Group.join(gpu_id).device)
+        scorer.to(select_device(gpu_id))
         tokenization = choose_tokenization([str(model)], tokenizer, "lines")
         tokenizer_of_lines = tokenization.make_tokenizer()
         with progress_bar(" pairs") as progress:

@@ -59,8 +59,8 @@ def score_cli(
 
     If the command is interrupted, run it again to resume.
     """
+    from ..bilm.device import select_device
     from ..formats.output_layer import hash_model
-    from ..pretraining.distributed import Group
     from ..resumable_output import open_parts
     from ..scoring.score_file import select_format, write_scores
     from ..scoring.scorer import Scorer
@@ -71,7 +71,7 @@ def score_cli(
         select_format(output)
         paths = weights_paths(model)
         source = Input(text, paths, tokenizer, sentences, text_field)
-        scorer = Scorer.load(",".join(paths)).to(Group.join(gpu_id).device)
+        scorer = Scorer.load(",".join(paths)).to(select_device(gpu_id))
         settings = {
             "weights": hash_model(weights_folder(paths[0])),
             "tokenizer": source.tokenizer,

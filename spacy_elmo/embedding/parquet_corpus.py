@@ -17,7 +17,7 @@ import numpy as np
 from ..bilm import BiLM
 from ..files import replace_file, write_json
 from ..lock import lock_folder
-from ..resumable_output import DATASET_STATE
+from ..resumable_output import DATASET_STATE, list_changes
 from ..text.documents import MAX_WORDS, split_texts
 from ..text.tokenization import Tokenization
 from .columns import Columns
@@ -65,7 +65,10 @@ def list_row_groups(corpus: Path, column: str) -> List[RowGroup]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files = [corpus] if corpus.is_file() else sorted(corpus.rglob(f"*{PARQUET_SUFFIX}"))
+    files = [corpus]
+    if not corpus.is_file():
+        found = corpus.rglob(f"*{PARQUET_SUFFIX}")
+        files = sorted(path for path in found if path.is_file())
     groups: List[RowGroup] = []
     n_documents = 0
     for path in files:
@@ -130,11 +133,11 @@ def open_output(
                     f"{path}: expected the JSON that an earlier run wrote, found "
                     f"{error!r}. {advice}"
                 ) from error
-            names = [name for name in ours if found.get(name) != ours[name]]
-            if names:
+            changes = list_changes(found, ours)
+            if changes:
                 raise ValueError(
                     f"{folder}: expected the output of a run with the same settings, "
-                    f"found another {' and another '.join(names)}. {advice}"
+                    f"found {changes}. {advice}"
                 )
         elif any(not p.name.startswith((".", path.name)) for p in folder.iterdir()):
             raise ValueError(

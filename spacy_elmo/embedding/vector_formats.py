@@ -133,7 +133,18 @@ def _make_table(block: Block) -> Any:
 
 
 def write_block(path: Path, block: Block) -> None:
-    """Write a block as a NumPy archive, the part of a joined file."""
+    """Write a block as a NumPy archive, the part of a joined file.
+
+    RAISES: ValueError if a word contains a line break, which separates the words.
+    """
+    for document, words in zip(block.documents, block.words):
+        for word in words:
+            if "\n" in word:
+                raise ValueError(
+                    f"document {document}: expected words without line breaks, found "
+                    f"{word!r}, which only Parquet can store. Write Parquet, or change "
+                    "the tokenization."
+                )
     lines = "\n".join(word for sentence in block.words for word in sentence)
     arrays: Dict[str, Any] = {
         "documents": np.asarray(block.documents, dtype=np.int64),

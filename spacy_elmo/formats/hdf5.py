@@ -211,7 +211,8 @@ class _Header(DataObjects):
 
 
 class _BoundedReader:
-    """A file of which pyfive can read a number of bytes. Small reads count as 64.
+    """A file with a bound on the bytes that pyfive may read. Each read counts as at
+    least 64 bytes, so that loops end.
 
     file (IO[bytes]): The file.
     n_bytes (int): The number of bytes.

@@ -198,7 +198,7 @@ def _build_config(
                 "architecture that is not ELMo's."
             )
     try:
-        return BiLMConfig(
+        config = BiLMConfig(
             char_dim=embedder("char_dim"),
             filters=embedder("filters"),
             n_highway=embedder("n_highway"),
@@ -218,6 +218,18 @@ def _build_config(
         )
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{source}: {error}") from error
+    # Theirs always project, ours only between different widths.
+    for has_projection, name, width in (
+        (config.has_lstm_projection, "encoder.dim", config.dim),
+        (config.has_token_projection, "the number of filters", config.n_filters),
+    ):
+        if not has_projection:
+            raise WeightsError(
+                f"{source}: {name}: expected another width than that of the projection "
+                f"({config.projection_dim}), found {width}. Models that project to the "
+                "same width are not supported."
+            )
+    return config
 
 
 def _get(architecture: Mapping[str, Any], source: Path, section: str, key: str) -> Any:

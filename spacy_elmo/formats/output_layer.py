@@ -3,7 +3,7 @@ as bytes."""
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import torch
 from safetensors import SafetensorError
@@ -98,12 +98,15 @@ def read_output_layer(folder: Path, width: int) -> StoredOutputLayer:
     try:
         vocabulary = Vocabulary.read(folder / VOCABULARY)
         meta = json.loads((folder / META).read_text(encoding="utf8"))
-        softmax = make_output_layer(len(vocabulary), width, **meta["softmax"])
-        softmax.load_state_dict(load_file(folder / SOFTMAX))
+        softmax = _load(
+            len(vocabulary),
+            {"width": width, **meta["softmax"]},
+            load_file(folder / SOFTMAX),
+        )
     except _DAMAGE as error:
         raise WeightsError(
             f"{folder}: expected {META}, {VOCABULARY} and {SOFTMAX} as pretraining "
-            f"wrote them, found others ({error}). Copy or train it again."
+            f"wrote them, found damaged files ({error}). Copy or train it again."
         ) from error
     return StoredOutputLayer(softmax, vocabulary, meta)
 
@@ -147,14 +150,25 @@ def from_bytes(data: bytes) -> Tuple[OutputLayer, List[str]]:
     try:
         header = json.loads(read_metadata(data, source)[HEADER])
         words = [str(word) for word in header["words"]]
-        softmax = make_output_layer(len(words), **header["softmax"])
-        softmax.load_state_dict(load(data))
+        softmax = _load(len(words), header["softmax"], load(data))
     except _DAMAGE as error:
         raise WeightsError(
-            f"{source}: expected what spacy-elmo stored with the pipeline, found a "
-            f"damaged one ({error}). Copy the pipeline again."
+            f"{source}: expected what spacy-elmo stored with the pipeline, found "
+            f"damaged data ({error}). Copy the pipeline again."
         ) from error
     return softmax, words
+
+
+def _load(
+    n_words: int, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> OutputLayer:
+    """Create an output layer with the given weights, as float32, without drawing random
+    ones first."""
+    with torch.device("meta"):
+        softmax = make_output_layer(n_words, **settings)
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
+    softmax.load_state_dict(weights, assign=True)
+    return softmax
 
 
 def _tensors(softmax: OutputLayer) -> Dict[str, Tensor]:

@@ -2,16 +2,17 @@
 like any other."""
 
 import zlib
-from typing import Optional
+from typing import Any, Optional
 
-from spacy.attrs import ORTH
-from spacy.tokens import Doc
+import numpy as np
+from spacy.attrs import IDX, ORTH
+from spacy.tokens import Doc, Token
 from thinc.types import Floats3d
 
 LAYERS_KEY = "elmo_layers"
 TOKENS_KEY = "elmo_tokens"
-"""Checksum of the tokens that the arrays on the doc belong to. After a merge and a
-split, their number alone would be the same."""
+"""What `describe_tokens` returned when the component ran. After a merge and a split,
+the number of tokens alone would be the same. Docs of version 0.1 have a checksum."""
 
 
 def get_layers(doc: Doc) -> Optional[Floats3d]:
@@ -26,12 +27,10 @@ def get_layers(doc: Doc) -> Optional[Floats3d]:
         return None
     if not layers_are_stale(doc):
         return layers
-    n_tokens = layers.shape[1]
-    found = f"layers of {n_tokens}{' others' if n_tokens == len(doc) else ''}"
     raise ValueError(
-        f"doc._.elmo: expected layers of {len(doc)} tokens, found {found}. The doc was "
-        "retokenized, or is a part of another doc, after the elmo component had run: "
-        "run it again on this doc."
+        f"doc._.elmo: expected layers of the doc's {len(doc)} tokens, found layers of "
+        f"{layers.shape[1]} different ones. The doc was retokenized, or is a part of "
+        "another doc, after the elmo component had run: run it again on this doc."
     )
 
 
@@ -48,20 +47,33 @@ def layers_are_stale(doc: Doc) -> bool:
 
 
 def set_layers(doc: Doc, layers: Optional[Floats3d]) -> None:
-    """Put layers on a doc, or remove them if `layers` is None. In both cases, store the
-    checksum of its tokens."""
+    """Put layers on a doc, or remove them if `layers` is None. In both cases, note the
+    tokens."""
     if layers is None:
         doc.user_data.pop(LAYERS_KEY, None)
     else:
         doc.user_data[LAYERS_KEY] = layers
-    doc.user_data[TOKENS_KEY] = _checksum(doc)
+    doc.user_data[TOKENS_KEY] = describe_tokens(doc)
 
 
 def tokens_are_same(doc: Doc) -> bool:
-    """Whether the tokens are those that the component saw. True for docs without a
-    checksum, as stored by the first versions."""
-    return doc.user_data.get(TOKENS_KEY) in (None, _checksum(doc))
+    """Whether the tokens are those that the component saw. True for docs that do not
+    note them, as stored by the first versions."""
+    stored: Any = doc.user_data.get(TOKENS_KEY)
+    if isinstance(stored, int):
+        return stored == zlib.crc32(doc.to_array([ORTH]).tobytes())
+    return stored is None or np.array_equal(stored, describe_tokens(doc))
 
 
-def _checksum(doc: Doc) -> int:
-    return zlib.crc32(doc.to_array([ORTH]).tobytes())
+def token_is_same(token: Token) -> bool:
+    """Whether a token is the one that the component saw in this place. False if only
+    `tokens_are_same` can tell."""
+    stored: Any = token.doc.user_data.get(TOKENS_KEY)
+    is_array = isinstance(stored, np.ndarray) and token.i < len(stored)
+    return is_array and stored[token.i].tolist() == [token.orth, token.idx]
+
+
+def describe_tokens(doc: Doc) -> np.ndarray:
+    """RETURNS (ndarray): Hash of the text and offset of each token, uint64 of shape
+    (n_tokens, 2)."""
+    return doc.to_array([ORTH, IDX]).reshape(-1, 2)

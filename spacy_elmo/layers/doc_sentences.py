@@ -17,9 +17,10 @@ missed, and is split."""
 
 MISMATCH = """\
 {name!r}: expected the same sentence segmentation in training and in prediction, found
-training docs without sentence boundaries and other docs with them. The heads learn from
-vectors that they will not see in use. Add the component that sets the boundaries to
-[training] annotating_components and, unless it is trained too, to frozen_components."""
+training docs without sentence boundaries and other docs with them. The heads are
+trained on vectors that differ from those at prediction time. Add the component that
+sets the boundaries to [training] annotating_components and, unless it is trained too,
+to frozen_components."""
 
 
 class SentenceBatch(NamedTuple):
@@ -89,8 +90,11 @@ def split_sentences(docs: Sequence[Doc], window: int) -> SentenceBatch:
         masks.append(is_word)
         starts, max_length = [0], window
         if doc.has_annotation("SENT_START"):
+            is_start = attributes[:, 1] == 1
+            if "sents" in doc.user_hooks:
+                is_start[[sentence.start for sentence in doc.sents]] = True
             # The first word of a sentence may follow whitespace that starts it.
-            numbers = np.cumsum(attributes[:, 1] == 1)[is_word]
+            numbers = np.cumsum(is_start)[is_word]
             starts += (np.flatnonzero(np.diff(numbers)) + 1).tolist()
             max_length = MAX_WINDOWS * window
         for start, end in zip(starts, [*starts[1:], len(words)]):

@@ -3,14 +3,28 @@ component computes."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d, Floats3d
 
-from .doc_layers import get_layers, has_layers, layers_are_stale, set_layers
+from .doc_layers import (
+    describe_tokens,
+    get_layers,
+    has_layers,
+    layers_are_stale,
+    set_layers,
+)
 from .mix import LEARNED, Mix, elmo_mix
 
 NAME = "elmo_listener"
+
+RETOKENIZED = (
+    "A component listens to ELMo: expected the tokens that the elmo component (here: "
+    "{}) has seen, found that a component in between has merged or split some. The "
+    "biLM cannot learn from that: set frozen = true, or leave that component out of "
+    "[training] annotating_components."
+)
 
 ComputeLayers = Callable[[Sequence[Doc], bool], List[Floats3d]]
 BackpropLayers = Callable[[Dict[int, Floats3d]], None]
@@ -21,6 +35,8 @@ class ReceivedBatch(NamedTuple):
 
     docs (List[Doc]): Held so that their ids stay valid.
     layers (Dict[int, Floats3d]): Layers by the doc's id.
+    tokens (Dict[int, ndarray]): Tokens, as `describe_tokens` returns them, by the doc's
+        id.
     backprop (Optional[BackpropLayers]): Takes the layers' gradients by the doc's id.
         None if the biLM is frozen.
     is_learned (bool): Whether the head has already learned from this batch. An
@@ -29,8 +45,29 @@ class ReceivedBatch(NamedTuple):
 
     docs: List[Doc]
     layers: Dict[int, Floats3d]
+    tokens: Dict[int, np.ndarray]
     backprop: Optional[BackpropLayers]
     is_learned: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        docs: Sequence[Doc],
+        layers: Sequence[Floats3d],
+        backprop: Optional[BackpropLayers] = None,
+    ) -> "ReceivedBatch":
+        by_doc = {id(doc): doc_layers for doc, doc_layers in zip(docs, layers)}
+        tokens = {id(doc): describe_tokens(doc) for doc in docs}
+        return cls(list(docs), by_doc, tokens, backprop)
+
+    def has_all(self, docs: Sequence[Doc]) -> bool:
+        return all(id(doc) in self.layers for doc in docs)
+
+    def fits(self, docs: Sequence[Doc]) -> bool:
+        """Whether no component has changed the tokens since."""
+        return all(
+            np.array_equal(self.tokens[id(doc)], describe_tokens(doc)) for doc in docs
+        )
 
 
 class ListenerState:
@@ -62,8 +99,9 @@ class ListenerState:
             copied.compute = getattr(component, self.compute.__name__)
         return copied
 
-    def __reduce__(self) -> Tuple[type, Tuple[()]]:
-        return ListenerState, ()
+    def __getstate__(self) -> Dict[str, Any]:
+        # The component connects its listeners again when it is unpickled.
+        return {**ListenerState().__dict__, "reads_parts": self.reads_parts}
 
 
 def build_elmo_listener_v1(
@@ -118,8 +156,7 @@ def init(
             layers = _annotated(model, X, False, computes_missing=True)
         # The head will ask for this sample's vectors. Its layers are not put on the
         # docs, which belong to the caller.
-        by_doc = {id(doc): doc_layers for doc, doc_layers in zip(X, layers)}
-        state.received = ReceivedBatch(list(X), by_doc, None)
+        state.received = ReceivedBatch.of(X, layers)
         mix = model.layers[0]
         mix.initialize(X=layers)
         model.set_dim("nO", mix.get_dim("nO"))
@@ -136,9 +173,13 @@ def forward(
     state: ListenerState = model.attrs["state"]
     received = state.received
     if received and (
-        not all(id(doc) in received.layers for doc in docs)
+        not received.has_all(docs)
         or (received.is_learned if is_train else any(map(has_layers, docs)))
     ):
+        received = None
+    if received and not received.fits(docs):
+        if received.backprop:
+            raise ValueError(RETOKENIZED.format(_upstream(model)))
         received = None
     if received:
         layers = [received.layers[id(doc)] for doc in docs]

@@ -17,6 +17,11 @@ Mix = Union[str, List[float]]
 LEARNED = "learned"
 NAMED_MIXES = ("mean", "top")
 
+UNKNOWN_MIX = (
+    "mix: expected {}, or a list with one weight per layer, found {!r}. (Learned mixes "
+    "belong to the heads: spacy_elmo.ElmoListener.v1.)"
+)
+
 
 @dataclass(frozen=True)
 class MixSettings:
@@ -85,9 +90,10 @@ def mix_weights(mix: Mix, n_layers: int) -> np.ndarray:
     mix (Union[str, List[float]]): "mean", "top", or the weights.
     n_layers (int): Number of layers, including the context-independent one.
     RETURNS (ndarray): float32 array of shape (n_layers,).
-    RAISES: ValueError if a list has another length.
+    RAISES: ValueError if the name is unknown, or a list has another length.
     """
     if isinstance(mix, str):
+        check_named_mix(mix)
         weights = np.zeros(n_layers, dtype=np.float32)
         weights[...] = 1 / n_layers if mix == "mean" else 0
         if mix == "top":
@@ -99,6 +105,12 @@ def mix_weights(mix: Mix, n_layers: int) -> np.ndarray:
             f"for each of the biLM's layers, found {len(mix)}."
         )
     return np.asarray(mix, dtype=np.float32)
+
+
+def check_named_mix(mix: Mix) -> None:
+    """RAISES: ValueError if the mix has a name other than "mean" and "top"."""
+    if isinstance(mix, str) and mix not in NAMED_MIXES:
+        raise ValueError(UNKNOWN_MIX.format(", ".join(NAMED_MIXES), mix))
 
 
 def learned_mix(model: Model) -> Tuple[Floats1d, float]:

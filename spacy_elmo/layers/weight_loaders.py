@@ -5,6 +5,7 @@ A loader reads no file until it is called, at initialization, so that a trained 
 loads on machines without the files.
 """
 
+import warnings
 import weakref
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,14 @@ from ..formats.output_layer import StoredOutputLayer, read_output_layer
 from ..text.tokenization import weights_folder
 
 Loader = Callable[[], BiLM]
+
+ENGLISH_WEIGHTS = (
+    "{name!r} uses the English weights that ship with spacy-elmo, in a pipeline of the "
+    'language "xx". For other weights, name them in '
+    "[initialize.components.{name}.weights] (--paths.elmo in our configs), or call "
+    "set_bilm. To use the English ones without this warning, name "
+    "spacy_elmo.BundledWeights.v1 there."
+)
 
 
 def bundled_weights_v1(size: Literal["md", "sm"] = "md") -> Loader:
@@ -113,24 +122,38 @@ class DefaultWeights:
         self._lang = nlp.lang
 
     def __call__(self) -> Optional[Loader]:
+        """Find the weights. Warns if a pipeline of no particular language gets English
+        ones that its config does not name."""
+        loader, is_named = self._find()
+        if loader is not None and self._lang == "xx" and not is_named:
+            warnings.warn(ENGLISH_WEIGHTS.format(name=self._name), stacklevel=2)
+        return loader
+
+    def _find(self) -> Tuple[Optional[Loader], bool]:
+        """RETURNS (Tuple[Optional[Loader], bool]): The weights, and whether the config
+        names them."""
         if self._lang not in ("en", "xx"):
-            return None
-        loader = BundledWeights()
+            return None, False
+        named = self._named_in_config()
+        if named is not None and not isinstance(named, BundledWeights):
+            return None, True
+        loader = named or BundledWeights()
+        return (loader if BUNDLED[loader.size].is_dir() else None), named is not None
+
+    def _named_in_config(self) -> Optional[Loader]:
         nlp = self._nlp()
-        if nlp is not None:
-            components = nlp.config.interpolate()["initialize"]["components"]
-            block = components.get(self._name, {}).get("weights")
-            if block:
-                named = registry.resolve({"weights": block})["weights"]
-                if isinstance(named, BundledWeights):
-                    loader = named
-                elif named is not None:
-                    return None
-        return loader if BUNDLED[loader.size].is_dir() else None
+        if nlp is None:
+            return None
+        components = nlp.config.interpolate()["initialize"]["components"]
+        block = components.get(self._name, {}).get("weights")
+        loader: Optional[Loader] = None
+        if block:
+            loader = registry.resolve({"weights": block})["weights"]
+        return loader
 
     def __reduce__(self) -> Tuple[Any, ...]:
         """Copy and pickle the answer: the pipeline does not travel with a component."""
-        return partial, (_identity, self())
+        return partial, (_identity, self._find()[0])
 
 
 def _identity(loader: Optional[Loader]) -> Optional[Loader]:

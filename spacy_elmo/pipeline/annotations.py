@@ -15,6 +15,7 @@ from ..layers.doc_layers import (
     TOKENS_KEY,
     get_layers,
     set_layers,
+    token_is_same,
     tokens_are_same,
 )
 from ..layers.mix import Mix, mix_weights
@@ -163,13 +164,11 @@ def get_vectors(doc: Doc) -> Floats2d:
         else:
             doc.tensor = vectors  # type: ignore[assignment]
         return vectors
-    found = "none" if stored is None else f"vectors of {len(stored)}"
-    if stored is not None and len(stored) == len(doc):
-        found += " others"
+    found = "none" if stored is None else f"vectors of {len(stored)} different ones"
     raise ValueError(
-        f"expected ELMo vectors of {len(doc)} tokens, found {found}. The doc was "
-        "retokenized, cleaned, or is a part of another doc, after the elmo component "
-        "had run: run it again on this doc."
+        f"expected ELMo vectors of the doc's {len(doc)} tokens, found {found}. The doc "
+        "was retokenized, cleaned, or is a part of another doc, after the elmo "
+        "component had run: run it again on this doc."
     )
 
 
@@ -180,9 +179,11 @@ def find_mix(doc: Doc) -> Optional[Mix]:
     return mix
 
 
-def set_hooks(doc: Doc) -> None:
+def set_hooks(doc: Doc, *, overwrite: bool = True) -> None:
     """Make .vector, .has_vector, .vector_norm and .similarity of the doc, its spans and
     its tokens use ELMo.
+
+    overwrite (bool): Whether to replace hooks that the doc has.
 
     Without hooks, spaCy would prefer static vectors if the vocab has any, and would
     call two tokens of the same form identical without comparing their vectors.
@@ -192,18 +193,21 @@ def set_hooks(doc: Doc) -> None:
         (doc.user_span_hooks, _span_vector),
         (doc.user_token_hooks, _token_vector),
     ):
-        hooks["vector"] = vector
-        hooks["has_vector"] = _has_vector
-        hooks["similarity"] = _similarity
-        # With this hook, span.vector_norm would return the vector itself.
-        if hooks is not doc.user_span_hooks:
-            hooks["vector_norm"] = _vector_norm
+        ours = {
+            "vector": vector,
+            "has_vector": _has_vector,
+            "similarity": _similarity,
+            "vector_norm": _vector_norm,
+        }
+        if hooks is doc.user_span_hooks:
+            del ours["vector_norm"]  # span.vector_norm would return the vector itself
+        hooks.update({**ours, **({} if overwrite else hooks)})
 
 
 def get_elmo(doc: Doc) -> DocElmo:
     """Getter of `doc._.elmo`, which restores the hooks of a deserialized doc."""
     if find_mix(doc) is not None:
-        set_hooks(doc)
+        set_hooks(doc, overwrite=False)
     return DocElmo(doc)
 
 
@@ -252,6 +256,10 @@ def check_extension() -> None:
 
 
 def _token_vector(token: Token) -> Floats1d:
+    stored = token.doc.user_data.get(VECTORS_KEY)
+    # Comparing all tokens would take too long for each of them.
+    if stored is not None and len(stored) == len(token.doc) and token_is_same(token):
+        return cast(Floats1d, stored[token.i])
     return get_vectors(token.doc)[token.i]
 
 

@@ -56,6 +56,7 @@ class DocScorer:
             self.scorer = TopLayerScorer(stored.softmax, stored.vocabulary.words)
         return self.scorer
 
+    @torch.no_grad()
     def annotate(
         self,
         model: Model[List[Doc], DocLayers],

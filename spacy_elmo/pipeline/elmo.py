@@ -20,7 +20,7 @@ from ..files import write_bytes
 from ..layers.doc_sentences import SegmentationCheck
 from ..layers.elmo_model import DocLayers, find_bilm, frozen_layers, get_bilm, set_bilm
 from ..layers.listener import ReceivedBatch
-from ..layers.mix import NAMED_MIXES, Mix
+from ..layers.mix import Mix, check_named_mix
 from ..layers.tok2vec import replace_listener, replace_listener_config
 from ..layers.weight_loaders import DefaultWeights, Loader
 from ..scoring.scorer import Scorer
@@ -132,11 +132,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
         set_tensor: bool = True,
         score: bool = False,
     ) -> None:
-        if isinstance(mix, str) and mix not in NAMED_MIXES:
-            raise ValueError(
-                f"mix: expected {', '.join(NAMED_MIXES)} or a list of weights, found "
-                f"{mix!r}. (Learned mixes belong to the heads: ElmoListener.)"
-            )
+        check_named_mix(mix)
         ListenerRegistry.__init__(self)
         self.vocab = vocab
         self.model = model
@@ -159,6 +155,12 @@ class Elmo(ListenerRegistry, TrainablePipe):
         check_extension()
         if score:
             scores.install()
+
+    def __setstate__(self, state: Any) -> None:
+        """Connect the listeners again, which were pickled without the component."""
+        super().__setstate__(state)
+        for listener in self._connected:
+            listener.attrs["state"].compute = self.compute_layers
 
     @property
     def bilm(self) -> BiLM:
@@ -199,7 +201,9 @@ class Elmo(ListenerRegistry, TrainablePipe):
         if self._doc_scorer is None:
             return None
         top_layer = self._doc_scorer.load(self.model)
-        return Scorer(self.bilm, top_layer.output_layer, top_layer.words)
+        scorer = Scorer(self.bilm, top_layer.output_layer, top_layer.words)
+        scorer.top_layer_scorer = top_layer  # which may have packed its weights
+        return scorer
 
     def _drop_output_layer(self) -> None:
         """Forget the output layer of an earlier biLM."""
@@ -359,8 +363,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
                 self.name,
             )
             send_back = self._gradients.add
-        by_doc = {id(doc): doc_layers for doc, doc_layers in zip(docs, layers)}
-        batch = ReceivedBatch(docs, by_doc, send_back)
+        batch = ReceivedBatch.of(docs, layers, send_back)
         for listener in listeners:
             listener.attrs["state"].received = batch
         if sgd is not None:
@@ -404,4 +407,7 @@ class Elmo(ListenerRegistry, TrainablePipe):
         """Not used: only the heads have losses."""
 
     def add_label(self, label: str) -> int:
-        raise NotImplementedError("The elmo component has no labels: its heads have.")
+        raise NotImplementedError(
+            "The elmo component has no labels. Add them to the components that listen "
+            "to it."
+        )

@@ -133,8 +133,8 @@ class ListenerRegistry:
     def _check_upstreams(self, nlp: Language) -> None:
         """Check that components which listen to a tok2vec component have one.
 
-        RAISES: ValueError if the pipeline has none: the likeliest slip when tok2vec is
-            replaced by elmo in a config.
+        RAISES: ValueError if the pipeline has none: a common mistake when replacing
+            tok2vec with elmo in a config.
         """
         tok2vecs = [name for name, each in nlp.components if isinstance(each, Tok2Vec)]
         for reader, upstream in self._tensor_readers:
@@ -143,7 +143,7 @@ class ListenerRegistry:
                     f"{reader!r} listens to a tok2vec component: expected "
                     f"{'one' if upstream == '*' else repr(upstream)} in the pipeline, "
                     f"found {', '.join(nlp.component_names)}. If {reader!r} should use "
-                    "ELMo, replace spacy.Tok2VecListener.v1 by "
+                    "ELMo, replace spacy.Tok2VecListener.v1 with "
                     "spacy_elmo.ElmoListener.v1 and remove its width."
                 )
 
@@ -167,7 +167,7 @@ class ListenerRegistry:
                     f"expected that component, enabled, between {self.name!r} and "
                     f"{reader!r}, found none there, and {self.name!r} would overwrite "
                     f"what an earlier one writes. If {reader!r} should use ELMo, "
-                    "replace spacy.Tok2VecListener.v1 by spacy_elmo.ElmoListener.v1. "
+                    "replace spacy.Tok2VecListener.v1 with spacy_elmo.ElmoListener.v1. "
                     f"If not, put {self.name!r} before the tok2vec component or after "
                     f"{reader!r}, enable what is disabled, or give {self.name!r} the "
                     "setting set_tensor = false."

@@ -78,9 +78,9 @@ def _stored(doc: Doc) -> np.ndarray:
 
 def _stale(doc: Doc) -> str:
     return (
-        f"expected scores of the tokens of {doc.text[:40]!r}, found scores of others. "
-        "The doc was retokenized after the elmo component had run: run it again on "
-        "this doc."
+        f"expected scores of the tokens of {doc.text[:40]!r}, found scores of "
+        "different ones. The doc was retokenized after the elmo component had run: run "
+        "it again on this doc."
     )
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..bilm.device import select_device
+
 T = TypeVar("T")
 
 
@@ -36,18 +38,8 @@ class Group:
         """
         size = int(os.environ.get("WORLD_SIZE", 1))
         rank = int(os.environ.get("RANK", 0))
-        device = torch.device("cpu")
-        if gpu_id >= 0:
-            number = int(os.environ.get("LOCAL_RANK", gpu_id))
-            n_gpus = torch.cuda.device_count()
-            if number >= n_gpus:
-                raise ValueError(
-                    f"gpu_id: expected one of the {n_gpus} GPUs that PyTorch sees, "
-                    f"found {number}. Use --gpu-id -1 for the CPU, start fewer "
-                    "processes, or install a PyTorch with CUDA."
-                )
-            device = torch.device("cuda", number)
-            torch.cuda.set_device(device)
+        number = int(os.environ.get("LOCAL_RANK", gpu_id)) if gpu_id >= 0 else -1
+        device = select_device(number)
         if size > 1 and not dist.is_initialized():
             # This module binds the default group as a default argument when it is first
             # imported, as optimizers do. Imported after init_process_group, it would

@@ -51,7 +51,7 @@ def evaluate(
     own_lanes = slice(
         group.rank * n_lanes // group.size, (group.rank + 1) * n_lanes // group.size
     )
-    # Negative log likelihoods of both directions, and how many.
+    # Sums of the negative log likelihoods per direction, and the number of targets.
     sums = torch.zeros(3, dtype=torch.float64)
     if own_lanes.stop > own_lanes.start:
         batches = Batches(lanes, own_lanes, table, vocabulary)

@@ -120,7 +120,8 @@ class LanguageModel(nn.Module):
         layers, after = self._run(batch, state[:n_layers], dropout, dtype)
         flat = layers.top.flatten(0, 1)
         if batch.sample is None:
-            losses = self.softmax(flat, batch.targets.flatten())
+            backend = self.bilm.backend(dtype)
+            losses = self.softmax(flat, batch.targets.flatten(), backend)
         elif rows is None:
             raise ValueError(
                 "rows: expected the sampled rows of the batch, found None. Pass them, "
@@ -183,7 +184,7 @@ class LanguageModel(nn.Module):
         inputs = torch.zeros(
             2, unroll_steps * n_lanes, width, device=self.device, requires_grad=True
         )
-        state = [t for layer in self.zero_state(n_lanes) for t in layer]
+        state = [t for layer in self.bilm.zero_states(n_lanes) for t in layer]
         captured: Any = torch.cuda.make_graphed_callables(
             stack, (inputs, *state), allow_unused_input=True
         )

@@ -151,7 +151,7 @@ class _Rows:
             correct1, correct2 = (1 - beta ** (step + 1) for beta in (beta1, beta2))
             change = mean.div_(correct1)
             change = change / square.div_(correct2).sqrt_().add_(self.settings.eps)
-        self.parameter.data[ids] = rows.detach() - rate * change
+        self.parameter.index_copy_(0, ids, rows.detach() - rate * change)
 
 
 _ADAGRAD_EPS = 1e-10

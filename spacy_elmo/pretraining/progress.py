@@ -1,4 +1,4 @@
-"""How far a run is: the part of a checkpoint that is not tensors."""
+"""Progress of a run: the part of a checkpoint that is not tensors."""
 
 import math
 import time
@@ -15,7 +15,7 @@ from .step import StepResult, TrainingError
 
 @dataclass
 class Progress:
-    """How far a run is. The names of the fields are keys of checkpoints.
+    """Progress of a run. The names of the fields are keys of checkpoints.
 
     settings (Dict[str, Any]): Settings of the run.
     identity (Dict[str, Any]): Hashes of the texts and of the initial weights.

@@ -188,6 +188,14 @@ class OptimizerSettings(Section):
     """AdamW: decay of the weights per step, times the learning rate. Biases and the
     rows of a sampled output layer are exempt."""
 
+    def conflicts(self) -> Iterator[Tuple[str, str]]:
+        if self.name == "adamw" and "learn_rate" not in self.model_fields_set:
+            yield (
+                "learn_rate",
+                'should be set with name = "adamw", e.g. to 0.001: the default is for '
+                "Adagrad",
+            )
+
 
 class ScheduleSettings(Section):
     """The learning rate over time."""

@@ -71,6 +71,7 @@ class Scorer:
         self.output_layer.to(device)
         return self
 
+    @torch.no_grad()
     def log_probs(
         self,
         sentences: Iterable[Sequence[str]],
@@ -91,19 +92,16 @@ class Scorer:
         words = list_sentences(sentences)
         dtype = resolve_precision(precision, self.bilm.device)
         results: Dict[int, SentenceScores] = {}
-        output_dtype = torch.float32 if dtype == torch.int8 else dtype
         boundaries = compute_boundaries(self.bilm, dtype)
         score = self.top_layer_scorer.score
-        with torch.no_grad():
-            for numbers in group_by_length(words, batch_tokens):
-                batch = [words[number] for number in numbers]
-                layers, _ = self.bilm.encode_batch(batch, dtype=dtype)
-                scores = score(batch, layers[-1], boundaries, output_dtype)
-                results.update(zip(numbers, scores))
+        for numbers in group_by_length(words, batch_tokens):
+            batch = [words[number] for number in numbers]
+            layers, _ = self.bilm.encode_batch(batch, dtype=dtype)
+            results.update(zip(numbers, score(batch, layers[-1], boundaries, dtype)))
         empty = [number for number, sentence in enumerate(words) if not sentence]
         no_words = boundaries.begin.new_empty(0, self.bilm.config.width)
         results.update(
-            zip(empty, score([[]] * len(empty), no_words, boundaries, output_dtype))
+            zip(empty, score([[]] * len(empty), no_words, boundaries, dtype))
         )
         return [results[number] for number in range(len(words))]
 

@@ -100,8 +100,8 @@ class TopLayerScorer:
         top (Tensor): Top layer of their words, sentence after sentence, without
             boundary tokens, shape (n_words, 2 * projection_dim).
         boundaries (Boundaries): From the same biLM.
-        dtype (torch.dtype): Dtype of the output layer's matrix products, float32 or
-            bfloat16.
+        dtype (torch.dtype): Dtype of the matrix products, as for the words. With int8,
+            the output layer is computed in float32.
         YIELDS (SentenceScores): One per sentence, in order.
         RAISES: ValueError if a log-probability is not finite.
         """
@@ -152,6 +152,7 @@ class TopLayerScorer:
     def _prepare(self, dtype: torch.dtype) -> PreparedSoftmax:
         """Return the packed output layer. It is packed again if the weights have
         changed, as far as PyTorch counts changes."""
+        dtype = torch.float32 if dtype == torch.int8 else dtype
         fitted = dtype, fingerprint(self.output_layer, 0)
         if self._packed is None or self._packed.fitted != fitted:
             weights = [each.detach() for each in self.output_layer.parameters()]

@@ -131,7 +131,7 @@ def max_bytes(path: Path) -> int:
 
 def is_json_lines(path: Path) -> bool:
     """Check whether a file is JSON lines or plain text, by its extension or, if that
-    does not tell, by its first line."""
+    is inconclusive, by its first line."""
     extension = _extension(path)
     if extension == ".txt" or extension in JSON_SUFFIXES:
         return extension != ".txt"
@@ -177,9 +177,9 @@ def _decoded_lines(path: Path, raw: IO[bytes]) -> Iterator[Tuple[int, str]]:
         for number, data in enumerate(lines, start=1):
             if len(data) > limit:
                 raise CorpusError(
-                    f"{path}, line {number}: expected at most {limit} bytes, found "
-                    "more, which is no text, or not split into lines. Do not trust "
-                    "this file."
+                    f"{path}, line {number}: expected at most {limit} bytes, found a "
+                    "longer line. The file is not text in lines, or decompresses to an "
+                    "implausible size: do not trust it."
                 )
             if number == 1 and _is_tar(data):
                 raise _archive_error(path, "a tar archive")

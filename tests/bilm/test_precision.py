@@ -48,6 +48,16 @@ def test_no_native_bfloat16_on_unknown_devices_and_builds(
     assert not precision.has_native_bfloat16(CPU)
 
 
+@pytest.mark.skipif(CPUBackend.why_no_int8() is not None, reason="needs int8")
+def test_fastest_is_int8_only_where_it_runs() -> None:
+    otherwise = precision.resolve_precision("auto", CPU)
+    assert precision.resolve_precision("fastest", CPU) == otherwise
+    with torch.no_grad():
+        assert precision.resolve_precision("fastest", CPU) == torch.int8
+        with torch.autocast("cpu"):
+            assert precision.resolve_precision("fastest", CPU) == otherwise
+
+
 def test_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match=r"precision: expected.*bfloat16.*'float16'"):
         precision.resolve_precision("float16", CPU)

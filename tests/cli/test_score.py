@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import spacy
+import torch
 from click.testing import Result
 from helpers.commands import assert_refused, complete, invoke
 from helpers.language_models import write_weights
@@ -39,6 +40,16 @@ PLACES = [(0, 0, 0), (0, 1, 6), (2, 0, 0), (2, 1, 2)]
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["the", "bank", "She", "sat", "on", ",", ".", "He", "robbed", "a"]
     return write_weights(tmp_path_factory.mktemp("model"), words)
+
+
+def test_a_process_of_a_cluster_does_not_wait_for_others(
+    text: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some launchers set these variables for every process."""
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    complete("score", text, tmp_path / "scores.csv", "-m", model)
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.fixture

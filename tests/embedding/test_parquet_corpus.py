@@ -114,9 +114,9 @@ def test_other_settings_corpora_and_folders_are_refused(
     assert open_again(groups, dtype="float16") == groups
     groups[0].output(folder).touch()
     assert open_again(groups, dtype="float16") == groups[1:]
-    with pytest.raises(ValueError, match="another dtype"):
+    with pytest.raises(ValueError, match=r"found dtype = float16 \(now float32\)"):
         open_again(groups, dtype="float32")
-    with pytest.raises(ValueError, match="another corpus"):
+    with pytest.raises(ValueError, match="found corpus = "):
         open_again(groups[1:], dtype="float16")
     (folder / "_state.json").write_text("{", encoding="utf8")
     with pytest.raises(ValueError, match="an earlier run wrote"):
@@ -124,6 +124,16 @@ def test_other_settings_corpora_and_folders_are_refused(
     (folder / "_state.json").unlink()
     with pytest.raises(ValueError, match="other files"):
         open_again(groups, dtype="float16")
+
+
+def test_folders_named_as_files(corpus: Path) -> None:
+    """As Spark, Dask and `elmo embed` write them."""
+    expected = len(list_row_groups(corpus, "text"))
+    (corpus / "c.parquet").mkdir()
+    (corpus / "a.parquet").rename(corpus / "c.parquet" / "part-0.parquet")
+    groups = list_row_groups(corpus, "text")
+    assert len(groups) == expected
+    assert groups[-1].path.endswith("part-0.parquet")
 
 
 def test_bad_corpora_are_refused(corpus: Path, tmp_path: Path) -> None:

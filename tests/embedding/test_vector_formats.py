@@ -35,6 +35,16 @@ def written(folder: Path, *blocks: Block) -> list[Path]:
     return paths
 
 
+def test_words_with_line_breaks(tmp_path: Path) -> None:
+    """As in docs with merged tokens. Only Parquet can store them."""
+    made = block("New\nYork is big")
+    write_parquet(tmp_path / "a", made, compress=False)
+    assert pq.read_table(tmp_path / "a")["words"].to_pylist() == made.words
+    with pytest.raises(ValueError, match=r"document 7: .* found 'New\\nYork'.*Parquet"):
+        write_block(tmp_path / "b", made)
+    assert not (tmp_path / "b").exists()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("compress", [True, False])
 def test_parquet(tmp_path: Path, dtype: str, compress: bool) -> None:

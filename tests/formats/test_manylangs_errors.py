@@ -234,6 +234,15 @@ def test_wrong_architecture(
         load_bilm(many_folder)
 
 
+def test_projections_to_the_same_width(many_folder: Path) -> None:
+    """Their models have them, ours do not."""
+    arch = json.loads((many_folder / "arch.json").read_text(encoding="utf8"))
+    width = arch["encoder"]["dim"]
+    change_architecture(many_folder, "encoder", "projection_dim", width)
+    with refused(many_folder / "arch.json", "encoder.dim", f"found {width}"):
+        load_bilm(many_folder)
+
+
 @pytest.mark.parametrize("name", ["config.json", "arch.json"])
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe\x00"])
 def test_config_must_be_a_json_object(

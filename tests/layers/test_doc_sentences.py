@@ -54,6 +54,13 @@ def test_maximum_sentence_length(
     assert [word for sentence in found.sentences for word in sentence] == words
 
 
+def test_sentences_of_a_hook(nlp: Language) -> None:
+    """As a component or user code may define them."""
+    doc = Doc(nlp.vocab, words=list("abcde"))
+    doc.user_hooks["sents"] = lambda doc: [doc[:2], doc[2:]]
+    assert split_sentences([doc], window=4).sentences == [list("ab"), list("cde")]
+
+
 def test_sentence_boundaries(nlp: Language) -> None:
     starts = [True, False, True, True, False]
     doc = Doc(nlp.vocab, words=list("abcde"), sent_starts=starts)

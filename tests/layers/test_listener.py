@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import spacy
-from helpers.pipelines import LISTENER, blank, docs_of, examples, mixes, trainable
+from helpers.pipelines import (
+    LISTENER,
+    blank,
+    docs_of,
+    examples,
+    mixes,
+    train,
+    trainable,
+)
 from numpy.testing import assert_allclose
 from spacy import registry
+from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_elmo.layers.doc_layers import get_layers, set_layers
@@ -73,7 +82,8 @@ def test_update_uses_the_received_batch(docs: list[Doc]) -> None:
     listener.initialize(X=docs)
     sent = {id(doc): 5 * get_layers(doc) for doc in docs}
     answers: list[dict[int, np.ndarray]] = []
-    listener.attrs["state"].received = ReceivedBatch(docs, sent, answers.append)
+    batch = ReceivedBatch.of(docs, list(sent.values()), answers.append)
+    listener.attrs["state"].received = batch
     outputs, backprop = listener.begin_update(docs)
     assert_allclose(outputs[0], 5 * get_layers(docs[0]).mean(axis=0), atol=1e-5)
     assert backprop([np.ones_like(output) for output in outputs]) == []
@@ -89,7 +99,8 @@ def test_update_on_a_part_of_the_batch(docs: list[Doc]) -> None:
     listener.initialize(X=docs)
     answers: list[dict[int, np.ndarray]] = []
     sent = {id(doc): get_layers(doc) for doc in docs}
-    listener.attrs["state"].received = ReceivedBatch(docs, sent, answers.append)
+    batch = ReceivedBatch.of(docs, list(sent.values()), answers.append)
+    listener.attrs["state"].received = batch
     outputs, backprop = listener.begin_update(docs[2:])
     backprop([np.ones_like(output) for output in outputs])
     assert [set(answer) for answer in answers] == [{id(docs[2])}]
@@ -99,8 +110,8 @@ def test_update_on_docs_that_were_not_received(docs: list[Doc]) -> None:
     listener = build_elmo_listener_v1()
     listener.initialize(X=docs)
     answers: list[Any] = []
-    sent = {id(docs[0]): 5 * get_layers(docs[0])}
-    listener.attrs["state"].received = ReceivedBatch(docs[:1], sent, answers.append)
+    batch = ReceivedBatch.of(docs[:1], [5 * get_layers(docs[0])], answers.append)
+    listener.attrs["state"].received = batch
     outputs, backprop = listener.begin_update(docs)
     assert_allclose(outputs[0], get_layers(docs[0]).mean(axis=0), atol=1e-5)
     backprop([np.ones_like(output) for output in outputs])
@@ -177,12 +188,12 @@ def test_retokenized_docs_without_a_component(docs: list[Doc]) -> None:
     listener.initialize(X=docs)
     with docs[0].retokenize() as retokenizer:
         retokenizer.merge(docs[0][:2])
-    with pytest.raises(ValueError, match=r"expected layers of 2 tokens, found.* 3"):
+    with pytest.raises(ValueError, match=r"expected.*2 tokens, found layers of 3"):
         listener.predict(docs)
 
 
-def test_tokens_merged_after_the_component(weights: Path) -> None:
-    """As by merge_entities: the layers of the new tokens are computed."""
+def merging(weights: Path, **elmo: Any) -> Language:
+    """A tagger behind a component that merges "river bank"."""
     nlp = trainable(
         {
             "entity_ruler": {"factory": "entity_ruler"},
@@ -190,13 +201,31 @@ def test_tokens_merged_after_the_component(weights: Path) -> None:
             "tagger": LISTENER,
         },
         weights,
+        elmo=elmo,
     )
     pattern = {"label": "GPE", "pattern": "river bank"}
     nlp.get_pipe("entity_ruler").add_patterns([pattern])
-    doc = nlp("the river bank")
-    assert [token.text for token in doc] == ["the", "river bank"]
-    assert doc[1].tag_
-    assert doc._.elmo.layers.shape == (3, 2, 16)
+    return nlp
+
+
+def test_tokens_merged_after_the_component(weights: Path) -> None:
+    """As by merge_entities: the layers of the new tokens are computed, also in a worker
+    process, which unpickles the pipeline."""
+    nlp = merging(weights)
+    for each in (nlp, pickle.loads(pickle.dumps(nlp)), copy.deepcopy(nlp)):
+        doc = each("the river bank")
+        assert [token.text for token in doc] == ["the", "river bank"]
+        assert doc[1].tag_
+        assert doc._.elmo.layers.shape == (3, 2, 16)
+
+
+def test_tokens_merged_in_training(weights: Path) -> None:
+    merges = ["entity_ruler", "merge_entities"]
+    nlp = merging(weights)
+    losses = train(nlp, 3, annotates=merges)
+    assert losses[-1]["tagger"] < losses[0]["tagger"]
+    with pytest.raises(ValueError, match="frozen = true"):
+        train(merging(weights, frozen=False), 1, annotates=merges)
 
 
 def test_copies_are_not_connected(docs: list[Doc]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from helpers.pipelines import blank
+from helpers.pipelines import blank, no_warnings
 
 from spacy_elmo import BiLM
 from spacy_elmo.formats import bundled
@@ -65,6 +65,17 @@ def test_no_default_if_the_config_names_weights(weights: Path) -> None:
     assert len(nlp.to_bytes()) < 1_000_000 < len(blank({}).to_bytes())
     assert nlp.get_pipe("elmo").set_bilm(loaders.load_bilm(weights))
     assert nlp("A b .")[0].has_vector
+
+
+def test_english_weights_for_any_language_are_announced() -> None:
+    nlp = spacy.blank("xx")
+    default = loaders.DefaultWeights(nlp, "elmo")
+    with pytest.warns(UserWarning, match="'elmo' uses the English weights"):
+        assert default() is not None
+    nlp.config["initialize"]["components"]["elmo"] = {"weights": BUNDLED}
+    with no_warnings():
+        assert default() is not None
+        assert pickle.loads(pickle.dumps(loaders.DefaultWeights(nlp, "elmo")))()
 
 
 @pytest.mark.parametrize("is_named", [True, False])

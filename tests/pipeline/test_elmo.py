@@ -132,7 +132,7 @@ def test_sentences_of_an_earlier_component(bilm: BiLM) -> None:
 
 @pytest.mark.parametrize("mix", ["learned", "sum"])
 def test_unknown_mix(mix: str) -> None:
-    with pytest.raises(ValueError, match=f"mix: expected mean, top .*found '{mix}'"):
+    with pytest.raises(ValueError, match=f"mix: expected mean, top.*found '{mix}'"):
         spacy.blank("en").add_pipe("elmo", config={"mix": mix})
 
 
@@ -270,7 +270,7 @@ def test_analyze_pipes(weights: Path) -> None:
 
 
 def test_add_label(nlp: Language) -> None:
-    with pytest.raises(NotImplementedError, match="has no labels: its heads have"):
+    with pytest.raises(NotImplementedError, match="has no labels"):
         nlp.get_pipe("elmo").add_label("X")
 
 

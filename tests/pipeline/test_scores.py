@@ -19,6 +19,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, Token
 
 from spacy_elmo import BiLM
+from spacy_elmo.bilm.backends import CPUBackend
 from spacy_elmo.pipeline.scores import GETTERS, get_scores, install
 from spacy_elmo.scoring.scorer import Scorer, perplexity
 
@@ -103,6 +104,29 @@ def test_a_doc_alone_scores_as_in_any_batch(folder: Path) -> None:
 )
 def test_scores_with_other_settings(folder: Path, settings: dict[str, Any]) -> None:
     assert_scores(scoring(folder, **settings)(TEXT), folder)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "fastest"])
+def test_scores_with_other_precisions(folder: Path, precision: str) -> None:
+    """Words and boundaries have the same precision, also in Scorer."""
+    if precision == "int8" and CPUBackend.why_no_int8():
+        pytest.skip(f"int8: {CPUBackend.why_no_int8()}")
+    architecture = "spacy_elmo.ElmoModel.v1"
+    model = {"@architectures": architecture, "precision": precision}
+    nlp = scoring(folder, model=model)
+    exact = scoring(folder)
+    doc, other = nlp(TEXT), exact(TEXT)
+    np.testing.assert_allclose(get_scores(doc), get_scores(other), atol=0.1)
+    scores = Scorer.load(folder).log_probs(SENTENCES, precision=precision)
+    surprisals = [t._.surprisal for t in doc if not t.is_space]
+    expected = [-s for each in scores for s in each.forward]
+    np.testing.assert_allclose(surprisals, expected, atol=1e-5)
+
+
+def test_the_scorer_of_the_component_is_packed_once(folder: Path) -> None:
+    elmo = scoring(folder).get_pipe("elmo")
+    first, second = elmo.scorer, elmo.scorer  # type: ignore[attr-defined]
+    assert first.top_layer_scorer is second.top_layer_scorer
 
 
 def test_scores_survive_storage_without_warnings(folder: Path) -> None:

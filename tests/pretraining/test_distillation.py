@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,29 @@ def test_the_teacher_reads_as_a_language_model_does(text: Text) -> None:
     for found, expected in zip(state, expected_state):
         torch.testing.assert_close(found.hidden, expected.hidden)
         torch.testing.assert_close(found.cell, expected.cell)
+
+
+def test_captured_steps_have_the_states_of_the_network_alone(
+    text: Text, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU replays them with new states, which are copied over the captured ones."""
+    model = make_student(text)
+
+    def capture(
+        stack: Any, arguments: tuple[torch.Tensor, ...], **settings: Any
+    ) -> Any:
+        def replay(*tensors: torch.Tensor) -> Any:
+            assert [t.shape for t in tensors] == [a.shape for a in arguments]
+            return stack(*tensors)
+
+        return replay
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+    (batch,) = make_batches(text)[0]
+    expected = model(batch, model.zero_state(N_LANES))
+    model.capture(UNROLL_STEPS, N_LANES)
+    found = model(batch, model.zero_state(N_LANES))
+    torch.testing.assert_close(found.teacher, expected.teacher)
 
 
 def test_the_teacher_reads_text_without_noise(text: Text) -> None:

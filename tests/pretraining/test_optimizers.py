@@ -25,7 +25,12 @@ RATES = [0.3, 0.1, 0.25, 0.0, 0.2, 0.05]
 SETTINGS = {
     "adagrad": OptimizerSettings(name="adagrad", initial_accumulator=0.5),
     "adamw": OptimizerSettings(
-        name="adamw", beta1=0.8, beta2=0.95, eps=1e-3, weight_decay=0.1
+        name="adamw",
+        learn_rate=0.2,
+        beta1=0.8,
+        beta2=0.95,
+        eps=1e-3,
+        weight_decay=0.1,
     ),
 }
 NAMES = pytest.mark.parametrize("name", SETTINGS)
@@ -119,7 +124,9 @@ def test_rows_equal_dense_optimizers(name: str) -> None:
     settings = OptimizerSettings(name="adagrad", initial_accumulator=0.5)
     if name == "adamw":
         # SparseAdam adds eps in another place.
-        settings = OptimizerSettings(name="adamw", beta1=0.8, beta2=0.95, eps=1e-20)
+        settings = OptimizerSettings(
+            name="adamw", learn_rate=0.2, beta1=0.8, beta2=0.95, eps=1e-20
+        )
     model = make_model(N_WORDS, "sampled")
     assert isinstance(model.softmax, SampledSoftmax)
     optimizer = Optimizer(model, settings)

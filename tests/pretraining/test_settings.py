@@ -86,10 +86,11 @@ def test_trained_weights_bring_their_sizes(weights: Any, bilm: Any) -> None:
 
 
 def test_only_settings_of_the_chosen_optimizer_are_stored() -> None:
-    adamw = make(training={"optimizer": {"name": "adamw", "beta1": 0.8}})
+    optimizer = {"name": "adamw", "learn_rate": 0.01, "beta1": 0.8}
+    adamw = make(training={"optimizer": optimizer})
     assert adamw.to_dict()["training"]["optimizer"] == {
         "name": "adamw",
-        "learn_rate": 0.2,
+        "learn_rate": 0.01,
         "grad_clip": 10.0,
         "beta1": 0.8,
         "beta2": 0.999,
@@ -192,7 +193,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         'optimizer.beta1 = 0.9 is only valid with name = "adamw"; remove it',
     ),
     (
-        {"training": {"optimizer": {"name": "adamw", "initial_accumulator": 1.0}}},
+        {"training": {"optimizer": {"name": "adamw"}}},
+        'optimizer.learn_rate = 0.2 should be set with name = "adamw"',
+    ),
+    (
+        {
+            "training": {
+                "optimizer": {
+                    "name": "adamw",
+                    "learn_rate": 0.001,
+                    "initial_accumulator": 1.0,
+                }
+            }
+        },
         '.initial_accumulator = 1.0 is only valid with name = "adagrad"',
     ),
     (
@@ -257,7 +270,7 @@ def test_missing_sections() -> None:
         {"softmax": {"type": "adaptive", "cutoffs": [10, 20]}},
         {"training": {"dropout": 0, "max_epochs": 3, "logger": {"@loggers": "x"}}},
         {"training": {"optimizer": {"learn_rate": 1, "grad_clip": None}}},
-        {"training": {"optimizer": {"name": "adamw", "beta1": 0.8}}},
+        {"training": {"optimizer": {"name": "adamw", "learn_rate": 0.01}}},
     ],
     ids=str,
 )

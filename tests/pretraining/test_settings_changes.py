@@ -30,7 +30,8 @@ def test_changes_are_listed() -> None:
         'softmax.type: "full" -> "sampled"',
         "training.seed: 0 -> 3",
     ]
-    assert changes(stored(), stored(training={"optimizer": {"name": "adamw"}})) == [
+    adamw = stored(training={"optimizer": {"name": "adamw", "learn_rate": 0.2}})
+    assert changes(stored(), adamw) == [
         'training.optimizer.name: "adagrad" -> "adamw"',
         "training.optimizer.initial_accumulator: 1.0 -> unset",
         "training.optimizer.beta1: unset -> 0.9",

@@ -367,9 +367,7 @@ def frozen_heads(found: Results) -> Iterator[str]:
             f"{rounded(other)} without ({ratios['new text']['median']:.1f} × the time)."
         )
         scores = [f"{score:.2%} in {p}" for p, score in found["scores"][name].items()]
-        yield (
-            f"Tags that the one with ELMo gets right: {', '.join(scores)}."
-        )
+        yield (f"Tags that the one with ELMo gets right: {', '.join(scores)}.")
 
 
 FINDINGS = {

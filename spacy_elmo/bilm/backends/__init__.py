@@ -91,9 +91,7 @@ def _check_int8(device: torch.device, state_dtype: torch.dtype, training: bool) 
         why = "without gradients, found them enabled"
         advice = "Call `BiLM.encode`, use torch.no_grad(), or use another precision."
     elif CPUBackend.why_no_int8() is not None:
-        why = (
-            f"with the compiled kernels, found none for it: {CPUBackend.why_no_int8()}"
-        )
+        why = f"with kernels for it, which are missing: {CPUBackend.why_no_int8()}"
     else:
         return
     raise ValueError(f'precision: expected "int8" only {why}. {advice}')

@@ -160,8 +160,8 @@ class Backend(Protocol):
             position by position; the last columns of a narrow filter are 0.
         filters (Filters): Widths and numbers of the filters.
         lengths (Sequence[int]): Characters per word without padding, in increasing
-            order. All windows of padding alone give the same value, so that a word has
-            at most one of them.
+            order. Windows of padding alone all give the same response, so at most one
+            per word is computed.
         RETURNS (Tensor): Maximum responses without bias, (n_words, n_filters).
         """
         ...

@@ -7,6 +7,7 @@ Shapes as in `torch_lstm`.
 
 import warnings
 from functools import cache
+from itertools import islice
 from threading import Lock
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -118,12 +119,13 @@ class GraphedLSTM:
         """Compute `Backend.lstm`."""
         hidden, cell = state.hidden.to(self.weights.hidden.dtype, copy=True), state.cell
         final = LSTMState(hidden, cell.clone())
-        products = list(input_products(inputs, batch_sizes, self.weights))
+        products = input_products(inputs, batch_sizes, self.weights)
         outputs: List[Tensor] = []
+        start = 0
         with self._lock:
-            for start in range(0, len(products), N_STEPS):
-                window = products[start : start + N_STEPS]
-                following = [*batch_sizes[start + 1 : start + N_STEPS + 1], 0]
+            while window := list(islice(products, N_STEPS)):
+                start += N_STEPS
+                following = [*batch_sizes[start - N_STEPS + 1 : start + 1], 0]
                 steps = self._run(window, hidden, cell)
                 for (hidden, cell), n_running in zip(steps, following):
                     store_final(final, hidden, cell, n_running)

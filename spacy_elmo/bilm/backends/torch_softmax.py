@@ -52,8 +52,7 @@ class ExactSoftmax:
 
 def entropy(log_probs: Tensor) -> Tensor:
     """Compute the entropy, in nats, of each row of log-probabilities, (n, n_words)."""
-    # p log p is 0 for p = 0, also where log p is so small that it is -inf.
-    return -log_probs.exp().mul_(log_probs).nan_to_num_(0.0).sum(dim=1)
+    return torch.special.entr(log_probs.exp()).sum(dim=1)
 
 
 def sampled_loss(
@@ -97,8 +96,8 @@ class _SampledLoss(torch.autograd.Function):
             sampled = torch.logsumexp(logits, dim=1)
             true, is_in = true_logits[part], is_sampled[part]
             total[part] = torch.where(is_in, sampled, torch.logaddexp(sampled, true))
-            own = logits.gather(1, places[part, None])[:, 0]
-            loss[part] = total[part] - torch.where(is_in, own, true)
+            at_target = logits.gather(1, places[part, None])[:, 0]
+            loss[part] = total[part] - torch.where(is_in, at_target, true)
         ctx.save_for_backward(
             low, true_logits, low_rows, bias, is_sampled, places, total
         )

@@ -23,7 +23,7 @@ from ...files import write_json
 from ...text.files import CorpusError
 from ...text.tokenization import Tokenization
 from ...text.tokenizers import END_OF_SENTENCE, Tokenized
-from .stored_files import StoredFile, date, describe, read_descriptions, save_array
+from .stored_files import StoredFile, describe, read_descriptions, save_array, stamp
 
 META = "meta.json"
 TYPES, COUNTS = "types.txt", "counts.npy"
@@ -99,7 +99,7 @@ class ShardWriter:
                 "stored": self._stored,
             },
         )
-        date(self.folder / META, self._stored)
+        stamp(self.folder / META, self._stored)
 
     def _end_document(self, end: int) -> None:
         """End a document, unless several empty lines have ended it already."""

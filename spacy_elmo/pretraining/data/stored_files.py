@@ -1,6 +1,6 @@
-"""Files of a prepared text: whether they are still as they were written.
+"""Detects changes to the files of a prepared text.
 
-A JSON file next to them has their sizes and checksums. They get its time of
+A JSON file next to them has their sizes and checksums. They are given its time of
 modification, so that a later change shows without reading them.
 """
 
@@ -37,7 +37,7 @@ def describe(path: Path) -> Dict[str, List[Any]]:
     return {path.name: [path.stat().st_size, hash_files([path])]}
 
 
-def date(meta: Path, names: Iterable[str]) -> None:
+def stamp(meta: Path, names: Iterable[str]) -> None:
     """Give files the time of modification of the JSON file that describes them."""
     modified = meta.stat().st_mtime_ns
     for name in names:
@@ -88,8 +88,8 @@ class StoredFile(NamedTuple):
         return cls(path, stat.st_size, stat.st_mtime_ns, "")
 
     def verified(self) -> "StoredFile":
-        """Check the contents. They are only read if the file was modified at another
-        time, as copies are.
+        """Check the contents. The checksum is only computed if the time of
+        modification differs, as it does for copies.
 
         RETURNS (StoredFile): The same, with the time at which the file was modified.
         RAISES: CorpusError if they are not those that were written.

@@ -9,7 +9,7 @@ import numpy as np
 from ...bilm.characters import Characters, count_characters
 from ...files import replace_file, write_json
 from .shards import Shards
-from .stored_files import StoredFile, date, describe, read_descriptions, save_array
+from .stored_files import StoredFile, describe, read_descriptions, save_array, stamp
 
 CHARACTERS, META = "characters.npy", "characters.json"
 _BLOCK = 1 << 16
@@ -50,7 +50,7 @@ class WordTable(NamedTuple):
             with replace_file(path) as part:
                 save_array(part, np.dtype(np.int32), shape, rows)
             write_json(meta, describe(path))
-            date(meta, [path.name])
+            stamp(meta, [path.name])
             file = read_descriptions(meta, describe(path))[path.name]
         char_ids = np.asarray(np.load(path, mmap_mode="r"))
         lengths = [

@@ -22,8 +22,8 @@ from ...tensor_files import save_tensors
 TENSORS, META = "state.safetensors", "state.json"
 _PREFIX = "step-"
 _DAMAGED = "damaged-"
-_LOAD_ERRORS = (
-    OSError,
+_DAMAGE = (
+    FileNotFoundError,
     ValueError,
     KeyError,
     TypeError,
@@ -76,13 +76,14 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
 
     say (Callable[[str], None]): Called with a warning for each damaged checkpoint that
         is skipped. Damaged checkpoints are renamed.
-    RAISES: ValueError if all checkpoints are damaged: starting over would lose the run.
+    RAISES: ValueError if all checkpoints are damaged: starting over would lose the run;
+        OSError if the newest one cannot be read, which may be temporary.
     """
     paths = _all(folder)
     for path in reversed(paths):
         try:
             return _load(path)
-        except _LOAD_ERRORS as error:
+        except _DAMAGE as error:
             if path == paths[0]:
                 raise ValueError(
                     f"{folder}: expected an intact checkpoint, found only damaged ones "
@@ -96,6 +97,13 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Optional[Checkpoint
                 f"Checkpoint {path} is damaged ({error}); it is now {damaged.name}. "
                 "Resuming from the previous one."
             )
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"expected a checkpoint that can be read, found: {error}. Try again. "
+                "If that fails, move it away to resume from the previous one",
+                str(path),
+            ) from error
     return None
 
 
@@ -107,7 +115,7 @@ def load_step(folder: Path, step: int) -> Checkpoint:
     path = folder / f"{_PREFIX}{step:08}"
     try:
         return _load(path)
-    except _LOAD_ERRORS as error:
+    except (*_DAMAGE, OSError) as error:
         raise ValueError(
             f"{path}: expected the checkpoint that the first process resumes from, "
             f"found none ({error}). All machines must share one output folder."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from helpers import reference
 from torch import Tensor
 
 from spacy_elmo.bilm.backends import torch_softmax
+from spacy_elmo.bilm.backends.torch_softmax import entropy
 from spacy_elmo.bilm.backends.torch_softmax import sampled_loss as row_loss
 
 N, WIDTH, N_SAMPLES = 7, 4, 5
@@ -62,6 +65,13 @@ def sampled_loss(
 def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     assert found.shape == expected.shape
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+def test_entropy_at_the_limits() -> None:
+    log_probs = torch.tensor([[0.0, -math.inf], [math.nan, -1.0]])
+    found = entropy(log_probs)
+    assert found[0] == 0
+    assert found[1].isnan()
 
 
 @pytest.mark.parametrize("columns", [COLUMNS, [0] * N, [2] * N, [4], [0]])

@@ -3,6 +3,7 @@ not harm earlier checkpoints."""
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from contextlib import contextmanager
@@ -207,6 +208,22 @@ def test_a_checkpoint_is_damaged_twice(folder: Path) -> None:
         (folder / "step-00000002" / META).unlink()
         assert_falls_back(folder)
         save(folder, 2)
+    assert_is(checkpoints.load_newest(folder, silent), 2)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a network file system that is down, or too many open files."""
+
+    def fail(path: Path) -> Any:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "load_file", fail)
+        with pytest.raises(OSError, match="Try again") as error:
+            checkpoints.load_newest(folder, silent)
+    assert error.value.errno == errno.EIO
     assert_is(checkpoints.load_newest(folder, silent), 2)
 
 

@@ -89,6 +89,15 @@ def test_write_and_read(tmp_path: Path, softmax: str) -> None:
     assert torch.equal(*trained)
 
 
+def test_loading_leaves_the_random_numbers_alone(tmp_path: Path) -> None:
+    write(tmp_path / "model", "sampled")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    read_model(tmp_path / "model")
+    assert torch.equal(torch.rand(3), expected)
+
+
 @SOFTMAX_TYPES
 def test_load_bilm_reads_the_folder(tmp_path: Path, softmax: str) -> None:
     model = write(tmp_path / "model", softmax)

@@ -70,7 +70,7 @@ class PackedLinear:
         self, weight: Tensor, bias: Optional[Tensor], dtype: torch.dtype
     ) -> None:
         self._weight = pack(weight, arithmetic(dtype))
-        self._bias = _padded_bias(bias, self._weight)
+        self._bias = None if bias is None else padded_bias(bias, self._weight)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Compute inputs · weightᵀ + bias.
@@ -117,7 +117,8 @@ class _Linear(torch.autograd.Function):
         operands = as_operands(inputs, arithmetic)
         ctx.save_for_backward(operands, weight)
         ctx.arithmetic, ctx.workspace = arithmetic, workspace
-        return _multiply(operands, packed, _padded_bias(bias, packed), workspace)
+        padded = None if bias is None else padded_bias(bias, packed)
+        return _multiply(operands, packed, padded, workspace)
 
     @staticmethod
     @once_differentiable
@@ -155,12 +156,10 @@ def as_operands(rows: Tensor, arithmetic: Arithmetic) -> Tensor:
     return F.pad(rows, (0, missing)) if missing else rows
 
 
-def _padded_bias(bias: Optional[Tensor], weight: PackedWeight) -> Optional[Tensor]:
+def padded_bias(bias: Tensor, weight: PackedWeight, value: float = 0.0) -> Tensor:
     """Pad a bias (n_out,) to whole panels."""
-    if bias is None:
-        return None
     missing = -weight.n_out % weight.arithmetic.instructions.panel_columns
-    return F.pad(bias.detach(), (0, missing)).contiguous()
+    return F.pad(bias.detach(), (0, missing), value=value).contiguous()
 
 
 def _multiply(

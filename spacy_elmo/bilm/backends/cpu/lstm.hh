@@ -41,9 +41,9 @@ struct Share {
   int64_t first_row, last_row, first_column, last_column;
 };
 
-// What a member of a team computes of a product (n_rows, n_panels · columns): some panels
-// of all rows, so that each core's cache keeps its part of the weight from step to step.
-// If there are fewer panels than threads, they share the rows too.
+// The part of a product (n_rows, n_panels · columns) that a team member computes: some
+// panels of all rows, so that each core's cache keeps its part of the weight from step to
+// step. If there are fewer panels than threads, they share the rows too.
 inline Share share_of(const Team& team, int64_t n_rows, int64_t n_panels,
                       int64_t columns) {
   int64_t row_parts = team.size / n_panels;
@@ -125,7 +125,7 @@ struct Backward : Pass {
   ELMO_INLINE void run(int64_t first, int64_t last, const Team& team, float* scratch) const;
 };
 
-// What a step's gates are before the hidden state's product is added: the bias, and the
+// Gates before the hidden state's product is added: the bias, and the
 // product of the inputs, which is computed for several steps at a time if that saves
 // reading its weight.
 template <class Isa> class InputSums {

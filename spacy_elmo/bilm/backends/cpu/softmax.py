@@ -10,10 +10,9 @@ from typing import Any, Iterator, NamedTuple, Optional, Tuple, cast
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from ..backend import TargetScores
-from .gemm import Left, PackedWeight, as_operands, outer_products, pack
+from .gemm import Left, PackedWeight, as_operands, outer_products, pack, padded_bias
 from .instructions import Arithmetic, arithmetic
 from .workspace import Workspace, empty
 
@@ -36,7 +35,7 @@ class PackedSoftmax:
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
         self._weight = pack(weight, arithmetic(dtype))
-        self._bias = _padded_bias(bias, self._weight)
+        self._bias = padded_bias(bias, self._weight, _NO_LOGIT)
 
     def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Compute `PreparedSoftmax.nll`."""
@@ -85,12 +84,6 @@ def _log_sum_exp(
     return results
 
 
-def _padded_bias(bias: Tensor, weight: PackedWeight) -> Tensor:
-    """Pad a bias (S,) to whole panels."""
-    missing = -weight.n_out % weight.arithmetic.instructions.panel_columns
-    return F.pad(bias.detach(), (0, missing), value=_NO_LOGIT).contiguous()
-
-
 def sampled_loss(
     hidden: Tensor,
     true_logits: Tensor,
@@ -130,7 +123,7 @@ class _Loss(torch.autograd.Function):
     ) -> Tensor:
         operands, columns = as_operands(hidden, arithmetic), columns.contiguous()
         packed = pack(rows, arithmetic, workspace=workspace)
-        bias = _padded_bias(bias, packed)
+        bias = padded_bias(bias, packed, _NO_LOGIT)
         sampled, target, _ = _log_sum_exp(operands, packed, bias, columns)
         is_sampled = columns > 0
         total = torch.where(is_sampled, sampled, torch.logaddexp(sampled, true_logits))
