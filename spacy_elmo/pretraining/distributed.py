@@ -15,18 +15,22 @@ from ..bilm.device import select_device
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Group:
     """This process among all processes of a run.
 
     rank (int): Number of this process. Rank 0, the first process, writes the files.
     size (int): Number of processes.
     device (torch.device): Device of this process.
+    control (Any): PyTorch's process group for messages, whose processes may wait for
+        the first one for a day, while it prepares the text. Gradients use the default
+        group, where a process that hangs is noticed soon. None for a single process.
     """
 
     rank: int
     size: int
     device: torch.device
+    control: Any = None
 
     @classmethod
     def join(cls, gpu_id: int = -1) -> "Group":
@@ -47,10 +51,14 @@ class Group:
             # abort the process while it exits.
             from torch.distributed.nn import functional  # noqa: F401
 
-            # The other processes wait while the first one prepares the text.
-            backend = "gloo" if gpu_id < 0 else "nccl"
-            dist.init_process_group(backend, timeout=timedelta(days=1))
-        return cls(rank, size, device)
+            if device.type == "cuda":
+                dist.init_process_group("nccl", device_id=device)
+            else:
+                dist.init_process_group("gloo")
+        control = None
+        if size > 1:
+            control = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        return cls(rank, size, device, control)
 
     @property
     def is_first(self) -> bool:
@@ -103,9 +111,9 @@ class Group:
             try:
                 message = [True, compute()]
             except Exception:
-                dist.broadcast_object_list(message, src=0)
+                dist.broadcast_object_list(message, src=0, group=self.control)
                 raise
-        dist.broadcast_object_list(message, src=0)
+        dist.broadcast_object_list(message, src=0, group=self.control)
         succeeded, result = message
         if not succeeded:
             raise ValueError("The first process has failed; its error says why.")
@@ -123,4 +131,5 @@ class Group:
 
     def leave(self) -> None:
         if self.size > 1 and dist.is_initialized():
+            self.control = None  # its threads end with the last reference
             dist.destroy_process_group()
