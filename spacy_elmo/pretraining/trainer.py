@@ -75,8 +75,12 @@ def pretrain(
         written.
     """
     group = Group.join(gpu_id)
+    gpus = [group.device] if group.device.type == "cuda" else []
     try:
-        with lock_folder(Path(output)) if group.is_first else nullcontext():
+        with (
+            lock_folder(Path(output)) if group.is_first else nullcontext(),
+            torch.random.fork_rng(gpus),
+        ):
             Trainer(settings, output, group=group, show=show, callbacks=callbacks).run()
     except torch.cuda.OutOfMemoryError as error:
         raise TrainingError(OUT_OF_MEMORY.format(error=error)) from error

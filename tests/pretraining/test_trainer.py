@@ -51,8 +51,13 @@ def test_files_of_a_run(
 def test_a_silent_run(
     texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It also leaves the caller's random numbers alone."""
+    torch.manual_seed(7)
+    expected = torch.rand(2)
+    torch.manual_seed(7)
     pretrain(runs.settings(texts), tmp_path, show=False)
     assert capsys.readouterr() == ("", "")
+    assert torch.equal(torch.rand(2), expected)
 
 
 def test_exported_models_describe_themselves(plain: Path) -> None:
