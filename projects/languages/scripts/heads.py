@@ -16,7 +16,7 @@ from spacy.cli.train import train
 from spacy.language import Language as Pipeline
 from spacy.util import resolve_dot_names
 from thinc.api import Config
-from variants import READ_TEXT, VARIANTS, Run, Settings, make_config
+from variants import PRETRAINED, READ_TEXT, VARIANTS, Run, Settings, make_config
 from wasabi import msg
 
 from spacy_elmo.files import hash_files, write_json
@@ -156,6 +156,7 @@ def train_head(
     result = {
         **score(nlp, config, task),
         "steps": settings.max_steps,
+        **({"passes": settings.n_passes} if run.variant == PRETRAINED else {}),
         "cpu_seconds": round(seconds, 1),
         "versions": {name: version(name) for name in PACKAGES},
         "cores": os.cpu_count(),

@@ -23,8 +23,7 @@ seeds; other work was running, so only large differences count.
 
 The settings of the biLMs were chosen by [short runs](short_runs.md). The heads of
 LitBank read the English weights that ship, whose training text includes novels of its
-training part, but not of its test part. `spacy pretrain` made three passes over the
-text of Kinyarwanda, and one over the text of North Sami.
+training part, but not of its test part.
 """
 
 CURVES = """
@@ -62,6 +61,8 @@ def render(language: Language, task: Task, results: Results) -> str:
     for variant, title in VARIANTS.items():
         runs = select(results, variant)
         if runs:
+            if passes := runs[0].get("passes"):
+                title += f", {passes} {'pass' if passes == 1 else 'passes'}"
             row = [title, str(len(runs)), *(show(runs, name) for name in task.metrics)]
             row += [fewer_errors(results, variant, name) for name in task.metrics]
             row.append(f"{mean(run['cpu_seconds'] for run in runs) / 60:.1f}")

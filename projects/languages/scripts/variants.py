@@ -16,6 +16,7 @@ VARIANTS = {
     "elmo-embed": "ELMo, frozen, next to the CNN's embedding",
 }
 BASELINE = "cnn"
+PRETRAINED = "pretrained"
 WITH_ELMO = ("elmo", "elmo-embed")
 READ_TEXT = ("vectors", *WITH_ELMO)
 """Variants that are trained on several sizes of raw text."""
@@ -72,6 +73,11 @@ class Settings(NamedTuple):
     def pretrained(self) -> Path:
         return self.training / "cnn" / "model-last.bin"
 
+    @property
+    def n_passes(self) -> int:
+        """Passes of `spacy pretrain` over the text: it writes a file after each."""
+        return len([*self.pretrained.parent.glob("model[0-9]*.bin")])
+
     def inputs(self, run: Run) -> List[Path]:
         """Get the files that a training reads."""
         parts = ("train", "dev", "test")
@@ -80,7 +86,7 @@ class Settings(NamedTuple):
             files.append(self.bilm(run.text) / "model.safetensors")
         elif run.variant == "vectors":
             files.append(self.vectors(run.text) / "vocab" / "vectors")
-        elif run.variant == "pretrained":
+        elif run.variant == PRETRAINED:
             files.append(self.pretrained)
         return files
 
@@ -138,7 +144,7 @@ def without_elmo(config: Config, head: str, run: Run, settings: Settings) -> Con
     cnn["components"][head]["model"]["tok2vec"] = listener
     for section in ("system", "corpora", "training"):
         cnn[section] = config[section]
-    if run.variant == "pretrained":
+    if run.variant == PRETRAINED:
         cnn["initialize"]["init_tok2vec"] = settings.pretrained.as_posix()
     else:
         del cnn["pretraining"]  # spaCy reads it for pretrained weights alone
