@@ -82,7 +82,8 @@ def test_int8_computes_no_gradients(bilm: BiLM) -> None:
 def test_int8_without_kernels_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends.CPUBackend, "why_no_int8", lambda: "not built")
     with pytest.raises(
-        ValueError, match=r'found none for it: not built\. Use "bfloat16", "float32"'
+        ValueError,
+        match=r'for it, which are missing: not built\. Use "bfloat16", "float32"',
     ):
         select_backend(CPU, torch.int8)
     with pytest.raises(ValueError, match="on a CPU, found it on meta"):

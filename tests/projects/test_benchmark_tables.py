@@ -57,8 +57,11 @@ def test_section_reports_the_results() -> None:
     assert "adds 30 ms" in prose
     assert "2 threads relative to one: 2.0 × (small)" in prose
     assert "1,000 words at 10 words/s in 5 MiB, of which 3 are the layers" in prose
-    assert "4.0 s for each later one, 2.00 × the time of cnn" in prose
-    assert "on new text: 250 words/s, and 250 for cnn (9.0 × its time)" in prose
+    assert (
+        "4.0 s for each later one, 2.00 × the time of one on spaCy's CNN (`cnn`)"
+        in prose
+    )
+    assert "on new text: 250 words/s with ELMo, 250 without (9.0 × the time)" in prose
     assert "75.00% in float32, 70.00% in bfloat16" in prose
     assert "bfloat16, batches" not in text
     lines = [line for line in text.splitlines() if not line.startswith("|")]
