@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import spacy
 import srsly
+import typer
 from helpers.languages_project import (
     PROJECT,
     ROOT,
@@ -310,7 +311,7 @@ def test_pipelines_for_measuring_only_are_not_packaged() -> None:
     assert restricted == ["masakhaner", "masakhapos", "udante", "perseus"]
 
 
-# Table and plot
+# Table, plot and package
 
 
 @pytest.fixture
@@ -369,6 +370,20 @@ def test_plot_without_sizes_of_text(results: Path) -> None:
     assert not axes[0].axison
     assert "North Sami" in axes[1].get_title()
     assert "UPOS" in axes[1].get_ylabel()
+
+
+def test_the_best_pipeline_is_packaged(project: Path, results: Path) -> None:
+    """By the development set, among those with ELMo."""
+    from package import select_run
+
+    assert select_run("giella", results).variant == "elmo-embed"
+    path = results / "giella.json"
+    found = srsly.read_json(path)
+    found["elmo-all-all-0"]["dev"] = {"pos_acc": 99.0, "morph_acc": 99.0}
+    srsly.write_json(path, found)
+    assert select_run("giella", results).variant == "elmo"
+    with pytest.raises(typer.Exit):
+        select_run("circse", results)
 
 
 def test_missing_results_are_refused(project: Path) -> None:

@@ -17,8 +17,13 @@ def main(
     """Import the package as if it were installed with pip from the archive in dist/."""
     language = find_language(name)
     package = f"{language.code}_elmo_{name}"
-    (folder,) = packages.glob(f"{package}-*")
-    sys.path.insert(0, str(folder))
+    versions = sorted(
+        packages.glob(f"{package}-*"), key=lambda path: path.stat().st_mtime
+    )
+    if not versions:
+        msg.fail(f"{packages}: expected {package}", "Run the command package.")
+        raise typer.Exit(1)
+    sys.path.insert(0, str(versions[-1]))
     nlp = importlib.import_module(package).load()
     doc = nlp(language.example)
     msg.good(f"{package}: {', '.join(nlp.pipe_names)}")
