@@ -90,6 +90,17 @@ def test_scores_of_heads() -> None:
     assert "and {} and {} next to".format(*hour["j"]) in text
 
 
+def test_heads_of_other_languages() -> None:
+    embed, alone = (
+        language_score("masakhaner", variant, "ents_f")
+        for variant in ("elmo-embed", "elmo")
+    )
+    assert f"embedding is better ({embed}, alone {alone})" in " ".join(HEADS.split())
+    for task in ("giella", "masakhapos"):
+        scores = [language_score(task, v, "pos_acc") for v in ("elmo", "elmo-embed")]
+        assert scores[0] > scores[1]
+
+
 def test_comparison_with_bilm_tf() -> None:
     results = srsly.read_json(
         ROOT / "projects" / "pretrain" / "results" / "bilm_tf.json"
