@@ -82,7 +82,7 @@ def test_scores_of_heads() -> None:
     elmo, baseline = tags("d"), tags("a")
     assert f"{elmo[0]} TAG, {elmo[1]} UPOS and {elmo[2]} MORPH" in text
     alone = tags("c")
-    assert f"nearly as good ({alone[0]}, {alone[1]} and {alone[2]})" in text
+    assert f"nearly as good in English ({alone[0]}, {alone[1]} and {alone[2]})" in text
     assert f"spaCy's CNN: {baseline[0]}, {baseline[1]} and {baseline[2]}" in text
     hour = {v: (score("ner", v, "ents_f"), tags(v)[1]) for v in "bij"}
     assert "CNN reaches F1 {} and {} UPOS".format(*hour["b"]) in text
