@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .formats.bundled import load_bundled
     from .visual.render import render
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # Every `python -m spacy` command imports this package for its entry points: PyTorch is
 # imported when a name that needs it is asked for.
