@@ -52,9 +52,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 @contextmanager
 def _owner_file(folder: Path) -> Iterator[None]:
     path = folder / OWNER
-    host, pid = _read_owner(path)
-    if host == platform.node() and not _is_running(pid):
-        path.unlink(missing_ok=True)
+    _remove_killed_owner(path)
     try:
         with path.open("x", encoding="utf8") as file:
             file.write(f"{platform.node()} {os.getpid()}")
@@ -68,6 +66,25 @@ def _owner_file(folder: Path) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _remove_killed_owner(path: Path) -> None:
+    """Remove the file of a process that was killed. Only one process at a time may, and
+    looks again before: otherwise a slow one could remove the file of a faster one."""
+    if not _was_killed(path):
+        return
+    try:
+        with path.with_name(f"{path.name}.removal").open("x") as marker:
+            if _was_killed(path):
+                path.unlink(missing_ok=True)
+    except FileExistsError:
+        return  # by another process, which will be the owner
+    Path(marker.name).unlink()
+
+
+def _was_killed(owner: Path) -> bool:
+    host, pid = _read_owner(owner)
+    return host == platform.node() and not _is_running(pid)
 
 
 def _read_owner(path: Path) -> Tuple[str, int]:

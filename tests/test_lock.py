@@ -8,12 +8,15 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spacy_elmo.lock import OWNER, lock_folder
+from spacy_elmo.lock import LOCK, OWNER, lock_folder
 
 IN_USE = "expected a folder without a run in progress"
 HOLD = """
@@ -84,6 +87,28 @@ class TestWithoutLocks:
         (tmp_path / OWNER).write_text(f"{platform.node()} {process.pid}")
         with lock_folder(tmp_path):
             assert str(os.getpid()) in (tmp_path / OWNER).read_text(encoding="utf8")
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+
+    @pytest.mark.filterwarnings("ignore:.*does not support locks")
+    def test_only_one_of_many_replaces_a_killed_owner(self, tmp_path: Path) -> None:
+        """Others that have seen its file do not remove that of the new owner."""
+        n_threads = 8
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        barrier = threading.Barrier(n_threads)
+
+        def start(_: int) -> bool:
+            barrier.wait()
+            with suppress(OSError), lock_folder(tmp_path):
+                barrier.wait()  # until all others have tried
+                return True
+            barrier.wait()
+            return False
+
+        with ThreadPoolExecutor(n_threads) as threads:
+            for _ in range(50):
+                (tmp_path / OWNER).write_text(f"{platform.node()} {process.pid}")
+                assert sum(threads.map(start, range(n_threads))) == 1
 
     @pytest.mark.parametrize(
         ("text", "owner"),
