@@ -91,7 +91,7 @@ class TestWithoutLocks:
 
     @pytest.mark.filterwarnings("ignore:.*does not support locks")
     def test_only_one_of_many_replaces_a_killed_owner(self, tmp_path: Path) -> None:
-        """Others that have seen its file do not remove that of the new owner."""
+        """The others do not remove the new owner's file."""
         n_threads = 8
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()

@@ -62,7 +62,7 @@ class FullSoftmax(nn.Module):
     def forward(
         self, hidden: Tensor, targets: Tensor, backend: Optional[Backend] = None
     ) -> Tensor:
-        """Compute the loss: that of a sampled softmax which has sampled all words.
+        """Compute the loss, as a sampled softmax whose sample is the whole vocabulary.
 
         hidden (Tensor): (n, width).
         targets (Tensor): Word ids, (n,).

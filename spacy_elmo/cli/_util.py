@@ -142,7 +142,7 @@ def choose_tokenization(
     sentences: Optional[str],
     text_field: str = "text",
 ) -> "Tokenization":
-    """Fill in --tokenizer and --sentences by what is stored with the weights."""
+    """Fill in --tokenizer and --sentences from what is stored with the weights."""
     from ..text.tokenization import Tokenization, read_tokenization
 
     default = read_tokenization(paths[0]) or Tokenization()

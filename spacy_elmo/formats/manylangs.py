@@ -225,7 +225,7 @@ def _build_config(
     ):
         if not has_projection:
             raise WeightsError(
-                f"{source}: {name}: expected another width than that of the projection "
+                f"{source}: {name}: expected a width that differs from the projection "
                 f"({config.projection_dim}), found {width}. Models that project to the "
                 "same width are not supported."
             )

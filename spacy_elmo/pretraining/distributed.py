@@ -22,9 +22,9 @@ class Group:
     rank (int): Number of this process. Rank 0, the first process, writes the files.
     size (int): Number of processes.
     device (torch.device): Device of this process.
-    control (Any): PyTorch's process group for messages, whose processes may wait for
-        the first one for a day, while it prepares the text. Gradients use the default
-        group, where a process that hangs is noticed soon. None for a single process.
+    control (Any): PyTorch's process group for messages, with a timeout of a day: the
+        first process may take hours to prepare the text. Gradients use the default
+        group, whose timeout is short. None for a single process.
     """
 
     rank: int

@@ -125,9 +125,8 @@ struct Backward : Pass {
   ELMO_INLINE void run(int64_t first, int64_t last, const Team& team, float* scratch) const;
 };
 
-// Gates before the hidden state's product is added: the bias, and the
-// product of the inputs, which is computed for several steps at a time if that saves
-// reading its weight.
+// Gates before the hidden state's product is added: the bias and the product of the
+// inputs, which is computed for several steps at a time if that saves reading its weight.
 template <class Isa> class InputSums {
  public:
   InputSums(const Forward& pass, int64_t first, int64_t last, const Team& team,
