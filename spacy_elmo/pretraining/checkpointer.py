@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..bilm.lstm import LSTMState
 from .distributed import Group
+from .gradient_clipping import GradientClipper
 from .language_model import LanguageModel, State
 from .optimizers import Optimizer
 from .output import checkpoints
@@ -23,6 +24,7 @@ class Checkpointer:
     model (LanguageModel): The model.
     optimizer (Optimizer): Its optimizer.
     average (WeightAverage): The average of its weights.
+    clipper (GradientClipper): What bounds its gradients.
     group (Group): The processes that train together.
     own_lanes (slice): The lanes of this process.
     """
@@ -33,12 +35,14 @@ class Checkpointer:
         model: LanguageModel,
         optimizer: Optimizer,
         average: WeightAverage,
+        clipper: GradientClipper,
         *,
         group: Group,
         own_lanes: slice,
     ) -> None:
         self.folder = folder
         self.model, self.optimizer, self.average = model, optimizer, average
+        self.clipper = clipper
         self.group, self.own_lanes = group, own_lanes
 
     def tensors(self, state: State) -> Dict[str, Tensor]:
@@ -52,6 +56,7 @@ class Checkpointer:
             ("model", self.model),
             ("optimizer", self.optimizer),
             ("average", self.average),
+            ("clipper", self.clipper),
         ):
             for name, value in part.state_dict().items():
                 tensors[f"{section}.{name}"] = value
@@ -118,6 +123,7 @@ class Checkpointer:
         note = self.average.load_state_dict(section("average."))
         if note:
             say(note)
+        self.clipper.load_state_dict(section("clipper."))
 
         def own(name: str) -> Tensor:
             lanes = tensors[f"state.{name}"][:, self.own_lanes]

@@ -90,21 +90,6 @@ class Optimizer:
                 part.state[key].copy_(state[f"{name}.{key}"])
 
 
-def clip(leaves: List[Tensor], bound: Optional[float]) -> Tensor:
-    """Scale all gradients together so that their norm is at most `bound`.
-
-    leaves (List[Tensor]): Leaves with gradients.
-    bound (Optional[float]): Maximum norm, or None to scale nothing.
-    RETURNS (Tensor): The norm before scaling. The host does not wait for a GPU.
-    """
-    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    # On a CPU the norm is known, and scaling is rarely needed.
-    if bound is not None and (norm.is_cuda or norm > bound):
-        torch.nn.utils.clip_grads_with_norm_(leaves, bound, norm)
-    return norm
-
-
 class _Rows:
     """Updates some rows of a matrix per step. Rows that a step does not touch keep
     their momentum, as with torch.optim.SparseAdam.

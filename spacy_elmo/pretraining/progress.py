@@ -32,6 +32,9 @@ class Progress:
     unlogged_teacher (float): Sum of the teacher losses of these steps.
     unlogged_since (float): Training time at the last record.
     unlogged_words (int): Number of words of these steps.
+    unlogged_ignored (int): Number of these steps with an ignored gradient.
+    ignored_in_a_row (int): Number of steps without a break whose gradients were
+        ignored, up to now.
     """
 
     settings: Dict[str, Any]
@@ -49,6 +52,8 @@ class Progress:
     unlogged_teacher: float = 0.0
     unlogged_since: float = 0.0
     unlogged_words: int = 0
+    unlogged_ignored: int = 0
+    ignored_in_a_row: int = 0
     _latest: Optional[StepResult] = field(default=None, repr=False)
 
     @classmethod
@@ -117,6 +122,8 @@ class Progress:
         self.unlogged_forward += result.forward_loss
         self.unlogged_backward += result.backward_loss
         self.unlogged_teacher += result.teacher_loss or 0.0
+        self.unlogged_ignored += result.is_ignored
+        self.ignored_in_a_row = self.ignored_in_a_row + 1 if result.is_ignored else 0
         self._latest = result
 
     def train_record(self, seconds: float) -> TrainRecord:
@@ -139,9 +146,10 @@ class Progress:
             / max(seconds - self.unlogged_since, 1e-9),
             words=self.words,
             seconds=seconds,
+            ignored_steps=self.unlogged_ignored,
             teacher_loss=teacher_loss if has_teacher else None,
         )
-        self.unlogged_steps = self.unlogged_words = 0
+        self.unlogged_steps = self.unlogged_words = self.unlogged_ignored = 0
         self.unlogged_forward = self.unlogged_backward = self.unlogged_teacher = 0.0
         self.unlogged_since = seconds
         return record

@@ -176,6 +176,9 @@ class OptimizerSettings(Section):
     """Highest learning rate, reached after the warm-up."""
     grad_clip: Optional[PositiveFloat] = 10.0
     """Maximum norm of the whole gradient, or null for no clipping."""
+    grad_skip: Optional[Annotated[float, Field(gt=1)]] = 10.0
+    """Ignore a gradient with a norm of more than this many times the usual one, the
+    average of some 100 steps, or null to ignore none."""
     initial_accumulator: NonNegativeFloat = 1.0
     """Adagrad: initial sum of squares per weight."""
     beta1: FractionBelow1 = 0.9

@@ -14,11 +14,16 @@ from ..bilm.softmax import SampledSoftmax
 from .data.batches import Batch
 from .data.lanes import Lanes, Window
 from .distributed import Group
+from .gradient_clipping import Clipped
 from .language_model import LanguageModel, SampledRows, State
 from .settings import TrainingSettings
 
 _RESULT_LAG = 4
 """Maximum number of steps by which the host runs ahead of a GPU."""
+
+
+_MOST_IGNORED = 100
+"""Number of steps in a row whose gradients are ignored before a run gives up."""
 
 
 class TrainingError(ValueError):
@@ -60,6 +65,7 @@ class StepResult(NamedTuple):
     stop_requests (float): Number of processes that were asked to stop.
     lane_losses (Tensor): Loss of each lane of this process, summed over the window, of
         shape (2, B).
+    is_ignored (bool): Whether the gradient had exploded and was ignored.
     teacher_loss (Optional[float]): Mean distance between the layers and the teacher's.
         None without a teacher.
     """
@@ -72,6 +78,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     stop_requests: float
     lane_losses: Tensor
+    is_ignored: bool = False
     teacher_loss: Optional[float] = None
 
 
@@ -147,6 +154,15 @@ def sum_over_processes(model: LanguageModel, output: StepOutput, group: Group) -
     group.add_up([*gradients, *figures])
 
 
+def reset_state(state: State, condition: Tensor) -> State:
+    """Set the LSTM state to zero if a condition, a scalar, is true. The host does not
+    wait for a GPU."""
+    return [
+        LSTMState(*(tensor.masked_fill(condition, 0.0) for tensor in layer))
+        for layer in state
+    ]
+
+
 def _concatenate(states: List[State]) -> State:
     """Join the states of a step's parts, each (2, B_part, ...), along the lanes."""
     return [
@@ -169,13 +185,17 @@ class ResultQueue:
         ] = deque()
 
     def put(
-        self, step: int, window: Window, rate: float, output: StepOutput, norm: Tensor
+        self,
+        step: int,
+        window: Window,
+        rate: float,
+        output: StepOutput,
+        clipped: Clipped,
     ) -> None:
-        """Start copying the figures of a step.
-
-        norm (Tensor): Norm of the gradient, a scalar.
-        """
-        figures = torch.cat([output.losses, norm.view(1), output.stop_requests])
+        """Start copying the figures of a step."""
+        norm, is_ignored = clipped
+        gradient = torch.stack([norm, is_ignored.to(norm.dtype)])
+        figures = torch.cat([output.losses, gradient, output.stop_requests])
         if output.teacher_loss is not None:
             figures = torch.cat([figures, output.teacher_loss])
         lane_losses = output.lane_losses
@@ -196,7 +216,7 @@ class ResultQueue:
             step, window, rate, figures, lane_losses, event = self._pending.popleft()
             if event is not None:
                 event.synchronize()
-            forward, backward, norm, stop_requests, *teacher = figures.tolist()
+            forward, backward, norm, ignored, stop_requests, *teacher = figures.tolist()
             yield StepResult(
                 step,
                 window,
@@ -206,6 +226,7 @@ class ResultQueue:
                 norm,
                 stop_requests,
                 lane_losses,
+                bool(ignored),
                 *teacher,
             )
 
@@ -215,9 +236,10 @@ def check_finite(result: StepResult, lanes: Lanes, own_lanes: slice) -> None:
 
     lanes (Lanes): The text, which the message quotes.
     own_lanes (slice): The lanes of this process.
-    RAISES: TrainingError if one is NaN or infinite.
+    RAISES: TrainingError if one is NaN or infinite, unless the gradient was ignored.
     """
-    figures = (result.forward_loss, result.backward_loss, result.grad_norm)
+    norm = 0.0 if result.is_ignored else result.grad_norm
+    figures = (result.forward_loss, result.backward_loss, norm)
     if all(math.isfinite(figure) for figure in figures):
         return
     bad = torch.nonzero(~torch.isfinite(result.lane_losses))
@@ -235,6 +257,24 @@ def check_finite(result: StepResult, lanes: Lanes, own_lanes: slice) -> None:
         f"forward {result.forward_loss}, backward {result.backward_loss}, gradient "
         f"norm {result.grad_norm}: {where}. The last checkpoint is from before. Use a "
         "new output folder with a lower learning rate or grad_clip, or with float32."
+    )
+
+
+def check_diverged(result: StepResult, n_ignored: int) -> None:
+    """Check that gradients are not ignored for good.
+
+    n_ignored (int): Number of steps in a row whose gradients were ignored.
+    RAISES: TrainingError if there are too many.
+    """
+    if n_ignored < _MOST_IGNORED:
+        return
+    raise TrainingError(
+        f"step {result.step + 1}: expected gradients about as long as usual, found "
+        f"{n_ignored} in a row that training.optimizer.grad_skip ignores, the last of "
+        f"norm {result.grad_norm:.3g}. The training has diverged; the weights have not "
+        "changed since. Use a new output folder with a lower "
+        "training.optimizer.learn_rate. To start from what was learned, set "
+        "initialize.weights to this run's model-best."
     )
 
 

@@ -25,8 +25,9 @@ from .data.random_streams import DROPOUT, make_generator
 from .distillation import Teacher
 from .distributed import Group
 from .evaluation import evaluate
+from .gradient_clipping import GradientClipper
 from .initialize import add_output_layer, hash_weights, load_teacher, make_bilm
-from .optimizers import Optimizer, clip
+from .optimizers import Optimizer
 from .output.curves import plot_curves
 from .output.log import LOG
 from .output.model_folder import write_model
@@ -40,8 +41,10 @@ from .step import (
     StepOutput,
     TrainingError,
     capture_steps,
+    check_diverged,
     check_finite,
     compute_gradient,
+    reset_state,
     sum_over_processes,
 )
 from .weight_average import WeightAverage
@@ -70,9 +73,9 @@ def pretrain(
     show (bool): Show progress on stderr.
     callbacks (Sequence[Callback]): Hooks into the run.
     RAISES: Interrupted after SIGTERM or Ctrl-C; TrainingError if a loss is not finite,
-        the GPU's memory is too small, or the folder holds a different run; CorpusError
-        if the text cannot be read; OSError if the final checkpoint or model cannot be
-        written.
+        the training diverged, the GPU's memory is too small, or the folder holds a
+        different run; CorpusError if the text cannot be read; OSError if the final
+        checkpoint or model cannot be written.
     """
     group = Group.join(gpu_id)
     gpus = [group.device] if group.device.type == "cuda" else []
@@ -132,6 +135,7 @@ class Trainer:
         ).to(self.group.device)
         self.dtype = resolve_precision(training.precision, self.group.device)
         self.optimizer = Optimizer(self.model, training.optimizer)
+        self.clipper = GradientClipper(training.optimizer, self.group.device)
         self.average = WeightAverage(self.model, training.ema_decay)
 
         self.own_lanes = self.group.own_lanes(
@@ -157,6 +161,7 @@ class Trainer:
             self.model,
             self.optimizer,
             self.average,
+            self.clipper,
             group=self.group,
             own_lanes=self.own_lanes,
         )
@@ -287,14 +292,16 @@ class Trainer:
             self.n_steps,
             self.settings.initialize.softmax_steps,
         )
+        if step == self.settings.initialize.softmax_steps:
+            self.clipper.start_over()
         output = self.forward_backward(parts)
-        self.state = output.state
         self.notify("after_backward", output)
-        gradients = self.optimizer.gradients(output.rows)
-        norm = clip(gradients, self.training.optimizer.grad_clip)
+        clipped = self.clipper.clip(self.optimizer.gradients(output.rows))
+        # The state may be what made the gradient explode, as it would in the next step.
+        self.state = reset_state(output.state, clipped.is_ignored)
         self.optimizer.step(rate, step, output.rows)
         self.average.update(output.rows)
-        self.results.put(step, parts[0].window, rate, output, norm)
+        self.results.put(step, parts[0].window, rate, output, clipped)
         self.progress.step += 1
         self.reporter.advance()
 
@@ -320,12 +327,14 @@ class Trainer:
         """Check and log the results that have arrived.
 
         wait (bool): Wait for the results of all steps so far.
-        RAISES: TrainingError if a loss or gradient is not finite.
+        RAISES: TrainingError if a loss or gradient is not finite, or too many gradients
+            in a row had exploded.
         """
         n_words = self.training.batch_size * self.training.unroll_steps
         for result in self.results.pop(wait=wait):
             check_finite(result, self.lanes, self.own_lanes)
             self.progress.add(result, n_words)
+            check_diverged(result, self.progress.ignored_in_a_row)
             if self.progress.unlogged_steps >= self.training.log_frequency:
                 self.reporter.train(self.progress.train_record(self.clock()))
             self.stop_requested |= result.stop_requests > 0

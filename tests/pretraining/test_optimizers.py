@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.language_models import SOFTMAXES, make_model
-from torch import Tensor, nn
+from torch import nn
 
 from spacy_elmo.bilm.softmax import SampledSoftmax
 from spacy_elmo.pretraining.data.batches import Sample
 from spacy_elmo.pretraining.language_model import LanguageModel, SampledRows
-from spacy_elmo.pretraining.optimizers import Optimizer, clip
+from spacy_elmo.pretraining.optimizers import Optimizer
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.settings import OptimizerSettings
 
@@ -282,39 +281,3 @@ def test_a_missing_tensor_is_refused(name: str, key: str) -> None:
     del state[key]
     with pytest.raises(KeyError, match=key):
         Optimizer(model, SETTINGS[name]).load_state_dict(state)
-
-
-# clip
-
-
-@pytest.mark.parametrize("bound", [0.5, 3.0, 1000.0, None])
-def test_clip(bound: float | None) -> None:
-    """All gradients, including the rows', against the formula and PyTorch."""
-    model = make_model(N_WORDS, "sampled")
-    optimizer = Optimizer(model, SETTINGS["adagrad"])
-    rows = touch(model, ids_of(0))
-    put_gradients(model, rows, 0)
-    assert rows is not None
-    leaves = optimizer.gradients(rows)
-    assert len(leaves) == len(list(model.parameters()))
-    assert leaves[-2] is rows.weight
-    assert leaves[-1] is rows.bias
-    before = [gradient_of(leaf).clone() for leaf in leaves]
-    flat = torch.cat([gradient.flatten() for gradient in before]).double()
-    expected = math.sqrt(float(flat @ flat))
-    theirs = [nn.Parameter(torch.zeros_like(gradient)) for gradient in before]
-    for parameter, gradient in zip(theirs, before):
-        parameter.grad = gradient.clone()
-    torch.nn.utils.clip_grad_norm_(theirs, math.inf if bound is None else bound)
-    assert float(clip(leaves, bound)) == pytest.approx(expected)
-    factor = min(1.0, (bound or math.inf) / expected)
-    for leaf, gradient, other in zip(leaves, before, theirs):
-        if factor == 1:
-            assert torch.equal(gradient_of(leaf), gradient)
-        torch.testing.assert_close(gradient_of(leaf), gradient * factor)
-        torch.testing.assert_close(gradient_of(leaf), gradient_of(other))
-
-
-def gradient_of(leaf: Tensor) -> Tensor:
-    assert leaf.grad is not None
-    return leaf.grad

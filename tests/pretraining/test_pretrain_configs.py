@@ -94,7 +94,11 @@ def test_original_preset_has_the_published_settings() -> None:
     settings = read("pretrain_original.cfg")
     training = settings.training
     assert training.optimizer == OptimizerSettings(
-        name="adagrad", learn_rate=0.2, grad_clip=10.0, initial_accumulator=1.0
+        name="adagrad",
+        learn_rate=0.2,
+        grad_clip=10.0,
+        grad_skip=None,
+        initial_accumulator=1.0,
     )
     assert training.schedule == ScheduleSettings()
     assert (training.batch_size, training.unroll_steps) == (384, 20)

@@ -165,6 +165,7 @@ def test_a_record_averages_the_steps_since_the_last(
         "words_per_second": 12.0,
         "words": 72,
         "seconds": 6.0,
+        "ignored_steps": 0,
         "teacher_loss": None,
     }
     assert progress.unlogged_steps == 0
@@ -180,6 +181,17 @@ def test_a_record_averages_the_teacher_loss(progress: Progress, lanes: Lanes) ->
     assert progress.train_record(1.0).teacher_loss == 0.5
     progress.add(result_of(lanes, teacher_loss=0.125), 24)
     assert progress.train_record(2.0).teacher_loss == 0.125
+
+
+def test_ignored_gradients_are_counted(progress: Progress, lanes: Lanes) -> None:
+    for is_ignored in (True, False, True, True):
+        progress.add(result_of(lanes, is_ignored=is_ignored), 24)
+    assert progress.ignored_in_a_row == 2
+    assert progress.train_record(1.0).ignored_steps == 3
+    assert progress.ignored_in_a_row == 2
+    progress.add(result_of(lanes), 24)
+    assert progress.ignored_in_a_row == 0
+    assert progress.train_record(2.0).ignored_steps == 0
 
 
 def test_a_record_after_no_time(progress: Progress, lanes: Lanes) -> None:

@@ -92,6 +92,7 @@ def test_only_settings_of_the_chosen_optimizer_are_stored() -> None:
         "name": "adamw",
         "learn_rate": 0.01,
         "grad_clip": 10.0,
+        "grad_skip": 10.0,
         "beta1": 0.8,
         "beta2": 0.999,
         "eps": 1e-8,

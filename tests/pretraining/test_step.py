@@ -12,6 +12,7 @@ import torch
 from helpers.language_models import make_shards, random_sentences
 
 from spacy_elmo.pretraining.data.lanes import Lanes, Window
+from spacy_elmo.pretraining.gradient_clipping import Clipped
 from spacy_elmo.pretraining.settings import TrainingSettings
 from spacy_elmo.pretraining.step import (
     ResultQueue,
@@ -34,7 +35,8 @@ def put(queue: ResultQueue, step: int, *, loss: float = 0.25) -> None:
         rows=None,
         state=[],
     )
-    queue.put(step, window, step / 8, output, torch.tensor(step + 0.75))
+    clipped = Clipped(torch.tensor(step + 0.75), torch.tensor(step == 1))
+    queue.put(step, window, step / 8, output, clipped)
 
 
 def test_on_a_cpu_results_arrive_at_once() -> None:
@@ -49,6 +51,7 @@ def test_on_a_cpu_results_arrive_at_once() -> None:
         assert result.forward_loss == step + 0.25
         assert result.backward_loss == step + 0.5
         assert result.grad_norm == step + 0.75
+        assert result.is_ignored is (step == 1)
         assert result.stop_requests == step % 2
         assert torch.equal(result.lane_losses, torch.full((2, 3), float(step)))
         assert list(queue.pop(wait=True)) == []
@@ -116,6 +119,13 @@ def test_the_message_quotes_the_text(
         assert where in message
         assert f": {text}. The last checkpoint is from before." in message
         assert "a lower learning rate" in message
+
+
+def test_an_ignored_gradient_may_be_infinite(lanes: Lanes) -> None:
+    result = make_result(lanes, grad_norm=math.inf)
+    check_finite(result._replace(is_ignored=True), lanes, slice(2, 4))
+    with pytest.raises(TrainingError, match="the gradient alone"):
+        check_finite(result, lanes, slice(2, 4))
 
 
 # CUDA graphs, with a fake model on a CPU

@@ -40,6 +40,7 @@ class TrainRecord(NamedTuple):
     words_per_second (float): Speed since the last record.
     words (int): Number of words seen so far.
     seconds (float): Training time over all runs in this output folder.
+    ignored_steps (int): Number of steps whose gradients had exploded and were ignored.
     teacher_loss (Optional[float]): Mean distance between the layers and the teacher's.
         None, and not in the log, without a teacher.
     """
@@ -54,6 +55,7 @@ class TrainRecord(NamedTuple):
     words_per_second: float
     words: int
     seconds: float
+    ignored_steps: int = 0
     teacher_loss: Optional[float] = None
 
 

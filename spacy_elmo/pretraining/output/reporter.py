@@ -89,6 +89,11 @@ class Reporter:
             self._bar.show_loss(record, self.sampled)
             if self._logger is not None:
                 self._logger.train(record)
+            if record.ignored_steps:
+                self.say(
+                    f"Gradients of {record.ignored_steps} steps had exploded and were "
+                    "ignored."
+                )
 
     def dev(self, record: DevRecord) -> None:
         """Report an evaluation."""

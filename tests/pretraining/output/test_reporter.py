@@ -48,6 +48,15 @@ def test_records_and_messages_are_logged(tmp_path: Path) -> None:
     assert entries == read_log(log)
 
 
+def test_ignored_gradients_are_told(tmp_path: Path) -> None:
+    with make_reporter(tmp_path) as reporter:
+        reporter.train(train_record(1, ignored_steps=3))
+    assert [
+        line.get("ignored_steps", line.get("message"))
+        for line in read_log(tmp_path / "log.jsonl")
+    ] == [3, "Gradients of 3 steps had exploded and were ignored."]
+
+
 def test_an_inactive_reporter_writes_nothing(tmp_path: Path) -> None:
     """All processes but the first have one."""
     with make_reporter(tmp_path, active=False, show=True) as reporter:

@@ -85,7 +85,8 @@ def test_bfloat16(texts: Path, plain: Path, tmp_path: Path) -> None:
     assert runs.losses(output) == pytest.approx(runs.losses(plain), rel=2e-2)
     assert runs.losses(output) != runs.losses(plain)
     state = runs.tensors(output, 12)
-    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+    dtypes = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
+    assert dtypes == {torch.float32}
 
 
 def test_dropout_applies_to_training_only(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import math
 from pathlib import Path
@@ -103,6 +104,65 @@ def test_a_gradient_that_is_not_finite(texts: Path, tmp_path: Path) -> None:
         runs.run(texts, tmp_path, callbacks=[runs.on("after_backward", act)])
     assert "step 1 (batch 0 of epoch 0)" in str(caught.value)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def explode(steps: range, factor: float) -> Callback:
+    """Multiply the gradients of these steps. A factor of zero also resets the state."""
+
+    def act(trainer: Trainer, output: StepOutput) -> None:
+        if trainer.progress.step in steps:
+            for leaf in trainer.optimizer.gradients(output.rows):
+                assert leaf.grad is not None
+                leaf.grad *= factor
+            for tensor in itertools.chain(*output.state) if not factor else ():
+                tensor.zero_()
+
+    return runs.on("after_backward", act)
+
+
+EXPLODING: runs.Values = {
+    "max_steps": 120,
+    "eval_frequency": 0,
+    "checkpoint_frequency": 60,
+    "log_frequency": 20,
+}
+
+
+def test_an_exploded_gradient(texts: Path, tmp_path: Path) -> None:
+    """It counts as zero, and the state starts over; also in a run that is resumed."""
+    steps = range(105, 107)
+    folders = [tmp_path / name for name in ("zero", "exploded", "resumed")]
+    for folder, factor in zip(folders, (0.0, 1e6, 1e6)):
+        output = folder
+        if folder.name == "resumed":
+            runs.run(texts, output, training={**EXPLODING, "max_steps": 60}, **NO_DEV)
+        faults = [explode(steps, factor)]
+        runs.run(texts, output, training=EXPLODING, callbacks=faults, **NO_DEV)
+    zero, exploded, resumed = folders
+    expected = runs.tensors(zero, 120)
+    for output in (exploded, resumed):
+        for name, value in runs.tensors(output, 120).items():
+            if not name.startswith("clipper."):
+                assert torch.equal(value, expected[name]), name
+        records = runs.log(output, "train")
+        assert [line["ignored_steps"] for line in records] == [0, 0, 0, 0, 0, 2]
+        assert "Gradients of 2 steps had exploded and were ignored." in (
+            runs.messages(output)
+        )
+
+
+def test_a_training_that_diverges(texts: Path, tmp_path: Path) -> None:
+    """It ends, also if a checkpoint is written on the way."""
+    training = {**EXPLODING, "max_steps": 1000, "checkpoint_frequency": 130}
+    fault = explode(range(102, 1000), 1e9)
+    for first in (0, 130):
+        with pytest.raises(TrainingError) as caught:
+            runs.run(texts, tmp_path, training=training, callbacks=[fault], **NO_DEV)
+        message = str(caught.value)
+        assert message.startswith("step 202: expected gradients about as long as usual")
+        assert "found 100 in a row that training.optimizer.grad_skip ignores" in message
+        assert "a lower training.optimizer.learn_rate" in message
+        assert runs.checkpoints(tmp_path) == [130], first
 
 
 def test_an_infinite_perplexity_does_not_end_a_run(texts: Path, tmp_path: Path) -> None:
