@@ -105,7 +105,7 @@ def _evaluate_text(
 ) -> "Perplexities":
     from ..pretraining.data.corpus import load_text
     from ..pretraining.evaluation import evaluate
-    from ..pretraining.settings import CorpusSettings
+    from ..pretraining.sections import CorpusSettings
 
     settings = CorpusSettings.from_dict(
         {

@@ -82,7 +82,8 @@ def neighbors_cli(
     batch_tokens: BatchTokensOption = 4096,
     gpu_id: GPUOption = -1,
     output: Annotated[
-        Optional[Path], typer.Option("--json", "-j", help="Output JSON file")
+        Optional[Path],
+        typer.Option("--output", "-o", "--json", "-j", help="Output JSON file"),
     ] = None,
 ) -> None:
     """

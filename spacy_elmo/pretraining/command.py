@@ -41,9 +41,9 @@ def pretrain_cli(
     Writes OUTPUT/model-best, OUTPUT/model-last, checkpoints, log.jsonl and curves.png.
     Exits with status 0, 1 after an error, 130 after Ctrl-C, or 143 after SIGTERM.
     """
+    from .pretrain import pretrain
     from .settings import PretrainSettings
     from .signals import Interrupted
-    from .trainer import pretrain
 
     try:
         settings = PretrainSettings.from_file(config, ctx.args)

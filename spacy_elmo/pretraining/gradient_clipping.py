@@ -5,7 +5,7 @@ from typing import Dict, List, Mapping, NamedTuple
 import torch
 from torch import Tensor
 
-from .settings import OptimizerSettings
+from .sections import OptimizerSettings
 
 _N_AVERAGED = 100
 """Number of steps that the usual norm is an average of. None is ignored before."""

@@ -15,7 +15,8 @@ from ..text.vocabulary import Vocabulary
 from .data.random_streams import WEIGHTS, make_generator
 from .distillation import Teacher
 from .language_model import LanguageModel
-from .settings import InitializeSettings, PretrainSettings, SoftmaxSettings
+from .sections import InitializeSettings, SoftmaxSettings
+from .settings import PretrainSettings
 from .step import TrainingError
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .language_model import LanguageModel, SampledRows, SampledSoftmax
-from .settings import OptimizerSettings
+from .sections import OptimizerSettings
 
 
 class Optimizer:

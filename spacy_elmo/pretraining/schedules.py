@@ -3,7 +3,7 @@
 import math
 from typing import Any, List, Mapping, Optional
 
-from .settings import ScheduleSettings
+from .sections import ScheduleSettings
 
 
 def learn_rate(

@@ -16,7 +16,7 @@ from .data.lanes import Lanes, Window
 from .distributed import Group
 from .gradient_clipping import Clipped
 from .language_model import LanguageModel, SampledRows, State
-from .settings import TrainingSettings
+from .sections import TrainingSettings
 
 _RESULT_LAG = 4
 """Maximum number of steps by which the host runs ahead of a GPU."""

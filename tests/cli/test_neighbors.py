@@ -34,7 +34,7 @@ def text(tmp_path: Path) -> Path:
 
 def figures(*arguments: object, folder: Path) -> dict[str, Any]:
     """The JSON that the command writes."""
-    complete("neighbors", *arguments, "--json", folder / "found.json")
+    complete("neighbors", *arguments, "--output", folder / "found.json")
     return json.loads((folder / "found.json").read_text(encoding="utf8"))
 
 

@@ -18,7 +18,7 @@ from spacy_elmo.formats.output_layer import META, write_output_layer
 from spacy_elmo.pretraining.data.shards import Shards, ShardWriter
 from spacy_elmo.pretraining.data.word_table import WordTable
 from spacy_elmo.pretraining.language_model import LanguageModel
-from spacy_elmo.pretraining.settings import SoftmaxSettings
+from spacy_elmo.pretraining.sections import SoftmaxSettings
 from spacy_elmo.text.tokenizers import tokenize_whitespace
 from spacy_elmo.text.vocabulary import SPECIALS, Vocabulary
 

@@ -24,7 +24,8 @@ from spacy_elmo.pretraining.distributed import Group
 from spacy_elmo.pretraining.evaluation import evaluate
 from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.pretraining.output.model_folder import read_model
-from spacy_elmo.pretraining.settings import CorpusSettings, PretrainSettings
+from spacy_elmo.pretraining.sections import CorpusSettings
+from spacy_elmo.pretraining.settings import PretrainSettings
 from spacy_elmo.pretraining.trainer import Trainer
 from spacy_elmo.scoring.perplexity import Perplexities
 

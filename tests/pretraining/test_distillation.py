@@ -20,7 +20,7 @@ from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.data.noise import Noise
 from spacy_elmo.pretraining.distillation import LayerMatch, Teacher
 from spacy_elmo.pretraining.language_model import LanguageModel
-from spacy_elmo.pretraining.settings import NoiseSettings
+from spacy_elmo.pretraining.sections import NoiseSettings
 
 N_LANES, UNROLL_STEPS = 3, 5
 WIDE = CONFIG.replace(dim=9, projection_dim=8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_elmo.pretraining.gradient_clipping import GradientClipper
-from spacy_elmo.pretraining.settings import OptimizerSettings
+from spacy_elmo.pretraining.sections import OptimizerSettings
 
 CPU = torch.device("cpu")
 

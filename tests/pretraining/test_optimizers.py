@@ -15,7 +15,7 @@ from spacy_elmo.pretraining.data.batches import Sample
 from spacy_elmo.pretraining.language_model import LanguageModel, SampledRows
 from spacy_elmo.pretraining.optimizers import Optimizer
 from spacy_elmo.pretraining.output import checkpoints
-from spacy_elmo.pretraining.settings import OptimizerSettings
+from spacy_elmo.pretraining.sections import OptimizerSettings
 
 N_WORDS = 30
 RATES = [0.3, 0.1, 0.25, 0.0, 0.2, 0.05]

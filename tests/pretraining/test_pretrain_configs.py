@@ -13,12 +13,12 @@ from spacy.util import load_config
 from spacy_elmo import BiLM, BiLMConfig
 from spacy_elmo.bilm.config import ORIGINAL_FILTERS
 from spacy_elmo.pretraining.config_file import ConfigError, read_config
-from spacy_elmo.pretraining.settings import (
+from spacy_elmo.pretraining.sections import (
     OptimizerSettings,
-    PretrainSettings,
     ScheduleSettings,
     SoftmaxSettings,
 )
+from spacy_elmo.pretraining.settings import PretrainSettings
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 PRESETS = ["distill", "medium", "original", "own", "small", "tiny"]

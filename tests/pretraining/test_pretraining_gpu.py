@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from spacy_elmo.pretraining.output.log import read_log
+from spacy_elmo.pretraining.pretrain import pretrain
 from spacy_elmo.pretraining.settings import PretrainSettings
-from spacy_elmo.pretraining.trainer import pretrain
 
 pytestmark = [
     pytest.mark.gpu,

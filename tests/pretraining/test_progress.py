@@ -16,12 +16,12 @@ from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.output import checkpoints
 from spacy_elmo.pretraining.output.checkpoints import Checkpoint
 from spacy_elmo.pretraining.progress import Progress
-from spacy_elmo.pretraining.settings import (
+from spacy_elmo.pretraining.sections import (
     CorpusSettings,
-    PretrainSettings,
     ScheduleSettings,
     TrainingSettings,
 )
+from spacy_elmo.pretraining.settings import PretrainSettings
 from spacy_elmo.pretraining.step import StepResult, TrainingError
 from spacy_elmo.scoring.perplexity import Perplexities
 

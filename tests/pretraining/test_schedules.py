@@ -14,7 +14,8 @@ from spacy_elmo.pretraining.schedules import (
     learn_rate,
     total_steps,
 )
-from spacy_elmo.pretraining.settings import PretrainSettings, ScheduleSettings
+from spacy_elmo.pretraining.sections import ScheduleSettings
+from spacy_elmo.pretraining.settings import PretrainSettings
 
 
 @pytest.mark.parametrize(

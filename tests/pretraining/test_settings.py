@@ -12,17 +12,17 @@ from helpers import runs
 from pydantic import ValidationError
 
 from spacy_elmo import BiLMConfig
+from spacy_elmo.pretraining import sections as sections_module
 from spacy_elmo.pretraining import settings as settings_module
 from spacy_elmo.pretraining.config_file import ConfigError
-from spacy_elmo.pretraining.settings import (
+from spacy_elmo.pretraining.sections import (
     CorpusSettings,
     InitializeSettings,
     OptimizerSettings,
-    PretrainSettings,
     ScheduleSettings,
     TrainingSettings,
-    changes,
 )
+from spacy_elmo.pretraining.settings import PretrainSettings, changes
 
 MINIMAL: dict[str, Any] = {"corpus": {"train": "a.txt"}, "training": {"max_steps": 9}}
 
@@ -285,8 +285,10 @@ def test_settings_round_trip_through_json(sections: dict[str, Any]) -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    module = ast.parse(Path(settings_module.__file__).read_text(encoding="utf8"))
-    sections = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    sections = []
+    for file in (sections_module.__file__, settings_module.__file__):
+        module = ast.parse(Path(file).read_text(encoding="utf8"))
+        sections += [node for node in module.body if isinstance(node, ast.ClassDef)]
     assert len(sections) >= 11
     for section in sections:
         assert ast.get_docstring(section), section.name

@@ -13,7 +13,7 @@ from helpers.language_models import make_shards, random_sentences
 
 from spacy_elmo.pretraining.data.lanes import Lanes, Window
 from spacy_elmo.pretraining.gradient_clipping import Clipped
-from spacy_elmo.pretraining.settings import TrainingSettings
+from spacy_elmo.pretraining.sections import TrainingSettings
 from spacy_elmo.pretraining.step import (
     ResultQueue,
     StepOutput,

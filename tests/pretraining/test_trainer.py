@@ -13,8 +13,9 @@ from helpers import runs
 from spacy_elmo import BiLM
 from spacy_elmo.pretraining.callback import Callback
 from spacy_elmo.pretraining.data.corpus import Corpus
+from spacy_elmo.pretraining.pretrain import pretrain
 from spacy_elmo.pretraining.step import StepOutput, StepResult
-from spacy_elmo.pretraining.trainer import Trainer, pretrain
+from spacy_elmo.pretraining.trainer import Trainer
 from spacy_elmo.scoring.perplexity import Perplexities
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spacy_elmo.pretraining.data.corpus import load_vocabulary
 from spacy_elmo.pretraining.data.prepare import prepare
-from spacy_elmo.pretraining.settings import VocabularySettings
+from spacy_elmo.pretraining.sections import VocabularySettings
 from spacy_elmo.text.vocabulary import SPECIALS, Coverage, Vocabulary
 
 TYPES = ["cat", "dog", "sees", "ant", "bee"]

@@ -9,7 +9,7 @@ import typer
 from wasabi import msg
 
 from spacy_elmo.pretraining.data.corpus import load_shards
-from spacy_elmo.pretraining.settings import CorpusSettings
+from spacy_elmo.pretraining.sections import CorpusSettings
 
 
 def main(

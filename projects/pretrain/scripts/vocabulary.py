@@ -8,7 +8,7 @@ from wasabi import msg
 
 from spacy_elmo.pretraining.data.corpus import load_vocabulary
 from spacy_elmo.pretraining.data.shards import Shards
-from spacy_elmo.pretraining.settings import VocabularySettings
+from spacy_elmo.pretraining.sections import VocabularySettings
 
 
 def main(

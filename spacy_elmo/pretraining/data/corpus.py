@@ -12,7 +12,7 @@ from ...text.files import CorpusError
 from ...text.tokenization import Tokenization
 from ...text.vocabulary import Vocabulary, read_word_list
 from ..distributed import Group
-from ..settings import CorpusSettings, VocabularySettings
+from ..sections import CorpusSettings, VocabularySettings
 from .prepare import prepare
 from .shards import META, Shards
 from .word_table import WordTable

@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from ...bilm.characters import Characters, count_characters
-from ..settings import NoiseSettings
+from ..sections import NoiseSettings
 
 _CACHED_WORDS = 1 << 17
 _ALPHABET_TYPES = 20_000

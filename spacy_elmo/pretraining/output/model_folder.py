@@ -14,7 +14,7 @@ from ...formats.output_layer import (
 )
 from ...text.vocabulary import Vocabulary
 from ..language_model import LanguageModel
-from ..settings import SoftmaxSettings
+from ..sections import SoftmaxSettings
 
 HDF5 = "hdf5"
 """Subfolder with the same weights in the published format."""

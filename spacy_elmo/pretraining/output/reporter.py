@@ -90,10 +90,7 @@ class Reporter:
             if self._logger is not None:
                 self._logger.train(record)
             if record.ignored_steps:
-                self.say(
-                    f"Gradients of {record.ignored_steps} steps had exploded and were "
-                    "ignored."
-                )
+                self.say(f"Exploded gradients, ignored: {record.ignored_steps}")
 
     def dev(self, record: DevRecord) -> None:
         """Report an evaluation."""

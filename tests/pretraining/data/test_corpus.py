@@ -16,7 +16,7 @@ from spacy_elmo.pretraining.data.corpus import Corpus, load_corpus
 from spacy_elmo.pretraining.data.prepare import prepare
 from spacy_elmo.pretraining.data.shards import META
 from spacy_elmo.pretraining.distributed import Group
-from spacy_elmo.pretraining.settings import CorpusSettings, VocabularySettings
+from spacy_elmo.pretraining.sections import CorpusSettings, VocabularySettings
 from spacy_elmo.text.tokenization import Tokenization
 
 

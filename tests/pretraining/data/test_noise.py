@@ -19,7 +19,7 @@ from spacy_elmo.bilm.characters import Characters
 from spacy_elmo.pretraining.data.batches import Batch, Batches
 from spacy_elmo.pretraining.data.lanes import Lanes
 from spacy_elmo.pretraining.data.noise import Noise, misspell
-from spacy_elmo.pretraining.settings import NoiseSettings
+from spacy_elmo.pretraining.sections import NoiseSettings
 
 N_LANES, UNROLL_STEPS = 6, 20
 WORDS = ["river", "Ärger", "NATO", "of", "don't", "<s>", "čáhci", "3.5"]

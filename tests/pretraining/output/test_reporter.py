@@ -54,7 +54,7 @@ def test_ignored_gradients_are_told(tmp_path: Path) -> None:
     assert [
         line.get("ignored_steps", line.get("message"))
         for line in read_log(tmp_path / "log.jsonl")
-    ] == [3, "Gradients of 3 steps had exploded and were ignored."]
+    ] == [3, "Exploded gradients, ignored: 3"]
 
 
 def test_an_inactive_reporter_writes_nothing(tmp_path: Path) -> None:

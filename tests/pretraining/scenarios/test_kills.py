@@ -10,7 +10,7 @@ import pytest
 from helpers import kills, runs
 
 from spacy_elmo.lock import lock_folder
-from spacy_elmo.pretraining.trainer import pretrain
+from spacy_elmo.pretraining.pretrain import pretrain
 
 SECTIONS: runs.Values = {"training": {"max_steps": 14, "dropout": 0.2}}
 LONG: runs.Values = {
