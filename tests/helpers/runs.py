@@ -26,6 +26,7 @@ from spacy_elmo.pretraining.output.log import read_log
 from spacy_elmo.pretraining.output.model_folder import read_model
 from spacy_elmo.pretraining.sections import CorpusSettings
 from spacy_elmo.pretraining.settings import PretrainSettings
+from spacy_elmo.pretraining.step import StepOutput
 from spacy_elmo.pretraining.trainer import Trainer
 from spacy_elmo.scoring.perplexity import Perplexities
 
@@ -186,6 +187,20 @@ def on(hook: str, act: Any = Stopped, *, call: int | None = None) -> Callback:
 
     setattr(callback, hook, run_hook)
     return callback
+
+
+def explode(steps: range, factor: float) -> Callback:
+    """Multiply the gradients of these steps. A factor of zero also resets the state."""
+
+    def act(trainer: Trainer, output: StepOutput) -> None:
+        if trainer.progress.step in steps:
+            for leaf in trainer.optimizer.gradients(output.rows):
+                assert leaf.grad is not None
+                leaf.grad *= factor
+            for tensor in itertools.chain(*output.state) if not factor else ():
+                tensor.zero_()
+
+    return on("after_backward", act)
 
 
 def before_step(step: int, act: Any = Stopped) -> Callback:

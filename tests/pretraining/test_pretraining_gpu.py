@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import pytest
 import torch
+from helpers import runs
 from safetensors.torch import load_file
 
 from spacy_elmo.pretraining.output.log import read_log
@@ -134,6 +135,18 @@ def test_training_learns_and_resumes(
     for name, tensor in expected.items():
         # The order of additions on a GPU is not fixed.
         torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-2)
+
+
+def test_an_exploded_gradient(text: Path, tmp_path: Path) -> None:
+    """It counts as zero, and the state starts over, without waiting for the GPU."""
+    run = settings(text, max_steps=110, eval_frequency=0, checkpoint_frequency=110)
+    for name, factor in (("zero", 0.0), ("exploded", 1e6)):
+        faults = [runs.explode(range(105, 107), factor)]
+        pretrain(run, tmp_path / name, gpu_id=0, show=False, callbacks=faults)
+    log = read_log(tmp_path / "exploded" / "log.jsonl")
+    assert sum(e["ignored_steps"] for e in log if e["type"] == "train") == 2
+    expected = losses(tmp_path / "zero")
+    assert losses(tmp_path / "exploded") == pytest.approx(expected, abs=1e-2)
 
 
 def test_a_missing_gpu(text: Path, tmp_path: Path) -> None:

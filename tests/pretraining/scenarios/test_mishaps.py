@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import math
 from pathlib import Path
@@ -107,20 +106,6 @@ def test_a_gradient_that_is_not_finite(texts: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
-def explode(steps: range, factor: float) -> Callback:
-    """Multiply the gradients of these steps. A factor of zero also resets the state."""
-
-    def act(trainer: Trainer, output: StepOutput) -> None:
-        if trainer.progress.step in steps:
-            for leaf in trainer.optimizer.gradients(output.rows):
-                assert leaf.grad is not None
-                leaf.grad *= factor
-            for tensor in itertools.chain(*output.state) if not factor else ():
-                tensor.zero_()
-
-    return runs.on("after_backward", act)
-
-
 EXPLODING: runs.Values = {
     "max_steps": 120,
     "eval_frequency": 0,
@@ -137,7 +122,7 @@ def test_an_exploded_gradient(texts: Path, tmp_path: Path) -> None:
         output = folder
         if folder.name == "resumed":
             runs.run(texts, output, training={**EXPLODING, "max_steps": 60}, **NO_DEV)
-        faults = [explode(steps, factor)]
+        faults = [runs.explode(steps, factor)]
         runs.run(texts, output, training=EXPLODING, callbacks=faults, **NO_DEV)
     zero, exploded, resumed = folders
     expected = runs.tensors(zero, 120)
@@ -153,7 +138,7 @@ def test_an_exploded_gradient(texts: Path, tmp_path: Path) -> None:
 def test_a_training_that_diverges(texts: Path, tmp_path: Path) -> None:
     """It ends, also if a checkpoint is written on the way."""
     training = {**EXPLODING, "max_steps": 1000, "checkpoint_frequency": 130}
-    fault = explode(range(102, 1000), 1e9)
+    fault = runs.explode(range(102, 1000), 1e9)
     for first in (0, 130):
         with pytest.raises(TrainingError) as caught:
             runs.run(texts, tmp_path, training=training, callbacks=[fault], **NO_DEV)
