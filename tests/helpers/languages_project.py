@@ -10,7 +10,7 @@ import pytest
 import srsly
 
 from helpers.pretrain_project import SIZES
-from helpers.project_copies import import_from
+from helpers.project_copies import copy_project, import_from
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "projects" / "languages"
@@ -32,6 +32,13 @@ UPOS = "Kigali PROPN\nni AUX\n\n# SYM\nMiss NOUN\n\n"
 def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fixture that makes the scripts importable."""
     yield from import_from(PROJECT / "scripts", monkeypatch)
+
+
+def copy_languages(tmp_path: Path) -> Path:
+    """Fixture: the project as in a fresh clone, with fake assets and no results."""
+    copy = copy_project(PROJECT, tmp_path, "results", "weights")
+    write_assets(copy)
+    return copy
 
 
 def write_assets(folder: Path) -> None:
