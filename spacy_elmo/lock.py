@@ -69,8 +69,8 @@ def _owner_file(folder: Path) -> Iterator[None]:
 
 
 def _remove_killed_owner(path: Path) -> None:
-    """Remove the file of a process that was killed. Only one process at a time may, and
-    looks again before: otherwise a slow one could remove the file of a faster one."""
+    """Remove the file of a process that was killed. One process at a time does so, and
+    checks again first: a slow one could otherwise remove the file of a faster one."""
     if not _was_killed(path):
         return
     try:

@@ -8,11 +8,12 @@ from torch import Tensor
 from .sections import OptimizerSettings
 
 _N_AVERAGED = 100
-"""Number of steps that the usual norm is an average of. None is ignored before."""
+"""Number of steps over which the usual norm is averaged. No gradient is ignored before
+it is known."""
 
 
 class Clipped(NamedTuple):
-    """What a step's gradient was.
+    """What was done to a step's gradient.
 
     norm (Tensor): Its norm before clipping, a scalar.
     is_ignored (Tensor): Whether it was set to zero, a scalar.
@@ -28,8 +29,8 @@ class GradientClipper:
 
     An LSTM whose weights have grown can multiply an error at each word, which makes
     gradients a million times too long. Scaled down, such a gradient is still a step in
-    a meaningless direction, after which more follow and all that was learned is lost.
-    Without these few steps, training goes on as before.
+    a meaningless direction, and more follow until the weights are ruined. If these few
+    gradients are ignored, training goes on as before.
 
     settings (OptimizerSettings): The two bounds.
     device (torch.device): Where steps are computed. The host does not wait for a GPU.
@@ -54,25 +55,26 @@ class GradientClipper:
         if bound is not None and (on_gpu or norm > bound):
             torch.nn.utils.clip_grads_with_norm_(leaves, bound, norm)
         is_ignored = self._is_exploded(norm)
+        self._update_usual(norm, is_ignored)
         if self.settings.grad_skip is not None and (on_gpu or is_ignored):
             for gradient in gradients:
                 gradient.masked_fill_(is_ignored, 0.0)  # which may be infinite
         return Clipped(norm, is_ignored)
 
     def _is_exploded(self, norm: Tensor) -> Tensor:
-        """Compare a norm with the usual one, and average it into that."""
         ratio = self.settings.grad_skip
-        if ratio is None:
+        if ratio is None or self._n_steps < _N_AVERAGED:
             return torch.zeros_like(norm, dtype=torch.bool)
-        is_known = self._n_steps >= _N_AVERAGED
-        is_exploded = (norm > self._usual * ratio) & is_known
+        return norm > self._usual * ratio
+
+    def _update_usual(self, norm: Tensor, is_ignored: Tensor) -> None:
+        """Add a step's norm to the average, unless its gradient is ignored."""
         self._n_steps += 1
         share = 1 / min(self._n_steps, _N_AVERAGED)
-        self._usual.lerp_(torch.where(is_exploded, self._usual, norm), share)
-        return is_exploded
+        self._usual.lerp_(torch.where(is_ignored, self._usual, norm), share)
 
     def start_over(self) -> None:
-        """Measure the usual norm anew: more weights are trained from here on."""
+        """Forget the usual norm, because other weights are trained from here on."""
         self._usual.zero_()
         self._n_steps = 0
 
@@ -81,8 +83,10 @@ class GradientClipper:
         return {"usual_norm": self._usual, "n_steps": torch.tensor(self._n_steps)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state_dict`. Checkpoints of version 0.1 have no such tensors;
-        then the usual norm is measured anew.
+        """The inverse of `state_dict`.
+
+        state (Mapping[str, Tensor]): The tensors. A checkpoint of version 0.1 has none,
+            in which case the average starts here.
 
         RAISES: KeyError if one of the tensors is missing.
         """

@@ -1,4 +1,4 @@
-"""Trains a biLM, or resumes a training, in a folder that is locked meanwhile."""
+"""Runs a pretraining: joins the other processes, locks the output folder, trains."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -33,8 +33,8 @@ class Progress:
     unlogged_since (float): Training time at the last record.
     unlogged_words (int): Number of words of these steps.
     unlogged_ignored (int): Number of these steps with an ignored gradient.
-    ignored_in_a_row (int): Number of steps without a break whose gradients were
-        ignored, up to now.
+    ignored_in_a_row (int): Number of consecutive steps, up to the last one, whose
+        gradients were ignored.
     """
 
     settings: Dict[str, Any]

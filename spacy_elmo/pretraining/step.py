@@ -21,7 +21,6 @@ from .sections import TrainingSettings
 _RESULT_LAG = 4
 """Maximum number of steps by which the host runs ahead of a GPU."""
 
-
 _MOST_IGNORED = 100
 """Number of steps in a row whose gradients are ignored before a run gives up."""
 
@@ -261,7 +260,7 @@ def check_finite(result: StepResult, lanes: Lanes, own_lanes: slice) -> None:
 
 
 def check_diverged(result: StepResult, n_ignored: int) -> None:
-    """Check that gradients are not ignored for good.
+    """Check that not all gradients are ignored.
 
     n_ignored (int): Number of steps in a row whose gradients were ignored.
     RAISES: TrainingError if there are too many.

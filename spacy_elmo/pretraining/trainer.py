@@ -254,7 +254,7 @@ class Trainer:
         output = self.forward_backward(parts)
         self.notify("after_backward", output)
         clipped = self.clipper.clip(self.optimizer.gradients(output.rows))
-        # The state may be what made the gradient explode, as it would in the next step.
+        # The state may have caused the explosion, and would cause the next one.
         self.state = reset_state(output.state, clipped.is_ignored)
         self.optimizer.step(rate, step, output.rows)
         self.average.update(output.rows)

@@ -91,6 +91,17 @@ def dense_optimizer(
     )
 
 
+def test_gradients_include_those_of_the_rows() -> None:
+    model = make_model(N_WORDS, "sampled")
+    rows = touch(model, ids_of(0))
+    put_gradients(model, rows, 0)
+    assert rows is not None
+    leaves = Optimizer(model, SETTINGS["adagrad"]).gradients(rows)
+    assert len(leaves) == len(list(model.parameters()))
+    assert leaves[-2] is rows.weight
+    assert leaves[-1] is rows.bias
+
+
 @NAMES
 @pytest.mark.parametrize("softmax", SOFTMAXES)
 def test_dense_weights(name: str, softmax: str) -> None:

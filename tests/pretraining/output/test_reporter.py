@@ -48,7 +48,7 @@ def test_records_and_messages_are_logged(tmp_path: Path) -> None:
     assert entries == read_log(log)
 
 
-def test_ignored_gradients_are_told(tmp_path: Path) -> None:
+def test_ignored_gradients_are_reported(tmp_path: Path) -> None:
     with make_reporter(tmp_path) as reporter:
         reporter.train(train_record(1, ignored_steps=3))
     assert [

@@ -119,11 +119,10 @@ def test_an_exploded_gradient(texts: Path, tmp_path: Path) -> None:
     steps = range(105, 107)
     folders = [tmp_path / name for name in ("zero", "exploded", "resumed")]
     for folder, factor in zip(folders, (0.0, 1e6, 1e6)):
-        output = folder
         if folder.name == "resumed":
-            runs.run(texts, output, training={**EXPLODING, "max_steps": 60}, **NO_DEV)
+            runs.run(texts, folder, training={**EXPLODING, "max_steps": 60}, **NO_DEV)
         faults = [runs.explode(steps, factor)]
-        runs.run(texts, output, training=EXPLODING, callbacks=faults, **NO_DEV)
+        runs.run(texts, folder, training=EXPLODING, callbacks=faults, **NO_DEV)
     zero, exploded, resumed = folders
     expected = runs.tensors(zero, 120)
     for output in (exploded, resumed):
@@ -132,7 +131,7 @@ def test_an_exploded_gradient(texts: Path, tmp_path: Path) -> None:
                 assert torch.equal(value, expected[name]), name
         records = runs.log(output, "train")
         assert [line["ignored_steps"] for line in records] == [0, 0, 0, 0, 0, 2]
-        assert "Exploded gradients, ignored: 2" in (runs.messages(output))
+        assert "Exploded gradients, ignored: 2" in runs.messages(output)
 
 
 def test_a_training_that_diverges(texts: Path, tmp_path: Path) -> None:
