@@ -166,7 +166,8 @@ class OptimizerSettings(Section):
     """Maximum norm of the whole gradient, or null for no clipping."""
     grad_skip: Optional[Annotated[float, Field(gt=1)]] = 10.0
     """Ignore a gradient with a norm of more than this many times the usual one, the
-    average of some 100 steps, or null to ignore none."""
+    average of some 100 steps, or null to ignore none. It may be changed in a resumed
+    run."""
     initial_accumulator: NonNegativeFloat = 1.0
     """Adagrad: initial sum of squares per weight."""
     beta1: FractionBelow1 = 0.9

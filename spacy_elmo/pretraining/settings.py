@@ -107,6 +107,7 @@ _CHANGEABLE = {
     "initialize.weights",
     "initialize.teacher",
     "training.ema_decay",
+    "training.optimizer.grad_skip",
     "training.checkpoint_frequency",
     "training.keep_checkpoints",
     "training.log_frequency",
@@ -118,7 +119,8 @@ _CHANGEABLE = {
     "export",
 }
 """Settings that may change when a run is resumed, since they do not alter the course of
-training. Text, vocabulary and weights do, but are compared by content, not by path."""
+training, or keep it from diverging. Text, vocabulary and weights do, but are compared
+by content, not by path."""
 
 _COURSE = {"training.schedule", "training.max_steps", "training.max_epochs"}
 

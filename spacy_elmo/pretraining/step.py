@@ -270,10 +270,10 @@ def check_diverged(result: StepResult, n_ignored: int) -> None:
     raise TrainingError(
         f"step {result.step + 1}: expected gradients about as long as usual, found "
         f"{n_ignored} in a row that training.optimizer.grad_skip ignores, the last of "
-        f"norm {result.grad_norm:.3g}. The training has diverged; the weights have not "
-        "changed since. Use a new output folder with a lower "
-        "training.optimizer.learn_rate. To start from what was learned, set "
-        "initialize.weights to this run's model-best."
+        f"norm {result.grad_norm:.3g}. The training has diverged. Use a new output "
+        "folder with a lower training.optimizer.learn_rate. To keep what this run has "
+        "learned, if it had held-out text, set initialize.weights to its model-best "
+        "and remove the section bilm."
     )
 
 

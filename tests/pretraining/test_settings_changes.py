@@ -64,6 +64,7 @@ CHANGEABLE = {
         "n_evaluated": 5,
         "eval_frequency": 6,
         "patience": 7,
+        "optimizer": {"grad_skip": None},
     },
     "export": {"hdf5": True},
 }
