@@ -245,7 +245,7 @@ def test_output_without_utf8(text: Path, weights: Path, tmp_path: Path) -> None:
     ("name", "kilobytes"), [("v", 1000), ("v.h5", 2000), ("v.npz", 2000)]
 )
 def test_a_full_disk(weights: Path, tmp_path: Path, name: str, kilobytes: int) -> None:
-    """Of the files, the first part and the joined ones do not fit."""
+    """Parquet runs out of space in its first part, the other formats when joined."""
     text = tmp_path / "text.txt"
     text.write_text("a few words\n" * 3000, encoding="utf8")
     with small_disk(tmp_path / "disk", kilobytes) as disk:

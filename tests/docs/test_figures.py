@@ -114,6 +114,21 @@ def test_comparison_with_bilm_tf() -> None:
             assert f"| {round(variant['time_ratio'], 2):g} |" in text, name
 
 
+def test_throughput_of_ray() -> None:
+    results = ROOT / "projects" / "embed_corpus" / "results" / "throughput.json"
+    measured = srsly.read_json(results)
+    rate = measured["median"]["2 actors"]["words_per_cpu_second"]
+    actors, embed = (
+        measured["ratio"][f"2 actors : {way}"]["words_per_second"]
+        for way in ("1 actor", "elmo embed")
+    )
+    text = " ".join((ROOT / "docs" / "embedding.md").read_text(encoding="utf8").split())
+    assert f"embeds {rate:,.0f} words per second of CPU time" in text
+    assert f"1 billion words take {1e9 / rate / 3600:.0f} core-hours" in text
+    assert f"embedded {actors:.2f} × the words of one actor" in text
+    assert f"{embed:.2f} × as many as `elmo embed`" in text
+
+
 def test_accuracy_on_minimal_pairs() -> None:
     path = ROOT / "projects" / "grammar" / "results" / "blimp.json"
     accuracy = srsly.read_json(path)["overall"]["accuracy"]["forward"]

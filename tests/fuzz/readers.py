@@ -238,7 +238,7 @@ def read_shards(data: bytes, folder: Path) -> None:
 
 
 def read_pipeline(data: bytes, folder: Path) -> None:
-    """Of a stored pipeline, what is not read by spaCy and Thinc."""
+    """Read the part of a stored pipeline that spaCy and Thinc leave to us."""
     BiLMShim(1.0).from_bytes(data)
 
 

@@ -12,7 +12,7 @@ LOADING = {"src", "srcset", "data", "poster", "background", "action", "formactio
 class Page(HTMLParser):
     """A parsed page or fragment.
 
-    text: What is read aloud or shown, without scripts and styles.
+    text: Visible and spoken text, without scripts and styles.
     tags: Name and attributes of each start tag.
     """
 

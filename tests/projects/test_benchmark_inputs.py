@@ -197,8 +197,8 @@ def test_pieces_of_a_word_are_averaged() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Sets of entities and vectors of an input, of which the first value tells a
-    person, the second a location, and the third whether an entity begins."""
+    """Sets of entities and their vectors. The first value of a vector marks a person,
+    the second a location, and the third the beginning of an entity."""
     from inputs import IDENTITY, Features
 
     (tmp_path / "sets").mkdir()

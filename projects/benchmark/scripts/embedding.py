@@ -92,9 +92,9 @@ def main(
 def measure(task: Callable[[], Any], bilm: BiLM) -> Dict[str, float]:
     """Time a task, with an empty word cache.
 
-    RETURNS (Dict[str, float]): Seconds by clock: that on the wall, the CPU time of the
-        encoding thread, in which other processes do not count, and that of all threads,
-        those that read and write included.
+    RETURNS (Dict[str, float]): Seconds by clock: wall time; CPU time of the encoding
+        thread, which excludes other processes; and CPU time of all threads, including
+        the reader and the writer.
     """
     bilm.clear_cache()
     bilm.encode([["a"]] * 9)  # packs the weights

@@ -15,7 +15,7 @@ from torch import Tensor
 try:
     from . import _char_cnn, _gemm, _lstm, _softmax  # noqa: F401
 except ImportError as error:
-    # Of a module that is missing, Python says that a circular import is likely.
+    # Python's message for a missing module suspects a circular import.
     _is_missing = find_spec(f"{__package__}._char_cnn") is None
     _reason = "no compiler was found, or the wheel is the one without them"
     _not_built: Optional[str] = (

@@ -56,8 +56,8 @@ class PackedSoftmax:
 
 
 class _LogSumExp(NamedTuple):
-    """Of n rows of logits: their log-sum-exp, the target's logit, and the entropy of
-    the distribution, each (n,)."""
+    """Log-sum-exp, target's logit, and entropy of the distribution for each of n rows
+    of logits. Shape of each: (n,)."""
 
     total: Tensor
     target: Tensor
