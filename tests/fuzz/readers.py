@@ -55,6 +55,9 @@ OPTIONS: numpy_bilm.Options = {
 }
 SUFFIXES = (".txt", ".jsonl", ".json", ".gz", ".xz", ".bz2", ".zst", "")
 CHECKPOINT = "step-00000001"
+RAM = Path("/dev/shm")
+SCRATCH = RAM if RAM.is_dir() else None
+"""Folder of the temporary files; None for the default."""
 
 
 class Reader(NamedTuple):
@@ -94,7 +97,7 @@ class Prepared:
     """Valid files that inputs are put next to, made once per process."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
+        self._folder = tempfile.TemporaryDirectory(dir=SCRATCH)
         self._paths: Dict[str, Path] = {}
 
     def folder(self, make: Callable[[Path], object]) -> Path:
@@ -107,13 +110,16 @@ class Prepared:
     def file_of(
         self, make: Callable[[Path], object], data: bytes, folder: Path
     ) -> Path:
-        """Copy a folder; the first byte chooses the file that the rest replaces."""
+        """Link the files of a folder, but write the rest of the input in place of the
+        one that its first byte chooses. The links must not be written to."""
         target = folder / "copy"
-        shutil.copytree(self.folder(make), target)
-        files = sorted(target.iterdir())
-        chosen = files[data[0] % len(files) if data else 0]
-        chosen.write_bytes(data[1:])
-        return chosen
+        target.mkdir()
+        files = sorted(self.folder(make).iterdir())
+        chosen = files.pop(data[0] % len(files) if data else 0)
+        for path in files:
+            (target / path.name).hardlink_to(path)
+        (target / chosen.name).write_bytes(data[1:])
+        return target / chosen.name
 
 
 PREPARED = Prepared()
@@ -229,9 +235,11 @@ def read_shards(data: bytes, folder: Path) -> None:
     """The checksums are right, so that the reader sees what is behind them."""
     changed = PREPARED.file_of(shards, data, folder)
     if changed.name != META:
-        meta = json.loads(changed.with_name(META).read_bytes())
+        path = changed.with_name(META)
+        meta = json.loads(path.read_bytes())
         meta["stored"].update(describe(changed))
-        changed.with_name(META).write_text(json.dumps(meta))
+        path.unlink()  # it is a link to the prepared file
+        path.write_text(json.dumps(meta))
     text = Shards(changed.parent)
     text.types()
     Lanes(text, 2, 3, n_ids=min(text.n_ids, 100) or None).window(0)
@@ -313,8 +321,6 @@ READERS: Dict[str, Reader] = {
     ),
 }
 
-RAM = Path("/dev/shm")
-
 
 def read(name: str, data: bytes) -> bool:
     """Read an input as a user's program would.
@@ -322,8 +328,7 @@ def read(name: str, data: bytes) -> bool:
     RETURNS (bool): Whether it was accepted; any error of the readers' own kinds is a
         proper refusal.
     """
-    root = RAM if RAM.is_dir() else None
-    with tempfile.TemporaryDirectory(dir=root) as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             READERS[name].read(data, Path(folder))

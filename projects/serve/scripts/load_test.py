@@ -18,7 +18,8 @@ import typer
 from wasabi import msg
 
 WARM_UP = 60.0
-"""Seconds at the start that count for no figure: caches fill, and memory grows."""
+"""Seconds at the start that count for no figure: caches fill, and memory grows to what
+full load takes."""
 
 
 class Load:
@@ -26,8 +27,8 @@ class Load:
 
     url (str): Address of the service.
     texts (List[str]): Texts to choose from.
-    rate (Optional[float]): Requests per second of all clients together. None for as
-        many as the service answers.
+    rate (Optional[float]): Requests per second of all clients together, after the
+        warm-up. None for as many as the service answers.
     """
 
     def __init__(self, url: str, texts: List[str], rate: Optional[float]) -> None:
@@ -43,7 +44,7 @@ class Load:
         """Send requests until the time is over."""
         start = time.perf_counter()
         self.measured_from, end = start + warm_up, start + warm_up + seconds
-        self._next = start
+        self._next = self.measured_from
         limits = httpx.Limits(max_connections=n_clients)
         async with httpx.AsyncClient(limits=limits, timeout=60.0) as client:
             await asyncio.gather(
@@ -64,8 +65,9 @@ class Load:
                 self.latencies.append(time.perf_counter() - start)
 
     def _due(self) -> float:
-        if not self.rate:
-            return time.perf_counter()
+        now = time.perf_counter()
+        if not self.rate or now < self.measured_from:
+            return now
         self._next += 1 / self.rate
         return self._next
 

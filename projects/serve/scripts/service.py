@@ -6,6 +6,7 @@ the English weights that ship with spacy-elmo. PORT is the port, 8000 by default
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, AsyncIterator, Dict, List
@@ -68,8 +69,9 @@ class Batcher:
     pipeline together, because larger batches are faster. A single request does not
     wait.
 
-    The pipeline runs in one thread at a time, which uses all cores. Each batch has a
-    memory zone of its own, so that the vocab does not grow with new words.
+    The pipeline runs in one thread, which uses all cores: with a pool of threads, each
+    would keep its own share of freed memory. Each batch has a memory zone of its own,
+    so that the vocab does not grow with new words.
 
     nlp (Language): The pipeline.
     """
@@ -77,6 +79,7 @@ class Batcher:
     def __init__(self, nlp: Language) -> None:
         self.nlp = nlp
         self.jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self.thread = ThreadPoolExecutor(max_workers=1)
 
     async def annotate(self, texts: List[str]) -> List[Annotation]:
         """Annotate the texts of one request, in order."""
@@ -97,12 +100,14 @@ class Batcher:
     async def _process(self, batch: List[Job]) -> None:
         texts = [text for job in batch for text in job.texts]
         try:
-            annotations = iter(await asyncio.to_thread(self._annotate, texts))
+            loop = asyncio.get_running_loop()
+            done = await loop.run_in_executor(self.thread, self._annotate, texts)
         except Exception as error:
             for job in batch:
                 if not job.answer.done():
                     job.answer.set_exception(error)
             return
+        annotations = iter(done)
         for job in batch:
             part = [next(annotations) for _ in job.texts]
             if not job.answer.done():
