@@ -114,6 +114,19 @@ def test_comparison_with_bilm_tf() -> None:
             assert f"| {round(variant['time_ratio'], 2):g} |" in text, name
 
 
+def test_soak_of_the_service() -> None:
+    results = ROOT / "projects" / "serve" / "results" / "soak.json"
+    soak = srsly.read_json(results)
+    text = " ".join((ROOT / "docs" / "serving.md").read_text(encoding="utf8").split())
+    assert f"{soak['requests']:,} requests had no error" in text
+    assert not soak["errors"]
+    growth, memory = soak["memory_growth_percent"], soak["memory_mb"]["last"]
+    assert f"memory grew by {growth:.1f} % to {memory} MB" in text
+    latency = soak["latency_ms"]
+    assert f"within {latency['p50']} ms, 90 % within {latency['p90']} ms" in text
+    assert f"1 % waited for more than {latency['p99'] / 1000:.0f} s" in text
+
+
 def test_throughput_of_ray() -> None:
     results = ROOT / "projects" / "embed_corpus" / "results" / "throughput.json"
     measured = srsly.read_json(results)
