@@ -1,8 +1,9 @@
 """Atomic writes, and hashes of what files contain.
 
 A file or folder is written next to its target, under a temporary name of this process
-(NAME.HOST.PID.part), and renamed when it is complete: readers see the old one or the
-new one, never a part of it. A second writer of the same target is refused.
+(.NAME.HOST.PID.part), and renamed when it is complete: readers see the old one or the
+new one, never a part of it. The name is hidden, so that readers of a whole folder, such
+as pyarrow's, skip it. A second writer of the same target is refused.
 """
 
 import errno
@@ -53,15 +54,24 @@ def explain_write_errors(path: PathLike) -> Iterator[None]:
         # The outermost block has the path that the user has given.
         cause = error.__cause__ if isinstance(error, WriteError) else error
         assert isinstance(cause, OSError)
-        place = Path(cause.filename or path)
-        is_here = Path(path).parent in (place, *place.parents)
-        if not is_here and place not in Path(path).parents:
+        if not _is_written(Path(cause.filename or path), Path(path)):
             raise
         if cause.errno is None or (cause.filename and cause.errno not in ADVICE):
             raise
         advice = ADVICE.get(cause.errno, "")
         message = f"{path}: expected to write it, found: {cause.strerror}.{advice}"
         raise WriteError(cause.errno, message) from cause
+
+
+def _is_written(place: Path, target: Path) -> bool:
+    """Check whether an error at `place` is one of writing `target`: the file or folder
+    itself, what is below it, a folder above it, or what is written next to it. Another
+    file that exists next to it may be an input."""
+    if place in target.parents or target in (place, *place.parents):
+        return True
+    if place == part_path(target):
+        return True
+    return target.parent in place.parents and not place.is_file()
 
 
 @contextmanager
@@ -176,7 +186,14 @@ def part_path(path: Path) -> Path:
     """The temporary name under which this process writes a file or folder. It includes
     the host, because the folder may be shared between machines."""
     host = hashlib.blake2b(platform.node().encode("utf8"), digest_size=4).hexdigest()
-    return path.with_name(f"{path.name}.{host}.{os.getpid()}.part")
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.part")
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes, of any host, were writing in a folder. It must be
+    locked by the caller."""
+    for part in folder.glob(".*.part"):
+        _remove(part)
 
 
 @contextmanager
@@ -205,7 +222,7 @@ def _remove_stale_parts(path: Path) -> Optional[Path]:
         return None  # only there can a process be probed without ending it
     running = None
     host = part_path(path).suffixes[-3]
-    for part in path.parent.glob(f"{glob.escape(path.name + host)}.*.part"):
+    for part in path.parent.glob(f".{glob.escape(path.name + host)}.*.part"):
         try:
             pid = int(part.suffixes[-2][1:])
             if pid != os.getpid():

@@ -24,7 +24,7 @@ from typing import (
     TypeVar,
 )
 
-from .files import replace_file, write_json
+from .files import remove_parts, replace_file, write_json
 from .lock import lock_folder
 
 Item = TypeVar("Item")
@@ -140,6 +140,7 @@ class Parts(Generic[Item]):
             pattern = "[0-9]*" if self._suffix is None else f"part-*{self._suffix}"
             for path in {*self._folder.glob(pattern)} - {*self.paths}:
                 path.unlink()
+            remove_parts(self._folder)
         self._is_replacing = self._has_leftovers = False
 
     def is_joined(self, output: Path) -> bool:

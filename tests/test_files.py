@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from spacy_elmo import BiLM, save_bilm, tensor_files
 from spacy_elmo.files import (
+    explain_write_errors,
     hash_files,
     part_path,
     recover_folder,
@@ -204,6 +205,22 @@ def test_errors_of_files_that_are_read_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(PermissionError) as caught, replace_file(tmp_path / "file"):
         raise error
     assert caught.value is error
+
+
+def test_an_input_next_to_the_output(tmp_path: Path) -> None:
+    """An input that cannot be read is not reported as an output."""
+    text = tmp_path / "text.txt"
+    text.touch()
+    error = PermissionError(errno.EACCES, "Permission denied", str(text))
+    with pytest.raises(PermissionError) as caught, replace_file(tmp_path / "file"):
+        raise error
+    assert caught.value is error
+    below = PermissionError(errno.EACCES, "Permission denied", str(text))
+    with (
+        pytest.raises(OSError, match="Choose a folder"),
+        explain_write_errors(tmp_path),
+    ):
+        raise below
 
 
 def test_tensors_on_a_full_disk(

@@ -1,21 +1,24 @@
 """The input of `embed` and `score`: text, or sentences that are tokenized already."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Callable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Annotated, Callable, Iterator, List, Optional, Tuple
 
 import typer
 
-from ._util import TEXT_HELP, choose_tokenization
+from ..text.files import TOKENIZED, extension, find_files
+from ._util import TEXT_HELP, check_not_input, choose_tokenization
 
 if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
     from ..text.documents import DocumentSentence
 
-DOCS, CONLLU = ".spacy", ".conllu"
+CONLLU, DOCS = TOKENIZED
 
 InputArgument = Annotated[
     str,
     typer.Argument(
-        metavar="IN", help=f"{TEXT_HELP}. Or a .conllu file, or docs (.spacy)"
+        metavar="IN", help=f"{TEXT_HELP}. Or .conllu files, or docs (.spacy)"
     ),
 ]
 
@@ -28,7 +31,8 @@ class Input:
     tokenizer (Optional[str]): The --tokenizer option.
     sentences (Optional[str]): The --sentences option.
     text_field (str): The --text-field option.
-    RAISES: ValueError if one of these options is given for tokenized text.
+    RAISES: ValueError if one of these options is given for tokenized text, or docs are
+        compressed.
     """
 
     def __init__(
@@ -40,7 +44,12 @@ class Input:
         text_field: str,
     ) -> None:
         self.text = text
-        self.suffix = Path(text).suffix.lower()
+        self.suffix = extension(Path(text))
+        if self.suffix == DOCS and Path(text).suffix.lower() != DOCS:
+            raise ValueError(
+                f"{text}: expected docs that are not compressed (.spacy contains "
+                "compressed data already), found another extension. Unpack the file."
+            )
         self.is_tokenized = self.suffix in (DOCS, CONLLU)
         if self.is_tokenized and (tokenizer or sentences):
             raise ValueError(
@@ -55,6 +64,10 @@ class Input:
         """The tokenizer, on which the sentences of a text depend."""
         return None if self.is_tokenized else self.tokenization.tokenizer
 
+    def check_output(self, output: Path) -> None:
+        """RAISES: ValueError if the output is an input, which it would replace."""
+        check_not_input(output, [self.text])
+
     def read(
         self, progress: Callable[[int, int], None]
     ) -> Iterator["DocumentSentence"]:
@@ -67,7 +80,6 @@ class Input:
         """
         from ..text.conllu import read_conllu
         from ..text.documents import MAX_WORDS, read_documents
-        from ..text.files import find_files
 
         if self.suffix == DOCS:
             return _read_docs(Path(self.text), progress)
@@ -82,24 +94,13 @@ def _read_docs(
     path: Path, progress: Callable[[int, int], None]
 ) -> Iterator["DocumentSentence"]:
     import numpy as np
-    import spacy
-    from spacy.tokens import DocBin
 
     from ..layers.doc_sentences import split_sentences
     from ..layers.elmo_model import DEFAULT_WINDOW
     from ..text.documents import DocumentSentence
 
-    vocab = spacy.blank("xx").vocab
-    try:
-        docbin = DocBin().from_bytes(path.read_bytes())
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"{path}: expected docs that DocBin.to_disk wrote, found a file that cannot"
-            f" be read ({error!r}). It is damaged, or of another format."
-        ) from error
-    docbin.user_data = []  # often vectors, which would be loaded for nothing
     is_empty = True
-    for document, doc in enumerate(docbin.get_docs(vocab)):
+    for document, (doc, n_docs) in enumerate(_load_docs(path)):
         batch = split_sentences([doc], DEFAULT_WINDOW)
         indices = np.flatnonzero(batch.is_word[0]).tolist()
         start = 0
@@ -108,6 +109,23 @@ def _read_docs(
             end = start + len(words)
             yield DocumentSentence(document, number, words, indices[start:end])
             start = end
-        progress(1, len(docbin))
+        progress(1, n_docs)
     if is_empty:
         raise ValueError(f"{path}: expected docs with words, found none.")
+
+
+def _load_docs(path: Path) -> Iterator[Tuple["Doc", int]]:
+    """Yields each doc, and the number of docs."""
+    import spacy
+    from spacy.tokens import DocBin
+
+    try:
+        docbin = DocBin().from_bytes(path.read_bytes())
+        docbin.user_data = []  # often vectors, which would be loaded for nothing
+        for doc in docbin.get_docs(spacy.blank("xx").vocab):
+            yield doc, len(docbin)
+    except (ValueError, KeyError, TypeError, IndexError, AssertionError) as error:
+        raise ValueError(
+            f"{path}: expected docs that DocBin.to_disk wrote, found a file that cannot"
+            f" be read ({error!r}). It is damaged, or of another format."
+        ) from error

@@ -6,10 +6,21 @@ import sys
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Callable, Iterator, List, Optional
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Callable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+)
 
 import typer
 from wasabi import msg
+
+from ..text.files import find_files
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -213,6 +224,18 @@ def progress_bar(unit: str = "B") -> Iterator[Callable[..., None]]:
             bar.update(n)
 
         yield progress
+
+
+def check_not_input(output: Optional[Path], text: Sequence[str]) -> None:
+    """RAISES: ValueError if an output is one of the input files, which it would
+    replace."""
+    if output is None or not output.exists():
+        return
+    if output.resolve() in {path.resolve() for path in find_files(text)}:
+        raise ValueError(
+            f"{output}: expected an output that is not one of the input files, found "
+            "one of them. Choose another name, outside the folder of the input."
+        )
 
 
 @contextmanager

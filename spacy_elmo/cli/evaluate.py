@@ -15,6 +15,7 @@ from ._util import (
     SentencesOption,
     TextFieldOption,
     TokenizerOption,
+    check_not_input,
     choose_tokenization,
     command,
     read_text,
@@ -70,6 +71,7 @@ def evaluate_cli(
     from ..pretraining.output.model_folder import read_model
 
     with command():
+        check_not_input(output, text)
         trained = read_model(model)
         group = Group(0, 1, select_device(gpu_id))
         trained.model.to(group.device)

@@ -21,6 +21,7 @@ from ._util import (
     SentencesOption,
     TextFieldOption,
     TokenizerOption,
+    check_not_input,
     choose_tokenization,
     command,
     load_model,
@@ -100,6 +101,7 @@ def neighbors_cli(
     with command():
         if n < 1:
             raise ValueError(f"--n: expected a positive number, found {n}.")
+        check_not_input(output, text)
         paths = weights_paths(model)
         tokenization = choose_tokenization(paths, tokenizer, sentences, text_field)
         figures: Dict[str, Any] = {"word": word, **tokenization.to_json()}

@@ -12,6 +12,7 @@ from ._util import (
     Precision,
     PrecisionOption,
     TokenizerOption,
+    check_not_input,
     choose_tokenization,
     command,
     progress_bar,
@@ -57,6 +58,7 @@ def pairs_cli(
     from ..scoring.scorer import Scorer
 
     with command():
+        check_not_input(output, [str(pairs)])
         scorer = Scorer.load(model)
         scorer.to(select_device(gpu_id))
         tokenization = choose_tokenization([str(model)], tokenizer, "lines")

@@ -71,6 +71,7 @@ def score_cli(
         select_format(output)
         paths = weights_paths(model)
         source = Input(text, paths, tokenizer, sentences, text_field)
+        source.check_output(output)
         scorer = Scorer.load(",".join(paths)).to(select_device(gpu_id))
         settings = {
             "weights": hash_model(weights_folder(paths[0])),

@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 import numpy as np
 
 from ..bilm import BiLM
-from ..files import replace_file, write_json
+from ..files import remove_parts, replace_file, write_json
 from ..lock import lock_folder
 from ..resumable_output import DATASET_STATE, list_changes
 from ..text.documents import MAX_WORDS, split_texts
@@ -146,6 +146,7 @@ def open_output(
             )
         else:
             write_json(path, ours)
+        remove_parts(folder)
         yield [group for group in groups if not group.output(folder).is_file()]
 
 

@@ -126,6 +126,7 @@ def read_pairs(
         try:
             record = json.loads(line)
             sentences = [record[key] for key in (good, bad)]
+            "".join(map(str, sentences)).encode("utf8")  # no lone surrogates
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path}, line {number}: expected a JSON object, found {line[:60]!r} "

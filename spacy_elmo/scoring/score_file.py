@@ -5,7 +5,17 @@ import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    TextIO,
+)
 
 import numpy as np
 
@@ -149,14 +159,19 @@ def _rows(table: Table) -> Iterator[List[Any]]:
     yield from map(list, zip(*columns))
 
 
+def _csv_writer(file: TextIO) -> Any:
+    # Words may contain a carriage return, which only newer Python versions quote.
+    return csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+
+
 def _write_csv(path: Path, table: Table) -> None:
     with path.open("w", encoding="utf8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(_rows(table))
+        _csv_writer(file).writerows(_rows(table))
 
 
 def _join_csv(path: Path, parts: Sequence[Path]) -> None:
     with path.open("w", encoding="utf8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+        _csv_writer(file).writerow(COLUMNS)
     _append(path, parts)
 
 

@@ -25,6 +25,8 @@ from typing import (
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 ARCHIVES = (".tar", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
 """Extensions of files that contain more than text."""
+TOKENIZED = (".conllu", ".spacy")
+"""Extensions of files of sentences that are tokenized already."""
 TEXT_FIELD = "text"
 """Key of the text in JSON lines."""
 
@@ -79,9 +81,9 @@ def find_files(paths: Sequence[Union[str, Path]]) -> List[Path]:
         if not matches:
             raise CorpusError(f"{name}: expected {expected}, found none.")
         for match in matches:
-            extension = _extension(match)
-            if extension in ARCHIVES:
-                raise _archive_error(match, f"an archive, by its extension {extension}")
+            suffix = extension(match)
+            if suffix in ARCHIVES:
+                raise _archive_error(match, f"an archive, by its extension {suffix}")
             files.setdefault(match.resolve(), match)
     if not files:
         raise CorpusError("corpus: expected at least one path, found none.")
@@ -98,10 +100,16 @@ def read_chunks(
         continue in the next chunk.
     text_field (str): Key of the text in JSON lines.
     YIELDS (Chunk): The lines of all files, in order.
-    RAISES: CorpusError if a file is damaged, is not in UTF-8 or is a tar archive, or if
-        a line is not a JSON object with a text.
+    RAISES: CorpusError if a file is damaged, is not in UTF-8, is a tar archive or
+        tokenized, or if a line is not a JSON object with a text.
     """
     for path in files:
+        if extension(path) in TOKENIZED:
+            raise CorpusError(
+                f"{path}: expected text, found tokenized sentences, by its extension "
+                f"{extension(path)}. Convert them to text; only `elmo embed` and "
+                "`elmo score` read them, as their only input."
+            )
         lines: List[str] = []
         n_chars, n_bytes = 0, 0
         with path.open("rb") as raw:
@@ -132,9 +140,9 @@ def max_bytes(path: Path) -> int:
 def is_json_lines(path: Path) -> bool:
     """Check whether a file is JSON lines or plain text, by its extension or, if that
     is inconclusive, by its first line."""
-    extension = _extension(path)
-    if extension == ".txt" or extension in JSON_SUFFIXES:
-        return extension != ".txt"
+    suffix = extension(path)
+    if suffix == ".txt" or suffix in JSON_SUFFIXES:
+        return suffix != ".txt"
     return _starts_with_object(path)
 
 
@@ -210,8 +218,9 @@ def _json_lines(line: str, where: str, text_field: str) -> Iterator[str]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorpusError(
             f'{where}: expected a JSON object with a string under "{text_field}", '
-            f"found {line.strip()[:60]!r} ({error!r}). JSON must have one object per "
-            "line. If the text has another key, set corpus.text_field or --text-field."
+            f"found {line.strip()[:60]!r} ({type(error).__name__}: {error}). JSON must "
+            "have one object per line. If the text has another key, set "
+            "corpus.text_field or --text-field."
         ) from error
     for part in text.split("\n"):
         if part.strip():
@@ -284,13 +293,13 @@ def _is_text(path: Path, folder: Path) -> bool:
         part.startswith(".") for part in path.relative_to(folder).parts
     ):
         return False
-    extension = _extension(path)
-    if extension == ".json":  # often something else
+    suffix = extension(path)
+    if suffix == ".json":  # often something else
         return _starts_with_object(path)
-    return extension == ".txt" or extension in JSON_SUFFIXES
+    return suffix == ".txt" or suffix in JSON_SUFFIXES
 
 
-def _extension(path: Path) -> str:
+def extension(path: Path) -> str:
     """The last extension, in lower case, without the extension of a compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in _openers():

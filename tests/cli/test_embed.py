@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sys
@@ -112,6 +113,31 @@ def test_text_that_is_tokenized(weights: Path, tiny_bilm: BiLM, tmp_path: Path) 
         assert_refused(embed(tmp_path / name, tmp_path / "o", *options), "--tokenizer")
     conllu.write_text("1 She\n", encoding="utf8")
     assert_refused(embed(conllu, tmp_path / "o", "-m", weights), "line 1", "10 columns")
+
+
+def test_compressed_conllu(weights: Path, tmp_path: Path) -> None:
+    row = "1\ta\n".replace("\n", "\t_" * 8 + "\n")
+    with gzip.open(tmp_path / "a.conllu.gz", "wt", encoding="utf8") as file:
+        file.write(row * 1500)
+    complete("embed", tmp_path / "a.conllu.gz", tmp_path / "v.npz", "-m", weights)
+    with np.load(tmp_path / "v.npz") as arrays:
+        assert arrays["lengths"].tolist() == [750, 750]
+    for name in ("a_b\ta", "\ta"):
+        path = tmp_path / "b.conllu"
+        path.write_text(row + row.replace("1\ta", name), encoding="utf8")
+        refused = embed(path, tmp_path / "b.npz", "-m", weights)
+        assert_refused(refused, f"{path}, line 2", "the first one a number")
+    packed = tmp_path / "a.spacy.gz"
+    packed.touch()
+    assert_refused(embed(packed, tmp_path / "b.npz", "-m", weights), packed, "Unpack")
+
+
+def test_damaged_docs(weights: Path, tmp_path: Path) -> None:
+    docs = DocBin(docs=[Doc(Vocab(), words=["She", "can"])])
+    docs.tokens[0][0, 0] += 1  # an unknown hash
+    docs.to_disk(tmp_path / "a.spacy")
+    refused = embed(tmp_path / "a.spacy", tmp_path / "v.npz", "-m", weights)
+    assert_refused(refused, tmp_path / "a.spacy", "cannot be read", "E018")
 
 
 def test_json_lines_without_extension_and_with_another_field(

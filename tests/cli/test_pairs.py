@@ -51,6 +51,12 @@ def test_accuracy_of_each_direction(model: Path, pairs: Path, tmp_path: Path) ->
     assert row in lines
 
 
+def test_the_output_is_no_input(model: Path, pairs: Path) -> None:
+    before = pairs.read_bytes()
+    assert_refused(invoke("pairs", model, pairs, "-o", pairs), pairs, "another name")
+    assert pairs.read_bytes() == before
+
+
 def test_bad_input_is_refused(
     model: Path, pairs: Path, tmp_path: Path, tiny_bilm: BiLM
 ) -> None:

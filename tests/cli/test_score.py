@@ -166,6 +166,26 @@ def test_words_of_conllu_files(model: Path, tmp_path: Path) -> None:
     assert_refused(refused, "tokenized already")
 
 
+def test_the_output_is_no_input(model: Path, text: Path, tmp_path: Path) -> None:
+    """Not even with --force, nor if it is below a folder of text."""
+    before = text.read_bytes()
+    assert_refused(score(text, text, "-m", model, "--force"), text, "another name")
+    assert text.read_bytes() == before
+    below = tmp_path / "scores.jsonl"
+    complete("score", tmp_path, below, "-m", model)
+    refused = score(tmp_path, below, "-m", model, "--force")
+    assert_refused(refused, below, "another name")
+
+
+def test_words_with_line_breaks(model: Path, tmp_path: Path) -> None:
+    words = ["the", "a\rb", "c,d", '"', "bank"]
+    nlp = spacy.blank("en")
+    DocBin(docs=[Doc(nlp.vocab, words=words)]).to_disk(tmp_path / "a.spacy")
+    complete("score", tmp_path / "a.spacy", tmp_path / "a.csv", "-m", model)
+    with (tmp_path / "a.csv").open(encoding="utf8", newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == words
+
+
 def test_malformed_line_is_named_and_the_run_resumes(
     model: Path, tmp_path: Path
 ) -> None:

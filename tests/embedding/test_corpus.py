@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from contextlib import suppress
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Iterable, Iterator
 
 import h5py
 import numpy as np
@@ -19,6 +21,7 @@ from helpers.kills import kill_everywhere
 from spacy_elmo import BiLM
 from spacy_elmo.embedding.columns import select_columns
 from spacy_elmo.embedding.output import open_vectors, write_vectors
+from spacy_elmo.files import part_path
 from spacy_elmo.text.documents import DocumentSentence
 
 WORDS = ["a", "few", "words", "of", "a", "short", "text"]
@@ -32,10 +35,16 @@ def sentences(n: int) -> list[DocumentSentence]:
 
 
 def write(output: Path, bilm: BiLM, n: int) -> None:
+    write_sentences(output, bilm, sentences(n))
+
+
+def write_sentences(
+    output: Path, bilm: BiLM, source: Iterable[DocumentSentence]
+) -> None:
     columns = select_columns("top", None, 3)
     options = {"part_bytes": 800, "batch_tokens": 20}
     with open_vectors(output, {}) as parts:
-        write_vectors(parts, output, bilm, sentences(n), columns, **options)
+        write_vectors(parts, output, bilm, source, columns, **options)
 
 
 def read(output: Path) -> tuple[list[list[str]], np.ndarray]:
@@ -71,6 +80,30 @@ def test_killed_at_any_moment(tiny_bilm: BiLM, tmp_path: Path, name: str) -> Non
     assert words == [sentence.words for sentence in sentences(9)]
     expected = np.concatenate([layers[2] for layers in tiny_bilm.encode(words)])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def test_the_temporary_file_of_a_killed_process(
+    tiny_bilm: BiLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers of the folder skip it, and the next run removes it, on any host."""
+    output = tmp_path / "v"
+
+    def interrupted() -> Iterator[DocumentSentence]:
+        yield from sentences(80)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_sentences(output, tiny_bilm, interrupted())
+    first = output / "part-000000.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "node", lambda: "another host")
+        left = part_path(output / "part-000099.parquet")
+    for content in b"", first.read_bytes():
+        left.write_bytes(content)
+        assert 0 < len(read(output)[0]) < 99
+    write(output, tiny_bilm, 99)
+    assert not left.exists()
+    assert len(read(output)[0]) == 99
 
 
 def test_a_second_writer_is_refused(tiny_bilm: BiLM, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_reads_blimp_and_other_keys(path: Path) -> None:
         ('{"sentence_good": "a", "sentence_bad": 1}', "to be strings"),
         ('{"sentence_good": " ", "sentence_bad": "b"}', "with words"),
         ("[" * 100_000, "line 2: expected a JSON object"),
+        ('{"sentence_good": "a", "sentence_bad": "\\ud800"}', "surrogates not allowed"),
     ],
 )
 def test_bad_lines_are_named(path: Path, line: str, message: str) -> None:

@@ -298,7 +298,7 @@ def test_not_utf8(tmp_path: Path, suffix: str, compression: str) -> None:
     [
         ("plain text", "JSONDecodeError"),
         ('{"text": "cut', "JSONDecodeError"),
-        ('{"title": "a"}', "KeyError('text')"),
+        ('{"title": "a"}', "KeyError: 'text'"),
         ('{"text": 3}', "type int"),
         ('{"text": null}', "type NoneType"),
         ('["text"]', "TypeError"),
@@ -314,10 +314,18 @@ def test_invalid_json_lines(tmp_path: Path, line: str, found: str) -> None:
 
 
 def test_long_lines_are_abbreviated_in_messages(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", '{"title": "' + "x" * 10_000 + '"}')
-    with pytest.raises(CorpusError) as caught:
+    for line in '{"title": "' + "x" * 10_000, '{"text": "\\ud800' + "x" * 10_000:
+        path = write(tmp_path / "a.jsonl", line + '"}')
+        with pytest.raises(CorpusError) as caught:
+            lines_of(path)
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["a.conllu", "a.CONLLU.gz", "a.spacy"])
+def test_tokenized_files_are_no_text(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, "# text = a\n")
+    with corpus_refused(f"{path}: expected text, found tokenized", "elmo embed"):
         lines_of(path)
-    assert len(str(caught.value)) < 1000
 
 
 def test_a_lone_surrogate(tmp_path: Path) -> None:

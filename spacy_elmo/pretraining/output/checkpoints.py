@@ -132,7 +132,7 @@ def prune(folder: Path, keep: int, best: Optional[int]) -> None:
     for path in paths[:-keep]:
         if _step(path) != best:
             shutil.rmtree(path, ignore_errors=True)
-    for rest in (f"{_PREFIX}*.part", f"{_PREFIX}*.old", f"{_DAMAGED}{_PREFIX}*"):
+    for rest in (f"*{_PREFIX}*.part", f"{_PREFIX}*.old", f"{_DAMAGED}{_PREFIX}*"):
         for path in folder.glob(rest):
             shutil.rmtree(path, ignore_errors=True)
 

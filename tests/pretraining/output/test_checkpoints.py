@@ -324,9 +324,10 @@ def test_prune(
 ) -> None:
     for step in (3, 1, 12, 11, 2):
         checkpoints.save(tmp_path, step, {"a": torch.zeros(1)}, {})
-    others = ["step-00000004.part", "damaged-step-00000004", "step-x", "notes"]
+    others = ["step-00000004.part", ".step-00000004.00000000.1.part"]
+    others += ["damaged-step-00000004", "step-x", "notes"]
     for name in others:
         (tmp_path / name).mkdir()
     checkpoints.prune(tmp_path, keep, best)
     left = {f"step-{step:08}" for step in expected}
-    assert {path.name for path in tmp_path.iterdir()} == {*left, *others[2:]}
+    assert {path.name for path in tmp_path.iterdir()} == {*left, *others[3:]}
