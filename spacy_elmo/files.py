@@ -64,9 +64,9 @@ def explain_write_errors(path: PathLike) -> Iterator[None]:
 
 
 def _is_written(place: Path, target: Path) -> bool:
-    """Check whether an error at `place` is one of writing `target`: the file or folder
-    itself, what is below it, a folder above it, or what is written next to it. Another
-    file that exists next to it may be an input."""
+    """Check whether an error at `place` comes from writing `target`: the file or folder
+    itself, its contents, a parent folder, or a new file next to it. An existing file
+    next to it may be an input."""
     if place in target.parents or target in (place, *place.parents):
         return True
     if place == part_path(target):

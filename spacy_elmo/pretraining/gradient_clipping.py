@@ -13,7 +13,7 @@ it is known."""
 
 
 class Clipped(NamedTuple):
-    """What was done to a step's gradient.
+    """Outcome of clipping a step's gradient.
 
     norm (Tensor): Its norm before clipping, a scalar.
     is_ignored (Tensor): Whether it was set to zero, a scalar.
