@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Callable, Iterator, List, Optional,
 import typer
 
 from ..text.files import TOKENIZED, extension, find_files
-from ._util import TEXT_HELP, check_not_input, choose_tokenization
+from ._util import TEXT_HELP, choose_tokenization
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -45,10 +45,11 @@ class Input:
     ) -> None:
         self.text = text
         self.suffix = extension(Path(text))
-        if self.suffix == DOCS and Path(text).suffix.lower() != DOCS:
+        compression = Path(text).suffix
+        if self.suffix == DOCS and compression.lower() != DOCS:
             raise ValueError(
-                f"{text}: expected docs that are not compressed (.spacy contains "
-                "compressed data already), found another extension. Unpack the file."
+                f"{text}: expected docs in a file ending in {DOCS}, found "
+                f"{compression}. Unpack it first: docs are compressed already."
             )
         self.is_tokenized = self.suffix in (DOCS, CONLLU)
         if self.is_tokenized and (tokenizer or sentences):
@@ -63,10 +64,6 @@ class Input:
     def tokenizer(self) -> Optional[str]:
         """The tokenizer, on which the sentences of a text depend."""
         return None if self.is_tokenized else self.tokenization.tokenizer
-
-    def check_output(self, output: Path) -> None:
-        """RAISES: ValueError if the output is an input, which it would replace."""
-        check_not_input(output, [self.text])
 
     def read(
         self, progress: Callable[[int, int], None]

@@ -16,6 +16,7 @@ from ._util import (
     SentencesOption,
     TextFieldOption,
     TokenizerOption,
+    check_not_input,
     command,
     progress_bar,
     resumable,
@@ -71,7 +72,7 @@ def score_cli(
         select_format(output)
         paths = weights_paths(model)
         source = Input(text, paths, tokenizer, sentences, text_field)
-        source.check_output(output)
+        check_not_input(output, [text])
         scorer = Scorer.load(",".join(paths)).to(select_device(gpu_id))
         settings = {
             "weights": hash_model(weights_folder(paths[0])),

@@ -8,8 +8,8 @@ from .documents import MAX_WORDS, DocumentSentence, SentenceCounter, split_evenl
 from .files import CorpusError, read_lines
 
 _N_COLUMNS = 10
-_SKIPPED = re.compile(r"\d+[-.]\d+")
-"""IDs of multiword tokens (1-2) and empty nodes (1.1)."""
+_ID = re.compile(r"\d+([-.]\d+)?")
+"""ID of a word (1), a multiword token (1-2) or an empty node (1.1)."""
 
 
 def read_conllu(
@@ -49,10 +49,9 @@ def _read_file(path: Path) -> Iterator[Optional[List[str]]]:
     yield None
     for number, line in read_lines(path):
         fields = line.rstrip("\r\n").split("\t")
-        if len(fields) == _N_COLUMNS and fields[0].isdecimal():
-            words.append(fields[1])
-        elif len(fields) == _N_COLUMNS and _SKIPPED.fullmatch(fields[0]):
-            pass
+        if len(fields) == _N_COLUMNS and _ID.fullmatch(fields[0]):
+            if fields[0].isdecimal():
+                words.append(fields[1])
         elif line.strip() and not line.startswith("#"):
             raise CorpusError(
                 f"{path}, line {number}: expected {_N_COLUMNS} columns separated by "

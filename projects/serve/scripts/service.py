@@ -101,13 +101,13 @@ class Batcher:
         texts = [text for job in batch for text in job.texts]
         try:
             loop = asyncio.get_running_loop()
-            done = await loop.run_in_executor(self.thread, self._annotate, texts)
+            results = await loop.run_in_executor(self.thread, self._annotate, texts)
         except Exception as error:
             for job in batch:
                 if not job.answer.done():
                     job.answer.set_exception(error)
             return
-        annotations = iter(done)
+        annotations = iter(results)
         for job in batch:
             part = [next(annotations) for _ in job.texts]
             if not job.answer.done():
